@@ -1,0 +1,180 @@
+"""The one graph: image sources in; predictions, vectors, failures and a run report out.
+
+Read -> Missing -> Units -> Process -> Report. Only refs and sums are shuffled, never bytes, pixels or vectors. What
+crosses a shuffle is plain tuples in chunks, which Beam codes fast.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+
+from transforms import counts, history, manifests, sources, units
+from transforms.counts import Tally
+from transforms.errors import UsageError
+from transforms.history import Known
+from transforms.inference.recipe import Recipe
+from transforms.process import ProcessUnits, Settings
+from transforms.records import Unit
+from transforms.tables import layout, reader
+
+WriteReport = Callable[[Tally], None]
+
+_TALLY = "tally"
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogOptions:
+    """All that the graph depends on.
+
+    images: what to do, see ``sources.list_images``. recipes: a table each. workers: how many can work at once, so that
+    a small job has a unit for each.
+    """
+
+    images: tuple[str, ...]
+    recipes: tuple[Recipe, ...]
+    settings: Settings
+    uri_column: str = manifests.URI_COLUMN
+    retry_failed: bool = False
+    check_versions: bool = False
+    unit_size: int = units.UNIT_SIZE
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.images:
+            raise UsageError("no images: name a file, folder, glob or manifest with --images")
+        if not self.recipes:
+            raise UsageError("--classifier none --embedder none leaves nothing to do; give at least one model")
+        if self.unit_size < 1:
+            raise UsageError(f"--unit-size {self.unit_size}: a unit holds at least 1 image")
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tables asked for."""
+        return tuple(recipe.table for recipe in self.recipes)
+
+
+def build(pipeline: beam.Pipeline, options: CatalogOptions, write_report: WriteReport) -> None:
+    """Add the job to a pipeline. ``write_report`` gets the sums of the whole run, once, when all units are done."""
+    listed = pipeline | "Read" >> _Read(options)
+    missing = listed.refs | "Missing" >> _Missing(options)
+    made = missing.work | "Units" >> _Units(options)
+    done = made | "Process" >> beam.ParDo(ProcessUnits(options.recipes, options.settings))
+    _ = (listed[_TALLY], missing[_TALLY], done) | "Report" >> _Report(write_report)
+
+
+class _Read(beam.PTransform):
+    """Sources -> ``refs``: (shard, chunk of ImageRefs)."""
+
+    def __init__(self, options: CatalogOptions) -> None:
+        super().__init__()
+        self._options = options
+
+    def expand(self, pipeline: beam.Pipeline) -> Any:
+        return (
+            pipeline
+            | "Sources" >> beam.Create(self._options.images)
+            | "Spread sources" >> beam.Reshuffle()
+            | "List" >> beam.FlatMap(_list, self._options.uri_column).with_outputs(_TALLY, main="refs")
+        )
+
+
+def _list(source: str, uri_column: str) -> Iterator[Any]:
+    for chunk in sources.list_images(source, uri_column):
+        yield beam.pvalue.TaggedOutput(_TALLY, Counter({counts.IGNORED: chunk.ignored}))
+        for shard, refs in history.shard_refs(chunk.refs):
+            yield shard, [tuple(ref) for ref in refs]
+
+
+class _Missing(beam.PTransform):
+    """(shard, chunk of ImageRefs) -> ``work``: what the tables lack, a list of Work a shard."""
+
+    def __init__(self, options: CatalogOptions) -> None:
+        super().__init__()
+        self._options = options
+
+    def expand(self, refs: beam.PCollection) -> Any:
+        options = self._options
+        tables = [*options.tables] if options.retry_failed else [*options.tables, layout.FAILURES]
+        known = (
+            refs.pipeline
+            | "Tables" >> beam.Create(tables)
+            | "Spread tables" >> beam.Reshuffle()
+            | "Files" >> beam.FlatMap(_files, options.settings.output)
+            | "Spread files" >> beam.Reshuffle()
+            | "Known" >> beam.FlatMap(_known, options.tables)
+        )
+        return (
+            {"refs": refs, "known": known}
+            | "By shard" >> beam.CoGroupByKey()
+            | "Subtract"
+            >> beam.FlatMap(_subtract, options.tables, options.check_versions).with_outputs(_TALLY, main="work")
+        )
+
+
+def _files(table: str, output: str) -> Iterator[tuple[str, str]]:
+    for uri in reader.parts(layout.folder(output, table)):
+        yield uri, table
+
+
+def _known(part: tuple[str, str], tables: tuple[str, ...]) -> Iterator[tuple[int, Any]]:
+    uri, table = part
+    for shard, known in history.known_in_file(uri, table, tables):
+        yield shard, tuple(known)
+
+
+def _subtract(shard: tuple[int, Any], tables: tuple[str, ...], check_versions: bool) -> Iterator[Any]:
+    _, sides = shard
+    known = (Known(*fields) for fields in sides["known"])
+    look_up = sources.look_up if check_versions else None
+    work, tally = history.missing(sides["refs"], known, tables, look_up)
+    counts.publish(tally)
+    counts.LIVE.add(tally)
+    yield beam.pvalue.TaggedOutput(_TALLY, tally)
+    if work:
+        yield [(tuple(item.ref), item.tables) for item in work]
+
+
+class _Units(beam.PTransform):
+    """Work -> Units, once it is known how much there is."""
+
+    def __init__(self, options: CatalogOptions) -> None:
+        super().__init__()
+        self._options = options
+
+    def expand(self, work: beam.PCollection) -> Any:
+        total = work | "Count" >> beam.Map(len) | "Total" >> beam.CombineGlobally(sum).as_singleton_view()
+        return (
+            work
+            | "Assign" >> beam.FlatMap(_assign, total, self._options.unit_size, self._options.workers)
+            | "Gather" >> beam.GroupByKey()
+            | "Make" >> beam.MapTuple(_make)
+        )
+
+
+def _assign(work: list[Any], total: int, unit_size: int, workers: int) -> Iterator[tuple[int, Any]]:
+    yield from units.assign(work, units.number_of_units(total, unit_size, workers))
+
+
+def _make(_number: int, parts: Iterable[Any]) -> Unit:
+    return units.make_unit(parts)
+
+
+class _Report(beam.PTransform):
+    """Tallies of all steps -> one report."""
+
+    def __init__(self, write_report: WriteReport) -> None:
+        super().__init__()
+        self._write_report = write_report
+
+    def expand(self, tallies: tuple[beam.PCollection, ...]) -> Any:
+        return (
+            tallies
+            | "All counts" >> beam.Flatten()
+            | "Sum" >> beam.CombineGlobally(counts.total)
+            | "Write" >> beam.Map(self._write_report)
+        )

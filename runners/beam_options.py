@@ -1,0 +1,59 @@
+"""What is left of the command line for Beam -> its options, with nothing misspelt passed over."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from apache_beam.options.pipeline_options import (
+    DirectOptions,
+    PipelineOptions,
+    PortableOptions,
+    StandardOptions,
+    WorkerOptions,
+)
+
+from transforms.errors import UsageError
+
+_REMOTE = ("DataflowRunner",)
+
+
+def parse(arguments: Sequence[str]) -> PipelineOptions:
+    """Arguments that are not ours -> Beam's options. Raises UsageError for one that is not Beam's either.
+
+    Beam itself drops what it does not know with a line in the log, and a job without its misspelt option then runs.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    for options in _all_subclasses(PipelineOptions):
+        known = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")
+        options._add_argparse_args(known)
+        for action in known._actions:
+            if not set(action.option_strings) & set(parser._option_string_actions):
+                parser._add_action(action)
+    try:
+        _, unknown = parser.parse_known_args(list(arguments))
+    except argparse.ArgumentError as error:
+        raise UsageError(str(error)) from error
+    if unknown:
+        raise UsageError(
+            f"unknown option {unknown[0]}; `beamsight run --help` lists ours, and Beam has none of that name"
+        )
+    return PipelineOptions(list(arguments))
+
+
+def _all_subclasses(base: type[PipelineOptions]) -> list[type[PipelineOptions]]:
+    found = [cls for cls in base.__subclasses__() if "_add_argparse_args" in vars(cls)]
+    return [cls for cls in found if cls.__module__.startswith("apache_beam.")]
+
+
+def workers(options: PipelineOptions) -> int:
+    """How many workers the job may have, at least 1."""
+    wanted = options.view_as(WorkerOptions)
+    direct = options.view_as(DirectOptions).direct_num_workers
+    return max(1, wanted.num_workers or 0, wanted.max_num_workers or 0, direct or 0)
+
+
+def sees_this_disk(options: PipelineOptions) -> bool:
+    """Whether the workers of the runner can read and write this machine's files, as far as the options tell."""
+    in_containers = options.view_as(PortableOptions).environment_type == "DOCKER"
+    return options.view_as(StandardOptions).runner not in _REMOTE and not in_containers

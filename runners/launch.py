@@ -1,0 +1,168 @@
+"""``beamsight run``: settle what can be settled here, run the job, say what became of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import secrets
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TextIO
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipelines.catalog import CatalogOptions
+from runners import beam_options, local, report
+from runners.limits import MaxFailures
+from transforms import errors, manifests, sources, units
+from transforms.errors import BeamsightError, UsageError
+from transforms.imaging.prepare import Limits
+from transforms.inference import bundle, engine, registry, staging
+from transforms.inference.recipe import Recipe
+from transforms.inference.spec import Task
+from transforms.process import Settings
+from transforms.storage import files
+
+NO_MODEL = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """``beamsight run`` as it was asked for. classifier, embedder: a registered name, a bundle, or ``none``."""
+
+    images: tuple[str, ...]
+    output: str
+    classifier: str = "efficientnet-b7"
+    embedder: str = "efficientnet-b6"
+    uri_column: str = manifests.URI_COLUMN
+    retry_failed: bool = False
+    check_versions: bool = False
+    top_k: int = 5
+    probabilities: bool = False
+    normalize: bool = False
+    limits: Limits = dataclasses.field(default_factory=Limits)
+    unit_size: int = units.UNIT_SIZE
+    batch_size: int = engine.BATCH
+    max_failures: MaxFailures = dataclasses.field(default_factory=lambda: MaxFailures(share=0.1))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for the run report."""
+        values = dataclasses.asdict(self)
+        return values | values.pop("limits") | {"images": list(self.images), "max_failures": str(self.max_failures)}
+
+
+def run(options: RunOptions, beam_arguments: Iterable[str], stream: TextIO) -> dict[str, Any]:
+    """Run a job to its end -> its report. Progress goes to ``stream``.
+
+    Raises UsageError before anything is started, and RunFailed when the job stopped before its end.
+    """
+    arguments = list(beam_arguments)
+    beam = beam_options.parse(arguments)
+    require_visible(options, beam)
+    files.check(options.output)
+    sources.check(options.images, options.uri_column)
+    job, run_ = settle(options, beam)
+    try:
+        local.run(job, beam, partial(report.write, run=run_), stream)
+    except Exception as error:
+        raise RunFailed(reason(error)) from error
+    return report.read(run_)
+
+
+class RunFailed(BeamsightError):
+    """The job stopped before its end. What it had finished is in the tables, and the next run goes on from there."""
+
+
+def settle(options: RunOptions, beam: PipelineOptions) -> tuple[CatalogOptions, report.Run]:
+    """What was asked -> what the graph is built from: bundles found or staged, the day and the run's id fixed."""
+    started = datetime.now(timezone.utc)
+    run_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    output = output_of(options)
+    classify = _recipe(options.classifier, "classify", top_k=options.top_k, probabilities=options.probabilities)
+    embed = _recipe(options.embedder, "embed", normalize=options.normalize)
+    recipes = tuple(recipe for recipe in (classify, embed) if recipe)
+    settings = Settings(
+        output=output,
+        day=f"{started:%Y-%m-%d}",
+        run_id=run_id,
+        version=metadata.version("beamsight"),
+        limits=options.limits,
+        batch=options.batch_size,
+    )
+    job = CatalogOptions(
+        images=options.images,
+        recipes=recipes,
+        settings=settings,
+        uri_column=options.uri_column,
+        retry_failed=options.retry_failed,
+        check_versions=options.check_versions,
+        unit_size=options.unit_size,
+        workers=beam_options.workers(beam),
+    )
+    models = {recipe.table: recipe.metadata() for recipe in recipes}
+    return job, report.Run(run_id, output, started, options.to_json(), models)
+
+
+def output_of(options: RunOptions) -> str:
+    """Where the tables are, whatever folder the command was given in."""
+    return files.absolute(options.output)
+
+
+def _recipe(model: str, task: Task, **head: Any) -> Recipe | None:
+    """A registered name or a bundle -> the table to make with it; None for ``none``."""
+    if model == NO_MODEL:
+        return None
+    registered = registry.find(model, task)
+    if registered is None and "/" not in model and not Path(model).exists():
+        raise UsageError(
+            f"{model!r} is neither a bundle nor the name of a model to {task} with; there are "
+            f"{', '.join(registry.names(task))}"
+        )
+    uri = staging.stage_registered(model, task) if registered else files.absolute(model)
+    made = bundle.read(uri)
+    if made.spec.task != task:
+        raise UsageError(f"{model} is a model to {made.spec.task} with, and is needed to {task}; swap the options?")
+    if files.is_local(uri):  # one on gs:// is checked by the workers, as they copy it
+        bundle.verify(bundle.localize(uri, made.content_hash), made)
+    return Recipe(made.spec, uri, made.content_hash, made.source, **head)
+
+
+def require_visible(options: RunOptions, beam: PipelineOptions) -> None:
+    """Raises UsageError for a path on this disk when the workers are elsewhere."""
+    if beam_options.sees_this_disk(beam):
+        return
+    named = [
+        *(("--images", image) for image in options.images),
+        ("--output", options.output),
+        ("--classifier", options.classifier),
+        ("--embedder", options.embedder),
+    ]
+    for option, value in named:
+        if value == NO_MODEL or not files.is_local(value):
+            continue
+        remedy = (
+            "stage a bundle with `beamsight models stage ... --to gs://...` and name that"
+            if option in ("--classifier", "--embedder")
+            else "copy it to a bucket and name that"
+            if option == "--images"
+            else "name a folder in a bucket"
+        )
+        raise UsageError(
+            f"{option} {value} is on this machine, where the workers of the runner cannot see it; {remedy}"
+        )
+
+
+def reason(error: BaseException) -> str:
+    """What stopped a job, in one line. Beam wraps errors of workers into text with their tracebacks in it."""
+    ours = "|".join(name for name, kind in vars(errors).items() if isinstance(kind, type))
+    lines = "".join(traceback.format_exception_only(type(error), error)).strip().splitlines()
+    for line in reversed(lines):
+        match = re.search(rf"\b(?:transforms\.errors\.)?(?:{ours}): (.+)", line)
+        if match:
+            return match[1].removesuffix("\\n").split(" [while running")[0]
+    return next((line.strip() for line in reversed(lines) if line.strip()), type(error).__name__)

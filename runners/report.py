@@ -1,0 +1,135 @@
+"""The run report: what a run did, as JSON in the output and as a few lines for a person."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib import metadata
+from typing import Any
+
+from transforms import counts
+from transforms.counts import Tally
+from transforms.storage import files
+from transforms.tables import layout
+
+_VERSIONS = ("beamsight", "apache-beam", "numpy", "pillow", "pyarrow", "tensorflow")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What is known of a run when it starts.
+
+    started: UTC. options: as they were settled, plain values. models: a table's metadata by its name.
+    """
+
+    run_id: str
+    output: str
+    started: datetime
+    options: Mapping[str, Any]
+    models: Mapping[str, Mapping[str, str]]
+
+    @property
+    def uri(self) -> str:
+        """Where its report goes."""
+        return layout.run_report(self.output, self.run_id)
+
+
+def write(tally: Tally, run: Run) -> None:
+    """The sums of a finished run -> ``runs/<run id>.json``. Runs on a worker, as the graph's last step."""
+    report = compose(tally, run, datetime.now(timezone.utc))
+    files.write(run.uri, (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read(run: Run) -> dict[str, Any]:
+    """The report of a run that has finished."""
+    data, _ = files.read(run.uri)
+    return dict(json.loads(data))
+
+
+def compose(tally: Tally, run: Run, finished: datetime) -> dict[str, Any]:
+    """Sums -> the report. listed = duplicates + already_done + failed_before + missing, and missing = images."""
+    seconds = (finished - run.started).total_seconds()
+    by_table = counts.family(tally, counts.OK)
+    return {
+        "run_id": run.run_id,
+        "state": "done",
+        "started_at": run.started.isoformat(),
+        "finished_at": finished.isoformat(),
+        "seconds": round(seconds, 3),
+        "images_per_second": round(tally[counts.IMAGES] / seconds, 3) if seconds else 0,
+        "counts": {
+            "listed": tally[counts.LISTED],
+            "ignored": tally[counts.IGNORED],
+            "duplicates": tally[counts.DUPLICATES],
+            "already_done": tally[counts.DONE_BEFORE],
+            "failed_before": tally[counts.FAILED_BEFORE],
+            "missing": tally[counts.MISSING],
+            "images": tally[counts.IMAGES],
+            "ok": {table: by_table.get(table, 0) for table in run.models},
+            "failed": counts.family(tally, counts.FAILED),
+            "units": tally[counts.UNITS],
+            "bytes": tally[counts.BYTES],
+        },
+        "reasons": counts.family(tally, counts.REASON),
+        "seconds_by_step": {step: round(ns / 1e9, 3) for step, ns in counts.family(tally, counts.NANOSECONDS).items()},
+        "models": {table: dict(model) for table, model in run.models.items()},
+        "options": dict(run.options),
+        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in _VERSIONS},
+        "host": {"name": platform.node(), "cpus": os.cpu_count(), "system": platform.platform()},
+    }
+
+
+def failed(report: Mapping[str, Any]) -> int:
+    """Images that ended as failures in this run."""
+    return int(sum(report["counts"]["failed"].values()))
+
+
+def summary(report: Mapping[str, Any], output: str) -> str:
+    """A report -> what is printed at the end."""
+    numbers = report["counts"]
+    lines = [_headline(report)]
+    rows = [(f"{n:,} new rows", layout.folder(output, table)) for table, n in numbers["ok"].items() if n]
+    if failed(report):
+        rows.append((f"{failed(report):,} failures", layout.folder(output, layout.FAILURES)))
+        rows.extend((f"  {n:,} {reason.replace('/', ': ')}", "") for reason, n in report["reasons"].items())
+    skipped = [
+        f"{numbers[key]:,} {words}"
+        for key, words in (
+            ("duplicates", "named more than once"),
+            ("already_done", "done before"),
+            ("failed_before", "failed for good before (--retry-failed tries them again)"),
+            ("ignored", "other files of the folders"),
+        )
+        if numbers[key]
+    ]
+    width = max((len(left) for left, _ in rows), default=0)
+    lines += [f"  {left:{width}}  {right}".rstrip() for left, right in rows]
+    if skipped:
+        lines.append(f"  skipped: {', '.join(skipped)}")
+    lines.append(f"  report: {layout.run_report(output, report['run_id'])}")
+    return "\n".join(lines)
+
+
+def _headline(report: Mapping[str, Any]) -> str:
+    numbers = report["counts"]
+    if not numbers["missing"]:
+        distinct = numbers["listed"] - numbers["duplicates"]
+        return f"nothing to do: none of the {distinct:,} images is missing from the tables"
+    return (
+        f"done: {numbers['images']:,} images in {duration(report['seconds'])}, "
+        f"{report['images_per_second']:.2f} images/s with start-up"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds -> ``48 s``, ``3 min 12 s`` or ``5 h 07 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"

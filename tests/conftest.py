@@ -1,0 +1,80 @@
+"""What all tests share: quiet libraries, gs:// on 127.0.0.1, and the data beside the checkout."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before anything imports TensorFlow or gRPC
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+os.environ.setdefault("GLOG_minloglevel", "3")
+# Else the client of gs:// asks for each bucket in the background, in between the requests that tests count.
+os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
+
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from gcs_server import Bucket, GcsServer
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from transforms.storage import files
+from transforms.storage import gcs as gcs_objects
+
+_CREDENTIALS = {
+    "type": "authorized_user",
+    "client_id": "test",
+    "client_secret": "test",
+    "refresh_token": "test",
+    "quota_project_id": "test-project",
+    "token": "fake-token",
+    "expiry": "2099-01-01T00:00:00Z",
+}
+
+
+@pytest.fixture(scope="session")
+def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GcsServer]:
+    """A server for gs:// in this process, and an environment in which clients find it and nothing else."""
+    home = tmp_path_factory.mktemp("gcloud")
+    credentials = home / "credentials.json"
+    credentials.write_text(json.dumps(_CREDENTIALS), encoding="utf-8")
+    with GcsServer() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", server.url)
+        patch.setenv("GOOGLE_CLOUD_PROJECT", "test-project")
+        patch.setenv("NO_GCE_CHECK", "true")
+        patch.setenv("CLOUDSDK_CONFIG", str(home))
+        patch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(credentials))
+        for proxy in ("http_proxy", "https_proxy", "all_proxy"):
+            patch.delenv(proxy, raising=False)
+            patch.delenv(proxy.upper(), raising=False)
+        gcs_objects.close()
+        yield server
+        gcs_objects.close()
+
+
+@pytest.fixture
+def bucket(gcs: GcsServer) -> Iterator[Bucket]:
+    """An empty bucket, on a server without faults, delays or requests so far."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    gcs.reset()
+    yield Bucket.made(gcs, name)
+    gcs.reset()
+
+
+@pytest.fixture
+def quick_retries(gcs: GcsServer, monkeypatch: pytest.MonkeyPatch) -> files.FileSystem:
+    """gs:// as ``files`` sees it, giving up after 2 s instead of 120."""
+    retry = DEFAULT_RETRY.with_timeout(2.0).with_delay(initial=0.01, maximum=0.05)
+    system = gcs_objects.GcsObjects(retry)
+    monkeypatch.setitem(files.SYSTEMS, "gs", system)
+    return system
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder with the small trained model, photos and labels."""
+    path = Path(os.environ.get("BEAMSIGHT_TEST_DATA") or Path(__file__).parents[2] / "shared")
+    if not path.is_dir():
+        pytest.skip("no ../shared beside the checkout, and BEAMSIGHT_TEST_DATA names no folder")
+    return path

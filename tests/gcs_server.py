@@ -1,0 +1,243 @@
+"""Google Cloud Storage on 127.0.0.1: gcp-storage-emulator behind a threaded server that can be made to fail.
+
+What the emulator leaves out and the tests need is added in front of it: generations and preconditions, the
+headers of a download, connections that are kept open, faults, delays, and a log of the requests.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from http.server import ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import google_crc32c
+from gcp_storage_emulator.handlers.buckets import create_bucket
+from gcp_storage_emulator.server import RequestHandler, Router
+from gcp_storage_emulator.storage import Storage
+
+# (method, path with its query) -> the status to answer with instead, or one of
+#   "drop"     no answer, the connection is closed
+#   "corrupt"  the right answer under a wrong checksum
+#   None       the right answer
+Faults = Callable[[str, str], "int | str | None"]
+
+
+class GcsServer:
+    """A server for as long as it is entered. ``reset`` before each test."""
+
+    def __init__(self) -> None:
+        self.storage = Storage(use_memory_fs=True)
+        self.lock = threading.Lock()  # the emulator's storage is not made for threads
+        self._count = threading.Lock()
+        self._httpd = _Server(("127.0.0.1", 0), _Handler)
+        self._httpd.gcs = self
+        self.url = f"http://127.0.0.1:{self._httpd.server_port}"
+        self.reset()
+
+    def reset(self) -> None:
+        self.faults: Faults | None = None
+        self.delay = 0.0  # seconds before each answer
+        self.requests: list[tuple[str, str]] = []
+        self.now = self.peak = 0  # requests being answered; the most there ever were
+
+    def media(self) -> list[str]:
+        """The paths of all downloads so far."""
+        return [path for method, path in self.requests if method == "GET" and "alt=media" in path]
+
+    def __enter__(self) -> GcsServer:
+        self._thread = threading.Thread(target=self._httpd.serve_forever, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._httpd.shutdown()
+        self._thread.join()
+        self._httpd.server_close()
+
+    @contextmanager
+    def counted(self, method: str, path: str) -> Iterator[None]:
+        with self._count:
+            self.requests.append((method, path))
+            self.now += 1
+            self.peak = max(self.peak, self.now)
+        try:
+            time.sleep(self.delay)
+            yield
+        finally:
+            with self._count:
+                self.now -= 1
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A bucket, filled and looked into without a request."""
+
+    gcs: GcsServer
+    name: str
+
+    @classmethod
+    def made(cls, gcs: GcsServer, name: str) -> Bucket:
+        with gcs.lock:
+            create_bucket(name, gcs.storage)
+        return cls(gcs, name)
+
+    def uri(self, name: str) -> str:
+        return f"gs://{self.name}/{name}"
+
+    def put(self, name: str, data: bytes, *, encoding: str | None = None) -> str:
+        """Store an object; -> its generation."""
+        now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        with self.gcs.lock:
+            generation = str(time.time_ns())
+            resource = {
+                "kind": "storage#object",
+                "name": name,
+                "bucket": self.name,
+                "generation": generation,
+                "metageneration": "1",
+                "contentType": "application/octet-stream",
+                "contentEncoding": encoding,
+                "size": str(len(data)),
+                "crc32c": base64.b64encode(google_crc32c.Checksum(data).digest()).decode(),
+                "md5Hash": None,
+                "etag": generation,
+                "timeCreated": now,
+                "updated": now,
+                "storageClass": "STANDARD",
+            }
+            self.gcs.storage.create_file(self.name, name, data, resource)
+        return generation
+
+    def get(self, name: str) -> bytes:
+        with self.gcs.lock:
+            return bytes(self.gcs.storage.get_file(self.name, name))
+
+    def names(self) -> list[str]:
+        with self.gcs.lock:
+            return sorted(self.gcs.storage.objects.get(self.name, {}))
+
+    def delete(self, name: str) -> None:
+        with self.gcs.lock:
+            self.gcs.storage.delete_file(self.name, name)
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 256
+    gcs: GcsServer
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that went away is none of ours
+            super().handle_error(request, client_address)
+
+
+class _Handler(RequestHandler):
+    protocol_version = "HTTP/1.1"  # connections stay open, as those of the real one
+    disable_nagle_algorithm = True
+    wbufsize = -1
+
+    def __init__(self, request: Any, client_address: Any, server: _Server) -> None:
+        self.gcs = server.gcs
+        super().__init__(self.gcs.storage, request, client_address, server)
+
+    def do_GET(self) -> None:
+        self._answer("GET")
+
+    def do_POST(self) -> None:
+        self._answer("POST")
+
+    def do_PUT(self) -> None:
+        self._answer("PUT")
+
+    def do_PATCH(self) -> None:
+        self._answer("PATCH")
+
+    def do_DELETE(self) -> None:
+        self._answer("DELETE")
+
+    def _answer(self, method: str) -> None:
+        self.fault: int | str | None = None
+        self.object: dict[str, Any] | None = None
+        connection = self.rfile
+        body = connection.read(int(self.headers["Content-Length"] or 0)) if self._has_length() else b""
+        try:
+            if self._has_length():
+                self.rfile = io.BytesIO(body)
+            with self.gcs.counted(method, self.path):
+                self.fault = self.gcs.faults(method, self.path) if self.gcs.faults else None
+                if self.fault == "drop":
+                    self.close_connection = True
+                    return
+                with self.gcs.lock:
+                    status = self.fault if isinstance(self.fault, int) else self._precondition(method, body)
+                    if status is None:
+                        Router(self).handle(method)
+                    else:
+                        self._refuse(status)
+                self.wfile.flush()
+        finally:
+            self.rfile = connection
+
+    def _has_length(self) -> bool:
+        return "Content-Length" in self.headers
+
+    def _precondition(self, method: str, body: bytes) -> int | None:
+        """The status of a request for another generation than the one there is, else None."""
+        url = urlsplit(self.path)
+        query = {key: values[0] for key, values in parse_qs(url.query).items()}
+        bucket, name = _named(url.path, query, body)
+        found = self.gcs.storage.objects.get(bucket, {}).get(name)
+        generation = found["generation"] if found else "0"
+        if "ifGenerationMatch" in query and query["ifGenerationMatch"] != generation:
+            return 412
+        if "generation" in query and "softDeleted" not in query and query["generation"] != generation:
+            return 404
+        if method == "GET" and query.get("alt") == "media":
+            self.object = found
+        return None
+
+    def _refuse(self, status: int) -> None:
+        body = json.dumps({"error": {"code": status, "message": f"status {status} for a test"}}).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def send_header(self, keyword: str, value: str) -> None:
+        if keyword == "X-Goog-Hash":
+            value = "crc32c=AAAAAA==" if self.fault == "corrupt" else value.removesuffix(",md5=None")
+        super().send_header(keyword, value)
+
+    def end_headers(self) -> None:
+        if self.object is not None:
+            encoding = self.object.get("contentEncoding")
+            self.send_header("X-Goog-Generation", self.object["generation"])
+            self.send_header("X-Goog-Stored-Content-Encoding", encoding or "identity")
+            self.send_header("X-Goog-Stored-Content-Length", self.object["size"])
+            if encoding:
+                self.send_header("Content-Encoding", encoding)
+        super().end_headers()
+
+
+def _named(path: str, query: dict[str, str], body: bytes) -> tuple[str, str]:
+    """The bucket and the object that a request is about; empty where it is about none."""
+    found = re.fullmatch(r"(?:.*/(?:copyTo|rewriteTo)|[/\w]*?)/b/([^/]+)/o(?:/(.+))?", path)
+    if found is None:
+        return "", ""
+    if found[2] is not None:
+        return found[1], unquote(found[2])
+    if "name" in query:
+        return found[1], query["name"]
+    name = re.search(rb'"name":\s*("(?:[^"\\]|\\.)*")', body)  # in the metadata, the first part of an upload
+    return found[1], json.loads(name[1]) if name else ""

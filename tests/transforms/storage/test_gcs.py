@@ -1,0 +1,378 @@
+"""GcsObjects against a server on 127.0.0.1: what is asked of it, and what becomes of each answer."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import pickle
+import shutil
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gcs_server import Bucket
+from google.api_core import retry as retries
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from transforms.errors import Changed, NotFound, TooManyBytes, Unreadable, UsageError
+from transforms.storage import gcs as gcs_module
+from transforms.storage.base import Stat
+from transforms.storage.gcs import GcsObjects
+
+QUICK: retries.Retry = DEFAULT_RETRY.with_timeout(1.0).with_delay(initial=0.01, maximum=0.05)
+objects = GcsObjects(QUICK)
+
+NAMES = [
+    "a.jpg",
+    "a/b c.jpg",
+    "a#b.jpg",
+    "a?b=c&d.jpg",
+    "a%20b%2Fc.jpg",
+    "ä/猫🐈.jpg",
+    "a\nb.jpg",
+    "a+b&c.jpg",
+    "[a]*.jpg",
+    "a:b\\c.jpg",
+    "o/alt=media",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name(bucket: Bucket, name: str):
+    uri = bucket.uri(name)
+    generation = bucket.put(name, b"put")
+    stat = Stat(uri, 3, generation)
+    assert objects.stat(uri) == stat
+    assert objects.read(uri) == objects.read(uri, generation, 3, size=3) == (b"put", stat)
+    assert list(objects.walk(bucket.uri(""))) == [stat]
+    with objects.open(uri) as file:
+        assert file.read() == b"put"
+    objects.write(uri, b"written")
+    assert bucket.get(name) == b"written"
+    assert bucket.names() == [name]
+    objects.delete(uri)
+    assert bucket.names() == []
+
+
+def test_no_more_requests_than_needed(bucket: Bucket):
+    uri, generation = bucket.uri("a"), bucket.put("a", b"abc")
+
+    def asked(*args: Any, **options: Any) -> list[str]:
+        bucket.gcs.requests.clear()
+        assert objects.read(uri, *args, **options)[0] == b"abc"
+        return ["media" if "alt=media" in path else "metadata" for _, path in bucket.gcs.requests]
+
+    assert asked(generation, 10, size=3) == ["media"]
+    assert asked(generation) == ["media"]
+    assert asked(generation, 10) == ["metadata", "media"]
+    assert asked(None, 10, size=3) == ["metadata", "media"]
+    assert asked() == ["metadata", "media"]
+    assert f"generation={generation}" in bucket.gcs.media()[0]
+
+
+def test_the_limit_holds_before_the_download(bucket: Bucket):
+    uri, generation = bucket.uri("a"), bucket.put("a", bytes(1_001))
+    for known in ({}, {"version": generation}, {"version": generation, "size": 1_001}, {"size": 5}):
+        with pytest.raises(TooManyBytes, match=r"1,001 bytes.*--max-bytes 1,000") as caught:
+            objects.read(uri, max_bytes=1_000, **known)  # type: ignore[arg-type]
+        assert caught.value.version == generation
+    assert bucket.gcs.media() == []
+    with pytest.raises(TooManyBytes):  # the size was a lie
+        objects.read(uri, generation, 1_000, size=5)
+    assert objects.read(uri, max_bytes=1_001)[0] == bytes(1_001)
+
+
+def test_what_was_overwritten_is_changed(bucket: Bucket):
+    uri, old = bucket.uri("a"), bucket.put("a", b"old")
+    new = bucket.put("a", b"new!")
+    for options in ({}, {"max_bytes": 10}, {"max_bytes": 10, "size": 3}):
+        with pytest.raises(Changed, match=f"{old} was listed, {new} is there now") as caught:
+            objects.read(uri, old, **options)  # type: ignore[arg-type]
+        assert caught.value.retryable
+    assert objects.read(uri)[1].version == new
+    with pytest.raises(Changed, match="no generation"):
+        objects.read(uri, "an-etag")
+
+
+def test_a_download_is_of_the_generation_that_was_looked_up(bucket: Bucket):
+    uri, old = bucket.uri("a"), bucket.put("a", b"old")
+    asked = count()
+
+    def overwrite_after_the_first_answer(method: str, path: str) -> None:
+        if next(asked) == 1:
+            bucket.put("a", b"new!")
+
+    bucket.gcs.faults = overwrite_after_the_first_answer
+    with pytest.raises(Changed, match=old):
+        objects.read(uri)
+
+
+def test_a_stream_is_of_one_generation(bucket: Bucket):
+    uri = bucket.uri("a")
+    bucket.put("a", bytes(3 << 20))
+    with objects.open(uri) as file:
+        file.read(10)
+        bucket.put("a", b"new")
+        with pytest.raises(Changed):
+            file.read()
+
+
+def test_what_is_not_there_is_not_found(bucket: Bucket):
+    uri, generation = bucket.uri("a"), bucket.put("a", b"abc")
+    bucket.delete("a")
+    nowhere = "gs://no-such-bucket-here/a"
+    for asked in (objects.stat, objects.read, objects.open, lambda uri: objects.read(uri, generation, 9, size=3)):
+        with pytest.raises(NotFound, match=uri) as caught:
+            asked(uri)
+        assert not caught.value.retryable
+        with pytest.raises(NotFound, match="no bucket gs://no-such-bucket-here"):
+            asked(nowhere)
+    with pytest.raises(NotFound, match="no bucket gs://no-such-bucket-here"):
+        list(objects.walk("gs://no-such-bucket-here/x/"))
+    with pytest.raises(UsageError, match=r"cannot write.*no bucket gs://no-such-bucket-here"):
+        objects.write(nowhere, b"")
+    objects.delete(uri)
+    objects.delete(nowhere)
+
+
+@pytest.mark.parametrize("uri", ["gs://bucket-_!/a", "gs://bucket/\udcff.jpg"])
+def test_what_cannot_be_is_not_found(bucket: Bucket, uri: str):
+    with pytest.raises(NotFound):
+        objects.read(uri)
+
+
+@pytest.mark.parametrize("uri", ["gs://bucket", "gs://bucket/", "gs://", "gs:///a"])
+def test_what_names_no_object_is_a_usage_error(bucket: Bucket, uri: str):
+    for asked in (objects.read, objects.stat, objects.open, objects.delete, lambda uri: objects.write(uri, b"")):
+        with pytest.raises(UsageError, match=uri):
+            asked(uri)
+    assert bucket.gcs.requests == []
+
+
+def test_no_permission_names_the_role(bucket: Bucket):
+    bucket.put("a", b"")
+    bucket.gcs.faults = lambda *_: 403
+    for asked in (objects.read, objects.stat, objects.open, lambda _: list(objects.walk(bucket.uri("")))):
+        with pytest.raises(Unreadable, match=r"roles/storage\.objectViewer") as caught:
+            asked(bucket.uri("a"))
+        assert not caught.value.retryable
+    for refused in (objects.delete, lambda uri: objects.write(uri, b"")):
+        with pytest.raises(UsageError, match=r"roles/storage\.objectUser"):
+            refused(bucket.uri("a"))
+
+
+@pytest.mark.parametrize("fault", [429, 500, 503, 408, "drop"])
+def test_what_may_pass_is_tried_again(bucket: Bucket, fault: int | str):
+    left = iter([fault] * 3)
+    generation = bucket.put("a", b"abc")
+    bucket.gcs.faults = lambda *_: next(left, None)
+    assert objects.read(bucket.uri("a"), generation, 9, size=3)[0] == b"abc"
+    assert len(bucket.gcs.media()) == 4
+    left = iter([fault] * 3)
+    objects.write(bucket.uri("b"), b"def")  # without a precondition, which is what the library would wait for
+    assert bucket.get("b") == b"def"
+    left = iter([fault] * 3)
+    assert [found.size for found in objects.walk(bucket.uri(""))] == [3, 3]
+
+
+@pytest.mark.parametrize("fault", [429, 503, "drop"])
+def test_what_does_not_pass_in_time_is_retryable(bucket: Bucket, fault: int | str):
+    bucket.put("a", b"abc")
+    bucket.gcs.faults = lambda *_: fault
+    hasty = GcsObjects(QUICK.with_timeout(0.2))
+    for asked in (hasty.read, lambda uri: list(hasty.walk(bucket.uri(""))), lambda uri: hasty.write(uri, b"")):
+        with pytest.raises(Unreadable) as caught:
+            asked(bucket.uri("a"))
+        assert caught.value.retryable
+
+
+def test_a_request_that_is_wrong_is_not_tried_again(bucket: Bucket):
+    bucket.gcs.faults = lambda *_: 400
+    with pytest.raises(Unreadable) as caught:
+        objects.read(bucket.uri("a"))
+    assert not caught.value.retryable
+    assert len(bucket.gcs.requests) == 1
+
+
+def test_bytes_that_are_not_those_that_were_stored_are_refused(bucket: Bucket):
+    generation = bucket.put("a", b"abc")
+    bucket.gcs.faults = lambda *_: "corrupt"
+    with pytest.raises(Unreadable, match=r"(?i)checksum") as caught:
+        objects.read(bucket.uri("a"), generation)
+    assert caught.value.retryable
+
+
+def test_gzip_in_transit_is_decoded_and_bounded(bucket: Bucket):
+    packed = gzip.compress(b"a" * 5_000)
+    uri, generation = bucket.uri("a"), bucket.put("a", packed, encoding="gzip")
+    for max_bytes in (None, 5_000):
+        assert objects.read(uri, max_bytes=max_bytes) == (b"a" * 5_000, Stat(uri, len(packed), generation))
+    with pytest.raises(TooManyBytes, match="decodes to more than --max-bytes 4,999"):
+        objects.read(uri, max_bytes=4_999)
+    with objects.open(uri) as file:
+        assert file.read() == b"a" * 5_000
+    bucket.gcs.faults = lambda *_: "corrupt"
+    with pytest.raises(Unreadable, match=r"(?i)checksum"):
+        objects.read(uri)
+
+
+@pytest.mark.parametrize("data", [b"no gzip", gzip.compress(b"abc" * 100)[:-9], b""])
+def test_gzip_that_is_none(bucket: Bucket, data: bytes):
+    bucket.put("a", data, encoding="gzip")
+    if not data:  # gzip of nothing may be nothing
+        assert objects.read(bucket.uri("a"))[0] == b""
+        return
+    with pytest.raises(Unreadable, match="not gzip") as caught:
+        objects.read(bucket.uri("a"))
+    assert not caught.value.retryable
+
+
+def test_other_encodings_and_gz_files_come_as_they_are(bucket: Bucket):
+    packed = gzip.compress(b"abc")
+    bucket.put("a.csv.gz", packed)
+    bucket.put("b", b"xyz", encoding="aws-chunked")
+    assert objects.read(bucket.uri("a.csv.gz"))[0] == packed
+    assert objects.read(bucket.uri("b"))[0] == b"xyz"
+
+
+def test_many_threads_are_served_at_once_on_few_connections(bucket: Bucket):
+    generations = {f"{n:02}": bucket.put(f"{n:02}", bytes([n])) for n in range(64)}
+    bucket.gcs.delay = 0.05
+
+    def fetch(name: str) -> bytes:
+        return objects.read(bucket.uri(name), generations[name], 10, size=1)[0]
+
+    with ThreadPoolExecutor(16) as pool:
+        assert list(pool.map(fetch, generations)) == [bytes([n]) for n in range(64)]
+    assert bucket.gcs.peak > 8
+    assert len(bucket.gcs.requests) == 64
+
+
+def test_64_threads_keep_their_connections(bucket: Bucket, caplog: pytest.LogCaptureFixture):
+    bucket.put("a", b"abc")
+    bucket.gcs.delay = 0.05
+    with ThreadPoolExecutor(64) as pool:
+        list(pool.map(objects.read, [bucket.uri("a")] * 128))
+    assert bucket.gcs.peak > 32
+    assert "pool is full" not in caplog.text
+
+
+def test_walk(bucket: Bucket):
+    stats = [Stat(bucket.uri(name), len(name), bucket.put(name, name.encode())) for name in ("a/1", "a/b/2", "a/b/c/3")]
+    bucket.put("a/", b"")  # as the console makes a folder
+    bucket.put("ab/4", b"")
+    assert sorted(objects.walk(bucket.uri("a/")), key=lambda stat: stat.uri) == stats
+    assert list(objects.walk(bucket.uri("a/"), recursive=False)) == stats[:1]
+    assert list(objects.walk(bucket.uri("none/"))) == []
+    assert len(list(objects.walk(bucket.uri("")))) == 4
+    path = bucket.gcs.requests[0][1]
+    assert "fields=items%28name%2Csize%2Cgeneration%29%2CnextPageToken" in path
+    assert "maxResults=5000" in path
+
+
+def test_a_stream_is_read_piece_by_piece(bucket: Bucket):
+    data = os.urandom((5 << 20) + 17)
+    uri = bucket.uri("a")
+    bucket.put("a", data)
+    with objects.open(uri) as file:
+        assert bucket.gcs.media() == []
+        assert file.read(1_000) + file.read(1_000) == data[:2_000]
+        assert len(bucket.gcs.media()) == 1
+        assert file.seek(-17, io.SEEK_END) == 5 << 20
+        assert file.read() == data[-17:]
+        assert file.read(1) == b""
+        assert file.seek(0) == 0
+        assert b"".join(iter(lambda: file.read(1 << 18), b"")) == data
+    bucket.gcs.requests.clear()
+    copy = io.BytesIO()
+    with objects.open(uri) as file:
+        shutil.copyfileobj(file, copy, 16 << 20)
+    assert copy.getvalue() == data
+    assert len(bucket.gcs.media()) == 1
+
+
+def test_an_empty_object(bucket: Bucket):
+    bucket.put("a", b"")
+    assert objects.read(bucket.uri("a"))[0] == b""
+    with objects.open(bucket.uri("a")) as file:
+        assert file.read() == b""
+
+
+def test_a_write_is_one_request_and_a_large_one_appears_whole(bucket: Bucket):
+    data = os.urandom(200_000)
+    objects.write(bucket.uri("a"), data)
+    assert [method for method, _ in bucket.gcs.requests] == ["POST"]
+    assert bucket.get("a") == data
+    large = os.urandom(9 << 20)  # in a session of its own, from 8 MiB on
+    half_way: list[list[str]] = []
+    bucket.gcs.faults = lambda method, _: half_way.append(bucket.names())
+    objects.write(bucket.uri("b"), large)
+    assert bucket.get("b") == large
+    assert all("b" not in names for names in half_way)
+
+
+def test_a_write_that_fails_leaves_the_old_object(bucket: Bucket):
+    bucket.put("a", b"old")
+    bucket.gcs.faults = lambda *_: 503
+    with pytest.raises(Unreadable):
+        GcsObjects(QUICK.with_timeout(0.1)).write(bucket.uri("a"), b"new")
+    assert bucket.get("a") == b"old"
+    assert bucket.names() == ["a"]
+
+
+def test_no_credentials_is_a_usage_error(bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.delenv("STORAGE_EMULATOR_HOST")
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
+    gcs_module.close()
+    with pytest.raises(UsageError, match="gcloud auth application-default login"):
+        objects.read(bucket.uri("a"))
+    gcs_module.close()
+
+
+def test_refused_credentials_are_a_usage_error(bucket: Bucket):
+    bucket.gcs.faults = lambda *_: 401
+    with pytest.raises(UsageError, match="gcloud auth application-default login"):
+        objects.read(bucket.uri("a"))
+
+
+def test_one_client_for_all_threads(bucket: Bucket):
+    gcs_module.close()
+    barrier = threading.Barrier(16)
+
+    def ask(_: int) -> int:
+        barrier.wait()
+        return id(gcs_module.client())
+
+    with ThreadPoolExecutor(16) as pool:
+        assert len(Counter(pool.map(ask, range(16)))) == 1
+
+
+def test_it_travels_to_a_worker(bucket: Bucket):
+    bucket.put("a", b"abc")
+    objects.stat(bucket.uri("a"))
+    assert pickle.loads(pickle.dumps(objects)).read(bucket.uri("a"))[0] == b"abc"
+
+
+def test_a_forked_child_has_a_client_of_its_own(bucket: Bucket):
+    bucket.put("a", b"abc")
+    objects.stat(bucket.uri("a"))
+    with gcs_module._lock:  # held by the parent at the time: no reason for the child to wait
+        child = os.fork()
+        if child == 0:
+            try:
+                os._exit(0 if objects.read(bucket.uri("a"))[0] == b"abc" else 1)
+            finally:
+                os._exit(2)
+    deadline = time.monotonic() + 20
+    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if ended == (0, 0):
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+    assert ended == (child, 0)

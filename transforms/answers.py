@@ -1,0 +1,72 @@
+"""What the models put out for the images of a unit -> the rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from transforms.imaging.prepare import Prepared
+from transforms.inference import heads
+from transforms.inference.engine import Floats
+from transforms.inference.labels import Label
+from transforms.inference.recipe import Recipe
+from transforms.tables import schemas
+
+
+class Answers:
+    """Collects a table's rows in any order and hands them out by URI."""
+
+    def __init__(self, recipe: Recipe, labels: Sequence[Label]) -> None:
+        self.recipe = recipe
+        self._labels = labels
+        self._images: list[Prepared] = []
+        self._outputs: list[Floats] = []
+
+    def add(self, image: Prepared, outputs: Floats) -> None:
+        """An image and what the model put out for it, float32[width]."""
+        self._images.append(image)
+        self._outputs.append(outputs)
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def to_arrow(self) -> pa.Table:
+        """The rows, sorted by URI, so that a unit that is done again gives the same file again."""
+        spec = self.recipe.spec
+        order = sorted(range(len(self._images)), key=lambda index: self._images[index].work.ref.uri)
+        images = [self._images[index] for index in order]
+        outputs = np.empty((len(order), spec.width), np.float32)
+        for row, index in enumerate(order):
+            outputs[row] = self._outputs[index]
+        columns: dict[str, schemas.Column] = {
+            "uri": [image.work.ref.uri for image in images],
+            "version": [image.version for image in images],
+            "sha256": [image.sha256 for image in images],
+        }
+        if spec.task == "embed":
+            columns["embedding"] = heads.unit_length(outputs) if self.recipe.normalize else outputs
+            return schemas.to_arrow(columns, schemas.embeddings(spec.width))
+        columns["width"] = [image.width for image in images]
+        columns["height"] = [image.height for image in images]
+        return schemas.to_arrow(
+            columns | self._classes(heads.probabilities(outputs, spec.output)),
+            schemas.predictions(spec.width, probabilities=self.recipe.probabilities),
+        )
+
+    def _classes(self, scores: Floats) -> dict[str, schemas.Column]:
+        """Probabilities float32[N, classes] -> the columns on classes."""
+        best = heads.top_k(scores, self.recipe.top_k)
+        top_k = [
+            [self._class(index, score) for index, score in zip(indices, row[indices], strict=True)]
+            for indices, row in zip(best, scores, strict=True)
+        ]
+        columns: dict[str, schemas.Column] = {
+            name: [top[0][name] for top in top_k] for name in ("class_id", "wnid", "label", "score")
+        }
+        return columns | {"top_k": top_k, "probabilities": scores}
+
+    def _class(self, index: int, score: float) -> dict[str, object]:
+        label = self._labels[index]
+        return {"class_id": int(index), "wnid": label.wnid, "label": label.name, "score": float(score)}

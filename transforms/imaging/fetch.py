@@ -1,0 +1,36 @@
+"""ImageRef -> its bytes, their version and their hash."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import NamedTuple
+
+from transforms.errors import ListError, UsageError
+from transforms.records import ImageRef
+from transforms.storage import files
+
+MAX_BYTES = 128 * 1024 * 1024
+
+
+class Fetched(NamedTuple):
+    """``version`` is never empty; ``sha256`` is 64 hex digits over ``data``."""
+
+    data: bytes
+    version: str
+    sha256: str
+
+
+def fetch(ref: ImageRef, max_bytes: int = MAX_BYTES) -> Fetched:
+    """Read the version that was listed, or the present one where the list did not say.
+
+    Raises FetchError, or ListError for a line of a manifest that names no image.
+    """
+    if ref.fault is not None:
+        raise ListError(ref.fault)
+    try:
+        data, stat = files.read(ref.uri, version=ref.version, size=ref.size, max_bytes=max_bytes)
+    except (
+        UsageError
+    ) as error:  # a URI that nobody can read is the image's fault here, and nobody's at the command line
+        raise ListError(str(error)) from error
+    return Fetched(data, stat.version, hashlib.sha256(data).hexdigest())

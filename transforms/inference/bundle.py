@@ -1,0 +1,169 @@
+"""A bundle: a folder, on a disk or gs://, with a model and ``model.json``, which says all about it.
+
+Workers load bundles and nothing else. A bundle is known by its content hash, over its files' hashes and names, and one
+whose files have other hashes is refused: loading a SavedModel runs what its graph says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from transforms.errors import FetchError, ModelError, NotFound
+from transforms.inference import labels
+from transforms.inference.spec import ModelSpec
+from transforms.storage import files
+
+MODEL_JSON = "model.json"
+SAVED_MODEL = "saved_model"
+LABELS = "labels.txt"
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """What ``model.json`` says.
+
+    source: where the model came from, as it was given. files: path within the bundle -> sha256, 64 hex digits.
+    made_with: versions of the software that staged it.
+    """
+
+    spec: ModelSpec
+    source: str
+    files: dict[str, str]
+    made_with: dict[str, str]
+
+    @property
+    def content_hash(self) -> str:
+        """64 hex digits over the files' names and hashes."""
+        lines = "".join(f"{digest}  {path}\n" for path, digest in sorted(self.files.items()))
+        return hashlib.sha256(lines.encode()).hexdigest()
+
+    def to_json(self) -> str:
+        """The text of ``model.json``."""
+        values = {
+            "format": _FORMAT,
+            **asdict(self),
+            "spec": self.spec.to_json(),
+            "content_hash": self.content_hash,
+        }
+        return json.dumps(values, indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes, uri: str) -> Bundle:
+        """The inverse of ``to_json``. Raises ModelError for what is no ``model.json`` of this version."""
+        try:
+            values = json.loads(text)
+            version = values["format"]
+            if version != _FORMAT:
+                raise ModelError(f"{uri} is of bundle format {version}, this is {_FORMAT}; stage the model again")
+            spec = ModelSpec.from_json(values["spec"])
+            bundle = cls(spec, values["source"], values["files"], values["made_with"])
+            expected = values["content_hash"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{uri} is not a whole {MODEL_JSON} ({error!r}); stage the model again") from error
+        _require(bundle.content_hash, expected, uri)
+        return bundle
+
+
+def read(uri: str) -> Bundle:
+    """A bundle's folder -> what it says of itself. Raises ModelError where there is no bundle."""
+    path = files.join(uri, MODEL_JSON)
+    try:
+        data, _ = files.read(path)
+    except NotFound as error:
+        raise ModelError(f"{uri} is no bundle: there is no {path}; make one with `beamsight models stage`") from error
+    except FetchError as error:
+        raise ModelError(f"bundle {uri} cannot be read: {error}") from error
+    return Bundle.from_json(data, path)
+
+
+def write(bundle: Bundle, folder: Path, to: str) -> None:
+    """Put a folder that holds the files of ``bundle`` at ``to``, as a bundle that is seen whole or not at all.
+
+    ``model.json`` makes it one and goes last; what a killed upload left behind is put over by the next.
+    """
+    for path in sorted(bundle.files):
+        files.write(files.join(to, path), (folder / path).read_bytes())
+    files.write(files.join(to, MODEL_JSON), bundle.to_json().encode())
+
+
+def localize(uri: str, content_hash: str) -> Path:
+    """A bundle -> its folder on this disk, as it was when its hash was ``content_hash``.
+
+    One on gs:// is copied once a machine, under a lock against the other processes, and its files' hashes are
+    checked. One that lies on this disk is used where it is. Raises ModelError.
+    """
+    bundle = read(uri)
+    _require(bundle.content_hash, content_hash, uri)
+    if files.is_local(uri):
+        return Path(uri.removeprefix("file://"))
+    target = cache_dir() / "bundles" / content_hash
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if not target.exists():
+            with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+                copy = Path(scratch, "bundle")
+                download(uri, sorted(bundle.files), copy)
+                verify(copy, bundle)
+                copy.rename(target)
+    return target
+
+
+def download(uri: str, paths: list[str], to: Path) -> None:
+    """Copy files below a folder at ``uri`` to a folder on this disk, a piece at a time."""
+    for path in paths:
+        target = to / path
+        if ".." in target.parts or not target.is_relative_to(to):
+            raise ModelError(f"{uri} names a file {path!r} outside of itself; it was not made by this program")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with files.open(files.join(uri, path)) as source, target.open("wb") as sink:
+            shutil.copyfileobj(source, sink, 1 << 20)
+
+
+def verify(folder: Path, bundle: Bundle) -> None:
+    """Raises ModelError for a file that is missing or is not what ``model.json`` says."""
+    for path, expected in bundle.files.items():
+        if not (folder / path).is_file():
+            raise ModelError(f"bundle {folder} lacks {path}; stage the model again")
+        _require(sha256(folder / path), expected, str(folder / path))
+
+
+def sha256(path: Path) -> str:
+    """64 hex digits over a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as source:
+        while piece := source.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def cache_dir() -> Path:
+    """Where this machine keeps bundles: $BEAMSIGHT_CACHE, else ``beamsight`` in the user's cache folder."""
+    own = os.environ.get("BEAMSIGHT_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser(), "beamsight")
+
+
+def load_labels(folder: Path, spec: ModelSpec) -> tuple[labels.Label, ...]:
+    """The classes of a bundle on this disk; none for an embedder."""
+    if spec.task == "embed":
+        return ()
+    return labels.parse((folder / LABELS).read_text(encoding="utf-8"), str(folder / LABELS))
+
+
+def _require(actual: str, expected: str, what: str) -> None:
+    if actual != expected:
+        raise ModelError(
+            f"{what}: its hash is {actual[:16]}… where {expected[:16]}… is expected; it was changed or damaged: "
+            "stage the model again"
+        )

@@ -1,0 +1,99 @@
+"""SavedModel -> its parameters and its operations for one image, counted in its graph without reading a weight."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Container
+from pathlib import Path
+from typing import Any
+
+from transforms.errors import ModelError
+from transforms.inference.spec import ModelSpec
+
+_KERNELS = ("Conv2D", "DepthwiseConv2dNative", "MatMul")
+_OPERATIONS_AN_ELEMENT = {"Add": 1, "AddV2": 1, "BiasAdd": 1, "FusedBatchNormV3": 2, "Mul": 1, "Sigmoid": 1}
+
+
+def parameters(model_dir: str | Path) -> int:
+    """Parameters of a SavedModel, counted as in ``parameters_of``. Raises ModelError."""
+    return parameters_of(_graph(Path(model_dir), None))
+
+
+def flops(model_dir: str | Path, spec: ModelSpec) -> int:
+    """Floating-point operations of a SavedModel for one image of the spec's size, as in ``flops_of``.
+
+    Raises ModelError, also where the shapes inside do not follow from the input's.
+    """
+    return flops_of(_graph(Path(model_dir), spec.size))
+
+
+def parameters_of(graph: Any) -> int:
+    """Parameters of the network in a ``tf.Graph`` without function calls, as papers and model pages count them.
+
+    That is each kernel and one bias a channel that it puts out. The scale of a batch norm is not a parameter, as it
+    is multiplied into the kernel before the network is used, and its offset is the bias.
+    """
+    return sum(_defined(op.inputs[1]).num_elements() + op.outputs[0].shape[-1] for op in _ops(graph, _KERNELS))
+
+
+def flops_of(graph: Any) -> int:
+    """Floating-point operations of the network in a ``tf.Graph`` without function calls, whose input is one image.
+
+    A multiply-add is two, and so is an element through a batch norm; sums, products and sigmoids are one an element
+    (activations, gates, residuals: 2 % in an EfficientNet). Pooling and arithmetic with a single number are left out.
+    """
+    total = 0
+    for op in _ops(graph, _KERNELS):
+        kernel, output = _defined(op.inputs[1]), _defined(op.outputs[0])
+        total += 2 * kernel.num_elements() // output[-1] * output.num_elements()
+    for op in _ops(graph, _OPERATIONS_AN_ELEMENT):
+        if all(operand.shape.rank != 0 for operand in op.inputs):
+            total += _OPERATIONS_AN_ELEMENT[op.type] * _defined(op.outputs[0]).num_elements()
+    return total
+
+
+def _ops(graph: Any, types: Container[str]) -> list[Any]:
+    return [op for op in graph.get_operations() if op.type in types]
+
+
+def _defined(tensor: Any) -> Any:
+    if not tensor.shape.is_fully_defined():
+        raise ModelError(f"{tensor.name} has shape {tensor.shape}: only fixed shapes can be counted")
+    return tensor.shape
+
+
+def _graph(folder: Path, size: int | None) -> Any:
+    """The ``tf.Graph`` of the signature ``serving_default`` for one square image, each function call inlined.
+
+    The shapes of variables stand in the graph; their values, nearly all of a SavedModel's bytes, are not needed.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+    from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
+    from tensorflow.python.grappler import tf_optimizer
+    from tensorflow.python.saved_model import loader_impl
+
+    try:
+        saved = loader_impl.parse_saved_model(str(folder))
+    except OSError as error:
+        raise ModelError(f"{folder} is no SavedModel: {error}") from error
+    signatures = [meta.signature_def.get("serving_default") for meta in saved.meta_graphs]
+    if len(signatures) != 1 or signatures[0] is None or len(signatures[0].inputs) != 1:
+        raise ModelError(f"{folder} must have one signature 'serving_default' with one input to be counted")
+
+    definition = saved.meta_graphs[0].graph_def
+    (images,) = (tensor.name for tensor in signatures[0].inputs.values())
+    outputs = [tensor.name for tensor in signatures[0].outputs.values()]
+    for node in definition.node:
+        if f"{node.name}:0" == images:
+            node.attr["shape"].shape.CopyFrom(tf.TensorShape([1, size, size, 3]).as_proto())
+
+    config = config_pb2.ConfigProto()
+    config.graph_options.rewrite_options.optimizers.append("function")
+    config.graph_options.rewrite_options.min_graph_nodes = -1  # small graphs too
+    kept = meta_graph_pb2.MetaGraphDef(graph_def=definition)
+    kept.collection_def["train_op"].node_list.value.extend(outputs)  # where the optimizer looks for what is fetched
+    graph = tf.Graph()
+    with graph.as_default():
+        tf.import_graph_def(tf_optimizer.OptimizeGraph(config, kept), name="")
+    return graph

@@ -1,0 +1,51 @@
+"""The classes of a classifier: index -> WordNet id and name.
+
+``imagenet_2012.txt`` is openvinotoolkit/open_model_zoo, data/dataset_classes (Apache-2.0): the 1000 ILSVRC-2012 classes
+in the order of the EfficientNet outputs, 0 = tench, no background class. Names are not unique ("crane" is 134 and
+517): key by index or WordNet id.
+"""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from typing import NamedTuple
+
+from transforms.errors import ModelError
+
+_WORDNET = re.compile(r"(n\d{8})[ \t]+(\S.*)")
+
+
+class Label(NamedTuple):
+    """``wnid`` is None for classes that are not WordNet's."""
+
+    wnid: str | None
+    name: str
+
+
+def parse(text: str, origin: str) -> tuple[Label, ...]:
+    """A labels file, a class a line, either ``<WordNet id> <names>`` throughout or any names -> labels.
+
+    Raises ModelError for an empty line: it would shift nothing, but a class without a name is a broken file.
+    """
+    lines = text.removeprefix("\ufeff").rstrip().splitlines()
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            raise ModelError(f"{origin}: line {number} is empty; a labels file holds one class a line")
+    matches = [_WORDNET.fullmatch(line.strip()) for line in lines]
+    if all(matches):
+        return tuple(Label(match[1], match[2]) for match in matches if match)
+    return tuple(Label(None, line.strip()) for line in lines)
+
+
+def imagenet_text() -> str:
+    """The 1000 ImageNet classes as a labels file."""
+    return resources.files(__package__).joinpath("imagenet_2012.txt").read_text(encoding="utf-8")
+
+
+def check(labels: tuple[Label, ...], width: int, model: str, origin: str) -> None:
+    """Raises ModelError where labels and outputs are not equally many."""
+    if len(labels) == width:
+        return
+    hint = "; one more output is often a background class: add a line for it" if width == len(labels) + 1 else ""
+    raise ModelError(f"{model} has {width} outputs but {origin} has {len(labels)} labels{hint}; give --labels FILE")

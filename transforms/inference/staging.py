@@ -1,0 +1,119 @@
+"""A model from anywhere -> a bundle that was seen to work."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock
+
+from transforms.errors import BeamsightError, EngineError, ModelError
+from transforms.inference import bundle, engine, heads, labels, origin, registry
+from transforms.imaging import drawn
+from transforms.inference.bundle import Bundle
+from transforms.inference.engine import Floats
+from transforms.inference.spec import ModelSpec, Task
+
+PROBES = 4
+
+
+def stage(
+    source: str,
+    spec: ModelSpec,
+    to: str,
+    *,
+    labels_text: str | None = None,
+    expected_hash: str | None = None,
+    recorded_source: str | None = None,
+    timeout: float = origin.TIMEOUT,
+) -> Bundle:
+    """Fetch a model, run it once, and put it at ``to``, a folder on a disk or gs://.
+
+    source: see ``origin.saved_model``. spec: what it should be; ``width`` 0 takes what comes out. labels_text: a labels
+    file; default ImageNet's. expected_hash: the content hash that the bundle must have, 64 hex digits. recorded_source:
+    what ``model.json`` and the tables say of where it came from; default ``source``.
+    Raises ModelError where the model does not do what its spec says: shape, width, finite numbers, labels.
+    """
+    with tempfile.TemporaryDirectory(prefix="beamsight-stage-") as scratch:
+        model = origin.saved_model(source, Path(scratch), timeout)
+        folder = Path(scratch, "bundle")
+        shutil.copytree(model, folder / bundle.SAVED_MODEL)
+        spec = _probe(folder, spec, source, model)
+        if spec.task == "classify":
+            text = labels_text if labels_text is not None else labels.imagenet_text()
+            origin_of_labels = "the labels file" if labels_text is not None else "ImageNet's list"
+            labels.check(labels.parse(text, origin_of_labels), spec.width, spec.name, origin_of_labels)
+            (folder / bundle.LABELS).write_text(text, encoding="utf-8")
+        made = Bundle(spec, recorded_source or source, _hashes(folder), _versions())
+        if expected_hash is not None and made.content_hash != expected_hash:
+            raise ModelError(
+                f"{source} has content hash {made.content_hash} where {expected_hash} is expected; "
+                "nothing was staged: find out which of the two is right"
+            )
+        _require_free(to, made)
+        bundle.write(made, folder, to)
+        return made
+
+
+def stage_registered(name: str, task: Task, timeout: float = origin.TIMEOUT) -> str:
+    """A registered model -> its bundle in this machine's cache, staged on first use, under a lock."""
+    spec = registry.get(name, task)
+    folder = bundle.cache_dir() / "models" / f"{name}-{task}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if not (folder / bundle.MODEL_JSON).exists():
+            if spec.source is None:
+                raise ModelError(f"{name} is published nowhere any more; bring its files and stage them")
+            stage(spec.source, spec, str(folder), timeout=timeout)
+    return str(folder)
+
+
+def _probe(folder: Path, spec: ModelSpec, source: str, origin_folder: Path) -> ModelSpec:
+    """Run the model on drawn pictures -> its spec with what was found out: width, probabilities or logits."""
+    pictures = np.stack([drawn.draw(seed, spec.size, spec.size) for seed in range(PROBES)])
+    try:
+        outputs = engine.load("tensorflow", folder, spec, batch=PROBES).infer(pictures)
+    except (ModelError, EngineError) as error:
+        raise ModelError(
+            f"{source} does not run on {spec.size}x{spec.size} pictures: {error}; is it the right model and --size? "
+            f"if it was a download that was cut off, remove {origin_folder} and try again"
+        ) from error
+    return _found(outputs, spec, source)
+
+
+def _found(outputs: Floats, spec: ModelSpec, source: str) -> ModelSpec:
+    """What a model gave for the probes, float32[N, D], against its spec."""
+    width = outputs.shape[1]
+    if not np.isfinite(outputs).all():
+        raise ModelError(f"{source} gives NaN or infinity for drawn pictures; its weights or its export are broken")
+    if spec.width not in (0, width):
+        raise ModelError(f"{source} gives {width} numbers an image where {spec.name} gives {spec.width}; wrong model?")
+    if np.ptp(outputs, axis=0).max() == 0:
+        raise ModelError(f"{source} gives the same numbers for different pictures; its weights are missing or zero")
+    found = dataclasses.replace(spec, width=width)
+    return found if spec.task == "embed" else dataclasses.replace(found, output=heads.kind_of(outputs))
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): bundle.sha256(path) for path in paths}
+
+
+def _versions() -> dict[str, str]:
+    return {name: metadata.version(name) for name in ("beamsight", "tensorflow")}
+
+
+def _require_free(to: str, made: Bundle) -> None:
+    """Raises ModelError where another model lies at ``to``: jobs may be using it."""
+    try:
+        there = bundle.read(to)
+    except BeamsightError:
+        return
+    if there.content_hash != made.content_hash:
+        raise ModelError(
+            f"{to} holds another bundle, {there.spec.name} {there.content_hash[:16]}…; choose another folder or remove it"
+        )

@@ -1,0 +1,171 @@
+"""A unit of images -> its files in the tables, as a stream: fetch, decode, fit; batches; models; write."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from functools import partial
+
+import apache_beam as beam
+from apache_beam.utils.shared import Shared
+
+from transforms import counts
+from transforms.answers import Answers
+from transforms.counts import Tally
+from transforms.errors import InferenceError
+from transforms.imaging.prefetch import prefetch
+from transforms.imaging.prepare import Failed, Limits, Prepared, prepare
+from transforms.inference import bundle, engine
+from transforms.inference.engine import Engine
+from transforms.inference.labels import Label
+from transforms.inference.recipe import Recipe
+from transforms.records import Failure, Unit, Work
+from transforms.tables import layout, schemas, writer
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How units are done, and where their files go. ``day`` and ``run_id`` are the run's, the same on all workers."""
+
+    output: str
+    day: str
+    run_id: str
+    version: str
+    limits: Limits = field(default_factory=Limits)
+    batch: int = engine.BATCH
+    threads: int = 12  # most of a fetch is waiting for the network; decoding has a bound of its own
+    window: int = 32  # images; their pixels are 2 MB each for B7 and B6 together
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A table that is asked for, and what answers for it."""
+
+    recipe: Recipe
+    engine: Engine
+    labels: tuple[Label, ...]
+
+
+class ProcessUnits(beam.DoFn):
+    """Unit -> the counts of what became of it. Models are loaded once a worker process and shared by its threads."""
+
+    def __init__(self, recipes: tuple[Recipe, ...], settings: Settings) -> None:
+        self._recipes = recipes
+        self._settings = settings
+        self._shared = Shared()
+        self._models: list[Model] = []
+
+    def process(self, unit: Unit) -> Iterator[Tally]:
+        # Not in setup, which runs also where there is nothing to do, and models take seconds and gigabytes.
+        self._models = self._models or self._shared.acquire(self._load)
+        tally = process_unit(unit, self._models, self._settings)
+        counts.publish(tally)
+        yield tally
+
+    def _load(self) -> _Models:
+        return _Models(_load(recipe, self._settings.batch) for recipe in self._recipes)
+
+
+class _Models(list[Model]):
+    """A list to which a weak reference can be held, as ``Shared`` does."""
+
+
+def _load(recipe: Recipe, batch: int) -> Model:
+    folder = bundle.localize(recipe.bundle, recipe.content_hash)
+    return Model(
+        recipe,
+        engine.load(recipe.engine, folder, recipe.spec, batch),
+        bundle.load_labels(folder, recipe.spec),
+    )
+
+
+def process_unit(unit: Unit, models: list[Model], settings: Settings) -> Tally:
+    """Do a unit and write its files: every image ends in each table that lacks it, or as one row of the failures.
+
+    At most ``window`` images are fetched ahead and at most ``batch`` wait for each model, so that memory depends
+    neither on how many images there are nor on how large the unit is.
+    """
+    asked = {table for work in unit.work for table in work.tables}
+    models = [model for model in models if model.recipe.table in asked]
+    results = _Results(models)
+    specs = {model.recipe.table: model.recipe.spec for model in models}
+    waiting: dict[str, list[Prepared]] = {table: [] for table in specs}
+    ready = partial(prepare, specs=specs, limits=settings.limits)
+    for image in prefetch(unit.work, ready, threads=settings.threads, window=settings.window):
+        results.spent(image.tally)
+        if isinstance(image, Failed):
+            results.failed(image.failure)
+            continue
+        for model in models:
+            queue = waiting[model.recipe.table]
+            if model.recipe.table in image.pixels:
+                queue.append(image)
+            if len(queue) == settings.batch:
+                _infer(model, queue, results)
+        del image  # its pixels must not outlive their turn
+    for model in models:
+        _infer(model, waiting[model.recipe.table], results)
+    results.write(unit.name, settings)
+    return results.tally
+
+
+def _infer(model: Model, queue: list[Prepared], results: _Results) -> None:
+    """Run a model on the images that wait for it, and empty their queue."""
+    if not queue:
+        return
+    recipe = model.recipe
+    since = time.perf_counter_ns()
+    pictures = [image.pixels.pop(recipe.table) for image in queue]
+    outputs = engine.infer_each(model.engine, pictures, recipe.spec)
+    results.spent(Counter({counts.key(counts.NANOSECONDS, recipe.spec.task): time.perf_counter_ns() - since}))
+    for image, output in zip(queue, outputs, strict=True):
+        if isinstance(output, InferenceError):
+            output.version = image.version
+            results.failed(Failure.of(Work(image.work.ref, (recipe.table,)), output))
+        else:
+            results.answered(recipe.table, image, output)
+        if not image.pixels:
+            results.spent(Counter({counts.IMAGES: 1}))
+    queue.clear()
+
+
+class _Results:
+    """What became of the images of a unit, until it is written."""
+
+    def __init__(self, models: list[Model]) -> None:
+        self.tally: Tally = Counter({counts.UNITS: 1})
+        self._answers = {model.recipe.table: Answers(model.recipe, model.labels) for model in models}
+        self._failures: dict[str, Failure] = {}
+
+    def spent(self, tally: Tally) -> None:
+        self.tally.update(tally)
+        counts.LIVE.add(tally)
+
+    def failed(self, failure: Failure) -> None:
+        """One row an image: where both models refuse it, the first one's reason stands for both tables."""
+        earlier = self._failures.get(failure.uri)
+        if earlier is not None:
+            self._failures[failure.uri] = replace(earlier, tables=earlier.tables + failure.tables)
+            return
+        self._failures[failure.uri] = failure
+        reason = counts.key(failure.stage, failure.error)
+        self.spent(Counter({counts.key(counts.FAILED, failure.stage): 1, counts.key(counts.REASON, reason): 1}))
+
+    def answered(self, table: str, image: Prepared, output: engine.Floats) -> None:
+        self._answers[table].add(image, output)
+        self.spent(Counter({counts.key(counts.OK, table): 1}))
+
+    def write(self, unit: str, settings: Settings) -> None:
+        """The tables first and the failures last: of a unit cut short between them, what failed is tried again."""
+        since = time.perf_counter_ns()
+        footer = {"version": settings.version, "run_id": settings.run_id}
+        for table, answers in self._answers.items():
+            uri = layout.unit_file(settings.output, table, settings.day, unit)
+            writer.put(uri, answers.to_arrow(), answers.recipe.metadata() | footer)
+        failures = sorted(self._failures.values(), key=lambda failure: failure.uri)
+        rows = schemas.failures_to_arrow(failures, settings.run_id, datetime.now(timezone.utc))
+        writer.put(layout.unit_file(settings.output, layout.FAILURES, settings.day, unit), rows, footer)
+        self.spent(Counter({counts.key(counts.NANOSECONDS, "write"): time.perf_counter_ns() - since}))

@@ -1,0 +1,1 @@
+"""Bytes in and out by URI: a disk, gs://, and whatever else Beam's file systems know."""

@@ -1,0 +1,282 @@
+"""Objects on gs://, through google-cloud-storage.
+
+An object is read at one generation, its checksum verified. What is stored with ``Content-Encoding: gzip``
+comes decoded, as a browser shows it: it travels as stored, so that size and checksum are those of the list,
+and is decoded here, never to more than ``max_bytes``. Other encodings come as they are stored.
+
+All of a process shares one client. It is made at the first request, and again in a forked child.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any, BinaryIO
+
+import requests.adapters
+import urllib3.exceptions
+from google.api_core import exceptions
+from google.api_core.retry import Retry
+from google.auth import exceptions as auth_exceptions
+from google.cloud import storage
+from google.cloud.storage.exceptions import DataCorruption
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from transforms.errors import Changed, FetchError, NotFound, TooManyBytes, Unreadable, UsageError
+from transforms.storage.base import Stat, check_size
+
+RETRY: Retry = DEFAULT_RETRY.with_timeout(120.0)  # seconds over all attempts of one request
+_TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two packets
+_CONNECTIONS = 64  # as many threads can fetch at once and keep their connection
+_PAGE = 5_000  # the server gives as many names a request as it likes, up to this
+_BUFFER = 1 << 20  # bytes a request of a stream that is read in small pieces
+
+_LOGIN = "run `gcloud auth application-default login`, or attach a service account to the machine"
+
+_lock = threading.Lock()
+_client: Any = None
+
+
+def client() -> Any:
+    """The ``google.cloud.storage.Client`` of this process. Raises UsageError without credentials."""
+    global _client
+    with _lock:
+        if _client is None:
+            try:
+                made = storage.Client(project=None)  # objects are found without one
+            except auth_exceptions.DefaultCredentialsError as exc:
+                raise UsageError(f"gs:// needs credentials and there are none: {_LOGIN} ({exc})") from exc
+            session = made._http
+            if not session.is_mtls:  # it has an adapter of its own then, with the certificate
+                adapter = requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS)
+                session.mount("https://", adapter)
+                session.mount("http://", adapter)
+            _client = made
+        return _client
+
+
+def close() -> None:
+    """Close this process's connections; the next request makes a client from the environment of then."""
+    global _client
+    with _lock:
+        if _client is not None:
+            _client.close()
+            _client = None
+
+
+def _after_fork() -> None:
+    # Connections must not be shared with the parent, and its other threads will never release the lock here.
+    global _client, _lock
+    _client, _lock = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class GcsObjects:
+    """``FileSystem`` for gs://.
+
+    ``retry`` is google-api-core's policy for each request; its timeout is in seconds over all attempts.
+    """
+
+    def __init__(self, retry: Retry = RETRY) -> None:
+        self._request = {"retry": retry, "timeout": _TIMEOUT}
+        # As it is stored, and in one piece: ten times less work than the library's 8 KiB at a time.
+        self._download = {**self._request, "raw_download": True, "single_shot_download": True}
+
+    def stat(self, uri: str) -> Stat:
+        """URI -> its size and generation: one request. Raises NotFound, Unreadable."""
+        return _stat_of(uri, self._metadata(uri))
+
+    def read(
+        self, uri: str, version: str | None = None, max_bytes: int | None = None, *, size: int | None = None
+    ) -> tuple[bytes, Stat]:
+        """URI -> the bytes of one generation.
+
+        One request when ``version`` and ``size`` are known (or ``version``, without a limit), else two.
+        """
+        if version is None or (size is None and max_bytes is not None):
+            known = _stat_of(uri, self._metadata(uri, version))
+            version, size = known.version, known.size
+        if size is not None:
+            check_size(Stat(uri, size, version), max_bytes)
+        blob = _blob(uri, version)
+        with self._one_generation(uri, version):
+            data = blob.download_as_bytes(**self._download)
+        stored = Stat(uri, len(data), version)
+        check_size(stored, max_bytes)  # a manifest may have told a wrong size
+        if blob.content_encoding == "gzip":
+            data = _gunzip(data, stored, max_bytes)
+        return data, stored
+
+    def open(self, uri: str) -> BinaryIO:
+        """URI -> a seekable stream of one generation, fetched piece by piece (which no checksum covers).
+
+        Small reads share requests of 1 MiB; a larger read is one request, so copy in large pieces.
+        """
+        blob = self._metadata(uri)
+        file = _stat_of(uri, blob)
+        stream: Any = io.BufferedReader(_Pieces(file.size, partial(self._piece, file)), _BUFFER)
+        return gzip.GzipFile(fileobj=stream) if blob.content_encoding == "gzip" else stream  # type: ignore[return-value]
+
+    def write(self, uri: str, data: bytes) -> None:
+        """Upload with a checksum. An object appears whole or not at all, and to do it twice does no harm."""
+        blob = _blob(uri)
+        with _writing(uri):
+            blob.upload_from_string(data, "application/octet-stream", checksum="crc32c", **self._request)
+
+    def delete(self, uri: str) -> None:
+        """Remove an object; it is no error when it is not there."""
+        blob = _blob(uri)
+        with _writing(uri), suppress(exceptions.NotFound):
+            blob.delete(**self._request)
+
+    def walk(self, prefix: str, *, recursive: bool = True) -> Iterator[Stat]:
+        """All objects below ``prefix``, without the empty ``folder/`` ones. Raises NotFound without a bucket."""
+        bucket, folder = _bucket(prefix)
+        with _reading(prefix):
+            for blob in bucket.client.list_blobs(
+                bucket,
+                prefix=folder or None,
+                delimiter=None if recursive else "/",
+                fields="items(name,size,generation),nextPageToken",
+                page_size=_PAGE,
+                **self._request,
+            ):
+                if not blob.name.endswith("/"):
+                    yield _stat_of(f"gs://{bucket.name}/{blob.name}", blob)
+
+    def _metadata(self, uri: str, version: str | None = None) -> Any:
+        blob = _blob(uri, version)
+        with self._one_generation(uri, version):
+            blob.reload(**self._request)
+        return blob
+
+    def _piece(self, file: Stat, start: int, end: int) -> bytes:
+        """The stored bytes from ``start`` up to ``end``."""
+        blob = _blob(file.uri, file.version)
+        with self._one_generation(file.uri, file.version):
+            data: bytes = blob.download_as_bytes(start=start, end=end - 1, checksum=None, **self._download)
+        return data
+
+    @contextmanager
+    def _one_generation(self, uri: str, version: str | None) -> Iterator[None]:
+        """As ``_reading``; but what is missing in ``version`` and there in another is Changed."""
+        try:
+            with _reading(uri):
+                yield
+        except NotFound:
+            if version is None:
+                raise
+            now = self.stat(uri)  # NotFound again when it is gone altogether
+            raise Changed(f"{uri} was overwritten: {version} was listed, {now.version} is there now") from None
+
+
+class _Pieces(io.RawIOBase):
+    """``size`` bytes as a seekable raw stream, of which ``fetch(start, end)`` gets a piece at each read."""
+
+    def __init__(self, size: int, fetch: Callable[[int, int], bytes]) -> None:
+        self._size, self._fetch, self._at = size, fetch, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = max(0, offset + (0, self._at, self._size)[whence])
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def readall(self) -> bytes:
+        return self._read(self._size)
+
+    def _read(self, count: int) -> bytes:
+        end = min(self._at + count, self._size)
+        data = self._fetch(self._at, end) if self._at < end else b""
+        self._at += len(data)
+        return data
+
+
+def _bucket(uri: str) -> tuple[Any, str]:
+    """``gs://bucket/any/name`` -> the bucket and ``any/name``, which may well hold ``?``, ``#`` and ``%``."""
+    bucket, _, name = uri[len("gs://") :].partition("/")
+    if not bucket:
+        raise UsageError(f"{uri} names no bucket; write gs://BUCKET/NAME")
+    made = client()
+    try:
+        name.encode()
+        return made.bucket(bucket), name
+    except ValueError as exc:
+        raise NotFound(f"{uri!r} cannot be: {exc}") from exc
+
+
+def _blob(uri: str, version: str | None = None) -> Any:
+    bucket, name = _bucket(uri)
+    if not name:
+        raise UsageError(f"{uri} names a bucket and no object; write gs://{bucket.name}/NAME")
+    if version is not None and not version.isdecimal():
+        raise Changed(f"{uri}: version {version!r} was asked for, which is no generation of an object")
+    return bucket.blob(name, generation=None if version is None else int(version))
+
+
+def _stat_of(uri: str, blob: Any) -> Stat:
+    return Stat(uri, blob.size, str(blob.generation))
+
+
+def _gunzip(data: bytes, stored: Stat, max_bytes: int | None) -> bytes:
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            decoded = file.read(-1 if max_bytes is None else max_bytes + 1)
+    except (OSError, EOFError, zlib.error) as exc:
+        raise Unreadable(
+            f"{stored.uri} is stored with Content-Encoding: gzip, but its bytes are not gzip: {exc}",
+            version=stored.version,
+        ) from exc
+    if max_bytes is not None and len(decoded) > max_bytes:
+        raise TooManyBytes(f"{stored.uri} decodes to more than --max-bytes {max_bytes:,}", version=stored.version)
+    return decoded
+
+
+@contextmanager
+def _reading(uri: str, role: str = "roles/storage.objectViewer") -> Iterator[None]:
+    """Errors of a request, after its retries -> NotFound, Unreadable, or UsageError for credentials."""
+    try:
+        yield
+    except exceptions.NotFound as exc:
+        bucket = uri[len("gs://") :].partition("/")[0]
+        raise NotFound(f"there is no {uri}: no such object, or no bucket gs://{bucket}") from exc
+    except (exceptions.Unauthorized, exceptions.Forbidden) as exc:
+        raise Unreadable(f"{uri}: give the account that runs this {role} on the bucket ({exc})") from exc
+    except auth_exceptions.GoogleAuthError as exc:
+        if exc.retryable or isinstance(exc, auth_exceptions.TransportError):
+            raise Unreadable(f"{uri}: no token to be had ({exc})", retryable=True) from exc
+        raise UsageError(f"{uri}: the credentials are refused: {_LOGIN} ({exc})") from exc
+    except (exceptions.ClientError, exceptions.ServerError, exceptions.RetryError) as exc:
+        passing = not isinstance(exc, exceptions.ClientError) or exc.code in (408, 429)
+        raise Unreadable(f"{uri}: {exc}", retryable=passing) from exc
+    except (OSError, urllib3.exceptions.HTTPError, DataCorruption) as exc:
+        raise Unreadable(f"{uri}: {type(exc).__name__}: {exc}", retryable=True) from exc
+
+
+@contextmanager
+def _writing(uri: str) -> Iterator[None]:
+    """As ``_reading``; but what lasts is a UsageError, since there is nowhere to put what the run makes."""
+    try:
+        with _reading(uri, "roles/storage.objectUser"):
+            yield
+    except FetchError as exc:
+        if exc.retryable:
+            raise
+        raise UsageError(f"cannot write {uri}: {exc}") from exc

@@ -1,0 +1,1 @@
+"""The Parquet tables: where they lie, what they hold, how they are written."""

@@ -1,0 +1,95 @@
+"""The columns of the tables, and rows -> Arrow.
+
+Vectors and their elements are NOT NULL: a null in a fixed_size_list can be written but not read back (apache/arrow
+#35692). What failed stands in a table of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from transforms.records import Failure
+
+Column: TypeAlias = "Sequence[object] | npt.NDArray[np.float32]"
+
+_IDENTITY = (
+    pa.field("uri", pa.string(), nullable=False),
+    pa.field("version", pa.string(), nullable=False),
+    pa.field("sha256", pa.string(), nullable=False),
+)
+
+_CLASS = (
+    pa.field("class_id", pa.int32(), nullable=False),
+    pa.field("wnid", pa.string()),
+    pa.field("label", pa.string(), nullable=False),
+    pa.field("score", pa.float32(), nullable=False),
+)
+
+
+def vector(width: int) -> pa.DataType:
+    """``width`` floats, none of them null."""
+    return pa.list_(pa.field("element", pa.float32(), nullable=False), width)
+
+
+def predictions(classes: int, *, probabilities: bool) -> pa.Schema:
+    """A row an image: its best class, the k best, and all probabilities where they are asked for."""
+    fields = [
+        *_IDENTITY,
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        *_CLASS,
+        pa.field("top_k", pa.list_(pa.field("element", pa.struct(_CLASS), nullable=False)), nullable=False),
+    ]
+    if probabilities:
+        fields.append(pa.field("probabilities", vector(classes), nullable=False))
+    return pa.schema(fields)
+
+
+def embeddings(width: int) -> pa.Schema:
+    """A row an image: its vector."""
+    return pa.schema([*_IDENTITY, pa.field("embedding", vector(width), nullable=False)])
+
+
+FAILURES = pa.schema(
+    [
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("version", pa.string()),
+        pa.field("stage", pa.string(), nullable=False),
+        pa.field("error", pa.string(), nullable=False),
+        pa.field("message", pa.string(), nullable=False),
+        pa.field("retryable", pa.bool_(), nullable=False),
+        pa.field("tables", pa.list_(pa.field("element", pa.string(), nullable=False)), nullable=False),
+        pa.field("run_id", pa.string(), nullable=False),
+        pa.field("failed_at", pa.timestamp("us", tz="UTC"), nullable=False),
+    ]
+)
+
+
+def to_arrow(columns: Mapping[str, Column], schema: pa.Schema) -> pa.Table:
+    """Columns by name -> a table. float32[N, D] become fixed-size lists without a copy of the numbers."""
+    return pa.Table.from_arrays([_array(columns[field.name], field.type) for field in schema], schema=schema)
+
+
+def _array(values: Column, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_fixed_size_list(kind):
+        matrix = np.ascontiguousarray(values, dtype=np.float32)
+        return pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), type=kind)
+    return pa.array(values, type=kind)
+
+
+def failures_to_arrow(failures: Sequence[Failure], run_id: str, failed_at: datetime) -> pa.Table:
+    """Failures -> rows of the failures table, with the run's id and the time added."""
+    columns: dict[str, Column] = {
+        name: [getattr(failure, name) for failure in failures]
+        for name in FAILURES.names
+        if name not in ("run_id", "failed_at")
+    }
+    columns["run_id"] = [run_id] * len(failures)
+    columns["failed_at"] = [failed_at] * len(failures)
+    return to_arrow(columns, FAILURES)
