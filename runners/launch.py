@@ -6,6 +6,7 @@ import dataclasses
 import re
 import secrets
 import traceback
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -19,7 +20,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipelines.catalog import CatalogOptions
 from runners import beam_options, local, report
 from runners.limits import MaxFailures
-from transforms import errors, manifests, sources, units
+from transforms import counts, errors, manifests, sources, units
 from transforms.errors import BeamsightError, UsageError
 from transforms.imaging.prepare import Limits
 from transforms.inference import bundle, engine, registry, staging
@@ -67,10 +68,15 @@ def run(options: RunOptions, beam_arguments: Iterable[str], stream: TextIO) -> d
     files.check(options.output)
     sources.check(options.images, options.uri_column)
     job, run_ = settle(options, beam)
+    report.write(Counter(), run_, "running")  # an output that cannot be written to is found out now, not after a unit
     try:
         local.run(job, beam, partial(report.write, run=run_), stream)
-    except Exception as error:
-        raise RunFailed(reason(error)) from error
+    except BaseException as error:
+        why = "interrupted" if isinstance(error, KeyboardInterrupt) else reason(error)
+        report.write(counts.LIVE.snapshot(), run_, "failed", why)
+        if not isinstance(error, Exception):
+            raise
+        raise RunFailed(why) from error
     return report.read(run_)
 
 

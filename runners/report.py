@@ -6,24 +6,28 @@ import json
 import os
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib import metadata
-from typing import Any
+from typing import Any, Literal
 
 from transforms import counts
 from transforms.counts import Tally
 from transforms.storage import files
 from transforms.tables import layout
 
-_VERSIONS = ("beamsight", "apache-beam", "numpy", "pillow", "pyarrow", "tensorflow")
+_PACKAGES = ("beamsight", "apache-beam", "numpy", "pillow", "pyarrow", "tensorflow")
+
+
+State = Literal["running", "done", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """What is known of a run when it starts.
 
-    started: UTC. options: as they were settled, plain values. models: a table's metadata by its name.
+    started: UTC. options: as they were settled, plain values. models: a table's metadata by its name. versions, host:
+    of the machine that started it.
     """
 
     run_id: str
@@ -31,6 +35,8 @@ class Run:
     started: datetime
     options: Mapping[str, Any]
     models: Mapping[str, Mapping[str, str]]
+    versions: Mapping[str, str] = field(default_factory=lambda: _versions())
+    host: Mapping[str, Any] = field(default_factory=lambda: _host())
 
     @property
     def uri(self) -> str:
@@ -38,9 +44,17 @@ class Run:
         return layout.run_report(self.output, self.run_id)
 
 
-def write(tally: Tally, run: Run) -> None:
-    """The sums of a finished run -> ``runs/<run id>.json``. Runs on a worker, as the graph's last step."""
-    report = compose(tally, run, datetime.now(timezone.utc))
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES}
+
+
+def _host() -> dict[str, Any]:
+    return {"name": platform.node(), "cpus": os.cpu_count(), "system": platform.platform()}
+
+
+def write(tally: Tally, run: Run, state: State = "done", error: str | None = None) -> None:
+    """The sums of a run -> ``runs/<run id>.json``. Of a run that goes well, the graph's last step does it, on a worker."""
+    report = compose(tally, run, datetime.now(timezone.utc), state, error)
     files.write(run.uri, (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())
 
 
@@ -50,15 +64,21 @@ def read(run: Run) -> dict[str, Any]:
     return dict(json.loads(data))
 
 
-def compose(tally: Tally, run: Run, finished: datetime) -> dict[str, Any]:
-    """Sums -> the report. listed = duplicates + already_done + failed_before + missing, and missing = images."""
+def compose(
+    tally: Tally, run: Run, finished: datetime, state: State = "done", error: str | None = None
+) -> dict[str, Any]:
+    """Sums -> the report. listed = duplicates + already_done + failed_before + missing.
+
+    Of a run that is done, missing = images: each is finished with, well or not.
+    """
     seconds = (finished - run.started).total_seconds()
     by_table = counts.family(tally, counts.OK)
     return {
         "run_id": run.run_id,
-        "state": "done",
+        "state": state,
+        "error": error,
         "started_at": run.started.isoformat(),
-        "finished_at": finished.isoformat(),
+        "finished_at": None if state == "running" else finished.isoformat(),
         "seconds": round(seconds, 3),
         "images_per_second": round(tally[counts.IMAGES] / seconds, 3) if seconds else 0,
         "counts": {
@@ -78,8 +98,8 @@ def compose(tally: Tally, run: Run, finished: datetime) -> dict[str, Any]:
         "seconds_by_step": {step: round(ns / 1e9, 3) for step, ns in counts.family(tally, counts.NANOSECONDS).items()},
         "models": {table: dict(model) for table, model in run.models.items()},
         "options": dict(run.options),
-        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in _VERSIONS},
-        "host": {"name": platform.node(), "cpus": os.cpu_count(), "system": platform.platform()},
+        "versions": dict(run.versions),
+        "host": dict(run.host),
     }
 
 

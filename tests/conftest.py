@@ -22,6 +22,8 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from transforms.storage import files
 from transforms.storage import gcs as gcs_objects
 
+pytest_plugins = ["bundles"]
+
 _CREDENTIALS = {
     "type": "authorized_user",
     "client_id": "test",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import logging
 import re
 import sys
 import threading
@@ -26,9 +27,12 @@ from gcp_storage_emulator.handlers.buckets import create_bucket
 from gcp_storage_emulator.server import RequestHandler, Router
 from gcp_storage_emulator.storage import Storage
 
+logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)  # it warns at every answer
+
 # (method, path with its query) -> the status to answer with instead, or one of
 #   "drop"     no answer, the connection is closed
-#   "corrupt"  the right answer under a wrong checksum
+#   "cut"      a download ends in the middle
+#   "corrupt"  the last byte of a download is another one
 #   None       the right answer
 Faults = Callable[[str, str], "int | str | None"]
 
@@ -50,6 +54,7 @@ class GcsServer:
         self.delay = 0.0  # seconds before each answer
         self.requests: list[tuple[str, str]] = []
         self.now = self.peak = 0  # requests being answered; the most there ever were
+        self.connections = 0  # opened since
 
     def media(self) -> list[str]:
         """The paths of all downloads so far."""
@@ -136,6 +141,10 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 256
     gcs: GcsServer
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.gcs.connections += 1
+        super().process_request(request, client_address)
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exc_info()[1], ConnectionError):  # a client that went away is none of ours
             super().handle_error(request, client_address)
@@ -181,12 +190,29 @@ class _Handler(RequestHandler):
                 with self.gcs.lock:
                     status = self.fault if isinstance(self.fault, int) else self._precondition(method, body)
                     if status is None:
-                        Router(self).handle(method)
+                        self._route(method)
                     else:
                         self._refuse(status)
                 self.wfile.flush()
         finally:
             self.rfile = connection
+
+    def _route(self, method: str) -> None:
+        if self.object is None or self.fault is None:
+            Router(self).handle(method)
+            return
+        connection, self.wfile = self.wfile, io.BytesIO()
+        try:
+            Router(self).handle(method)
+            answer = self.wfile.getvalue()
+        finally:
+            self.wfile = connection
+        if self.fault == "cut":
+            self.close_connection = True
+            answer = answer[: -int(self.object["size"]) // 2]
+        else:
+            answer = answer[:-1] + bytes([answer[-1] ^ 1])
+        self.wfile.write(answer)
 
     def _has_length(self) -> bool:
         return "Content-Length" in self.headers
@@ -215,9 +241,7 @@ class _Handler(RequestHandler):
         self.wfile.write(body)
 
     def send_header(self, keyword: str, value: str) -> None:
-        if keyword == "X-Goog-Hash":
-            value = "crc32c=AAAAAA==" if self.fault == "corrupt" else value.removesuffix(",md5=None")
-        super().send_header(keyword, value)
+        super().send_header(keyword, value.removesuffix(",md5=None"))  # as ours are stored without
 
     def end_headers(self) -> None:
         if self.object is not None:

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pillow_heif
-from PIL import AvifImagePlugin as Avif
 from PIL import (
+    AvifImagePlugin,
     BmpImagePlugin,
     ExifTags,
     GifImagePlugin,
@@ -30,10 +30,10 @@ from PIL import (
     ImageFile,
     Jpeg2KImagePlugin,
     JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
     WebPImagePlugin,
 )
-from PIL import PngImagePlugin as Png
-from PIL import TiffImagePlugin as Tiff
 
 from transforms.errors import Corrupt, DecodeError, EmptyFile, NotAnImage, TooManyPixels, Truncated
 
@@ -45,22 +45,22 @@ MAX_BMP_WIDTH = 1 << 16  # its run-length codes skip up to 255 rows at once, and
 
 # Pillow's settings are globals of its modules: set once, here, and never within a call, as threads share them.
 Image.MAX_IMAGE_PIXELS = None  # checked here, against max_pixels
-Png.MAX_TEXT_CHUNK = 16 << 20  # at 1 MiB, pictures are refused whose editors keep their own data in them
-Avif.DEFAULT_MAX_THREADS = 1  # pictures are decoded side by side already
+PngImagePlugin.MAX_TEXT_CHUNK = 16 << 20  # at 1 MiB, pictures are refused whose editors keep their own data in them
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # pictures are decoded side by side already
 pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 # Odd metadata is not worth a log line an image; warnings.catch_warnings is not safe among threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 # The parsers themselves, as Image.open would hide their reasons and try formats that nobody asked for.
 _PARSERS: dict[str, type[ImageFile.ImageFile]] = {
-    "AVIF": Avif.AvifImageFile,
+    "AVIF": AvifImagePlugin.AvifImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
     "GIF": GifImagePlugin.GifImageFile,
     "HEIC": pillow_heif.HeifImageFile,
     "JPEG": JpegImagePlugin.JpegImageFile,
     "JPEG 2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
-    "PNG": Png.PngImageFile,
-    "TIFF": Tiff.TiffImageFile,
+    "PNG": PngImagePlugin.PngImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
     "WebP": WebPImagePlugin.WebPImageFile,
 }
 _MAGIC = {
@@ -81,6 +81,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8}  # bytes by type
 _JPEG_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
 _one_large = threading.Lock()
 
@@ -145,7 +146,7 @@ def _decode(data: bytes, kind: str, min_side: int | None, max_pixels: int) -> De
     source.reads_left = math.inf
     size = image.size
     _check_size(size, kind, max_pixels)
-    if isinstance(image, Tiff.TiffImageFile):
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
         _check_tiff(image, len(data), max_pixels)
     if kind == "BMP" and size[0] > MAX_BMP_WIDTH:
         raise TooManyPixels(f"this BMP is {size[0]:,} pixels wide; more than {MAX_BMP_WIDTH:,} cannot be read")
@@ -160,10 +161,10 @@ def _decode(data: bytes, kind: str, min_side: int | None, max_pixels: int) -> De
             size = image.size
             _check_size(size, kind, max_pixels)
         orientation = _orientation(image)
-        image = _srgb(image)
+        upright = _srgb(image)
         if orientation in _TURNS:
-            image = image.transpose(_TURNS[orientation])
-        return Decoded(np.asarray(image), *(size if orientation < 5 else size[::-1]))
+            upright = upright.transpose(_TURNS[orientation])
+        return Decoded(np.asarray(upright), *(size if orientation < 5 else size[::-1]))
 
 
 class _Source(io.BytesIO):
@@ -212,14 +213,16 @@ def _scans(data: bytes) -> int:
     return scans
 
 
-def _check_tiff(image: Tiff.TiffImageFile, length: int, max_pixels: int) -> None:
+def _check_tiff(image: TiffImagePlugin.TiffImageFile, length: int, max_pixels: int) -> None:
     tags = image.tag_v2
     if tags.get(ExifTags.Base.NewSubfileType, 0) & 1:
         raise NotAnImage("this TIFF starts with a preview, as raw files of cameras do; export the picture itself")
-    _check_size((tags.get(Tiff.TILEWIDTH, 0), tags.get(Tiff.TILELENGTH, 0)), "TIFF's tile", max_pixels)
+    _check_size(
+        (tags.get(TiffImagePlugin.TILEWIDTH, 0), tags.get(TiffImagePlugin.TILELENGTH, 0)), "TIFF's tile", max_pixels
+    )
     if image.info.get("compression") != "raw":  # there Pillow looks itself; libtiff makes up what is missing
-        offsets = (*tags.get(Tiff.STRIPOFFSETS, ()), *tags.get(Tiff.TILEOFFSETS, ()))
-        counts = (*tags.get(Tiff.STRIPBYTECOUNTS, ()), *tags.get(Tiff.TILEBYTECOUNTS, ()))
+        offsets = tags.get(TiffImagePlugin.STRIPOFFSETS) or tags.get(TiffImagePlugin.TILEOFFSETS, ())
+        counts = tags.get(TiffImagePlugin.STRIPBYTECOUNTS) or tags.get(TiffImagePlugin.TILEBYTECOUNTS, ())
         end = max(map(sum, zip(offsets, counts, strict=False)), default=0)
         if end > length:
             raise Truncated(f"this TIFF ends after {length:,} bytes; its picture takes {end:,}")
@@ -241,16 +244,22 @@ def _ends_early(data: bytes, kind: str, error: Exception) -> bool:
                 if size == 0:  # a box that goes on to the end, wherever that is
                     return False
                 at += max(8, size if size > 1 else int.from_bytes(data[at + 8 : at + 16], "big"))
-            return at != len(data)
+            return at != len(data) or b"mdat" not in data
         case "TIFF":
-            order, big = "<" if data[0] == 0x49 else ">", 43 in data[2:4]
+            order = "<" if data[0] == 0x49 else ">"
+            inline, count, entry = (
+                (8, order + "Q", order + "HHQQ") if 43 in data[2:4] else (4, order + "H", order + "HHLL")
+            )
             try:
-                (at,) = struct.unpack_from(order + ("Q" if big else "L"), data, 8 if big else 4)
-                (tags,) = struct.unpack_from(order + ("Q" if big else "H"), data, at)
+                (at,) = struct.unpack_from(order + entry[-1], data, inline)
+                (tags,) = struct.unpack_from(count, data, at)
+                at += struct.calcsize(count)
+                table = [*struct.iter_unpack(entry, data[at : at + tags * struct.calcsize(entry)])]
             except (struct.error, OverflowError):
                 return True
-            if at + (8 + 20 * tags if big else 2 + 12 * tags) > len(data):
-                return True
+            return len(table) < tags or any(
+                values * _TIFF_SIZES.get(type_, 0) > max(inline, len(data) - at) for _, type_, values, at in table
+            )
     return "truncated" in str(error).lower() or isinstance(error.__cause__, EOFError | IndexError | struct.error)
 
 
@@ -297,10 +306,12 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     if low < 0 or high > 65535:
         raise NotAnImage(f"grey from {low:,} to {high:,} has no agreed range; save the picture with 8 or 16 bits")
     wide = values.astype(np.uint32)
-    if isinstance(image, Tiff.TiffImageFile):
-        if image.tag_v2.get(Tiff.BITSPERSAMPLE) == (12,):
-            wide = wide << 4 | wide >> 8
-        if image.tag_v2.get(Tiff.PHOTOMETRIC_INTERPRETATION) == 0:  # white is 0; Pillow knows it for 8 bits only
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        if image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE) == (12,):
+            wide *= 16
+        if (
+            image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
+        ):  # white is 0; Pillow knows it for 8 bits only
             np.subtract(65535, wide, out=wide)
     wide += 128
     wide //= 257

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 from transforms.errors import ModelError
 from transforms.inference.spec import ModelSpec
+from transforms.inference.tensorflow_import import tensorflow
 
 _KERNELS = ("Conv2D", "DepthwiseConv2dNative", "MatMul")
 _OPERATIONS_AN_ELEMENT = {"Add": 1, "AddV2": 1, "BiasAdd": 1, "FusedBatchNormV3": 2, "Mul": 1, "Sigmoid": 1}
@@ -67,8 +67,7 @@ def _graph(folder: Path, size: int | None) -> Any:
 
     The shapes of variables stand in the graph; their values, nearly all of a SavedModel's bytes, are not needed.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    import tensorflow as tf
+    tf = tensorflow()
     from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
     from tensorflow.python.grappler import tf_optimizer
     from tensorflow.python.saved_model import loader_impl

@@ -7,7 +7,6 @@ tested and timed. Its answers differ from picture to picture and mean nothing.
 from __future__ import annotations
 
 import math
-import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from transforms.errors import UsageError
 from transforms.imaging import drawn
 from transforms.inference import registry
 from transforms.inference.spec import ModelSpec
+from transforms.inference.tensorflow_import import tensorflow
 
 # As the publisher's ``preprocessing.py`` has it, for RGB in 0..1.
 _MEAN = (0.485, 0.456, 0.406)
@@ -67,9 +67,11 @@ def build(spec: ModelSpec) -> Any:
     on what this process built before.
     """
     _check(spec)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    tensorflow()  # before Keras would import it, with all its notes
     import keras
 
+    if keras.backend.backend() != "tensorflow":
+        raise UsageError(f"Keras runs on {keras.backend.backend()} here; unset KERAS_BACKEND to write a SavedModel")
     variant = spec.name.removeprefix("efficientnet-").upper()
     published = getattr(keras.applications, f"EfficientNet{variant}")(
         include_top=False, weights=None, input_shape=(None, None, 3), pooling="avg", name=spec.name
@@ -100,12 +102,12 @@ def _check(spec: ModelSpec) -> None:
     known = registry.find(spec.name, spec.task)
     if known is not None and known.source is None:
         raise UsageError(
-            f"{spec.name} comes as OpenVINO IR and not as a SavedModel, so it has no stand-in: "
-            f"stage the .xml file, or make a stand-in for {spec.name.partition('_')[0]}"
+            f"{spec.name} was published as OpenVINO IR and never as a SavedModel, which is what a stand-in is; "
+            f"make one for {spec.name.partition('_')[0]}, which has the same architecture"
         )
     if known is None or (spec.task == "embed" and spec.width != known.width):
-        names = ", ".join(spec.name for spec in registry.MODELS if spec.source and spec.task == "embed")
-        raise UsageError(f"no stand-in for {spec.name!r} to {spec.task} {spec.width} wide; there are {names}")
+        names = ", ".join(model.name for model in registry.MODELS if model.source and model.task == spec.task)
+        raise UsageError(f"no stand-in for {spec.name!r} to {spec.task}, {spec.width} wide; there are {names}")
 
 
 def _draw_weights(network: Any, random: np.random.Generator) -> None:
@@ -132,8 +134,8 @@ def _draw_kernel(layer: Any, inputs: int, random: np.random.Generator, scale: fl
 def _calibrate(network: Any, seed: int) -> None:
     """Set the statistics of the batch norms, and the scale of the head, from drawn pictures."""
     import keras
-    import tensorflow as tf
 
+    tf = tensorflow()
     pooled = keras.Model(network.input, network.get_layer("avg_pool").output)
     # A graph frees each activation after its last use; Keras's eager loop would hold them all.
     features = tf.function(lambda images: pooled(images, training=True))(_pictures(seed)).numpy()
@@ -156,8 +158,7 @@ def _pictures(seed: int) -> npt.NDArray[np.float32]:
 
 
 def _save(network: Any, output: str, to: Path) -> None:
-    import tensorflow as tf
-
+    tf = tensorflow()
     images = tf.TensorSpec([None, None, None, 3], tf.float32, name=INPUT)
     module = tf.Module()
     # The bare variables: Keras's own objects would bring their training graphs along.

@@ -8,7 +8,7 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystem import FileSystem as BeamFileSystem
@@ -69,10 +69,10 @@ class BeamFiles:
             return stream
 
     def write(self, uri: str, data: bytes) -> None:
-        """Write beside, then rename. Raises Unreadable when that fails."""
+        """Write beside, then rename. Raises Unreadable when that fails, for whatever reason: Beam does not say."""
         folder, slash, _ = uri.rpartition("/")
         beside = f"{folder}{slash}.{os.getpid()}-{secrets.token_hex(8)}.tmp"
-        with _errors(uri):
+        with _errors(uri, "write"):
             system = _system(uri)
             try:
                 with system.create(beside, **_AS_IT_IS) as file:
@@ -89,7 +89,7 @@ class BeamFiles:
         """Remove a file; it is no error when it is not there. Raises UsageError for a name with wildcards."""
         if re.search(r"[*?[]", uri):
             raise UsageError(f"cannot delete {uri}: Beam would delete all that it matches")
-        with _errors(uri):
+        with _errors(uri, "delete"):
             system = _system(uri)
             if system.exists(uri):
                 system.delete([uri])
@@ -98,7 +98,7 @@ class BeamFiles:
         """All files below ``prefix``, without what an interrupted write left. Raises UsageError on hdfs://."""
         # Beam cannot quote a wildcard: one in the prefix matches any character here, and is compared below.
         pattern = re.sub(r"[*?[]", "?", prefix) + "**"
-        with _errors(prefix):
+        with _errors(prefix, "list"):
             system = _system(prefix)
             if recursive and system.scheme() == "hdfs":
                 raise UsageError(f"{prefix}: Beam lists one folder of hdfs:// at a time; list the files in a manifest")
@@ -132,19 +132,19 @@ def _stat_of(found: Any) -> Stat:
 
 
 @contextmanager
-def _errors(uri: str) -> Iterator[None]:
-    """Whatever a file system raises -> NotFound when there is no such file, else Unreadable, which may pass.
+def _errors(uri: str, doing: Literal["read", "write", "delete", "list"] = "read") -> Iterator[None]:
+    """Whatever a file system raises -> NotFound for a file to be read that is not there, else Unreadable.
 
-    They have no errors in common, so all are caught; a UsageError of ours goes through.
+    They have no errors in common, so all are caught and taken to be passing; errors of ours go through.
     """
     try:
         yield
     except BeamsightError:
         raise
     except Exception as exc:
-        if _is_missing(uri):
+        if doing == "read" and _is_missing(uri):
             raise NotFound(f"there is no {uri}") from exc
-        raise Unreadable(f"{uri}: {type(exc).__name__}: {exc}", retryable=True) from exc
+        raise Unreadable(f"cannot {doing} {uri}: {type(exc).__name__}: {exc}", retryable=True) from exc
 
 
 def _is_missing(uri: str) -> bool:

@@ -15,14 +15,13 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from transforms.errors import NotFound, UsageError
-from transforms.storage import beam_files
+from transforms.storage import beam_files, gcs
 from transforms.storage.base import FileSystem, Stat
 from transforms.storage.beam_files import BeamFiles
-from transforms.storage.gcs import GcsObjects
-from transforms.storage.local import LocalFiles
+from transforms.storage.local import LocalFiles, path_of
 
 # What is not here goes to Beam. A test may put a file system of its own in.
-SYSTEMS: dict[str, FileSystem] = {"file": LocalFiles(), "gs": GcsObjects()}
+SYSTEMS: dict[str, FileSystem] = {"file": LocalFiles(), "gs": gcs.GcsObjects()}
 _BEAM = BeamFiles()
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -49,9 +48,9 @@ def is_local(uri: str) -> bool:
 
 
 def check(uri: str) -> None:
-    """Raise UsageError for a URI that nobody here can read. Asks no server."""
-    if _system(uri) is _BEAM:
-        beam_files.check(uri)
+    """Raise UsageError for a URI that can name no file here. Asks no server, and not whether it is there."""
+    _system(uri)
+    {"file": path_of, "gs": gcs.check}.get(scheme(uri), beam_files.check)(uri)
 
 
 def stat(uri: str) -> Stat:

@@ -61,7 +61,7 @@ def test_errors(tmp_path: Path):
         beam.open(f"{tmp_path}/folder")
     assert caught.value.retryable
     (tmp_path / "file").touch()
-    with pytest.raises((Unreadable, NotFound)):
+    with pytest.raises(Unreadable, match="cannot write"):
         beam.write(f"{tmp_path}/file/a", b"")
 
 
@@ -132,6 +132,12 @@ def test_on_an_object_store(bucket: Bucket):
 def test_a_store_that_does_not_answer_is_retryable(bucket: Bucket):
     bucket.put("a", b"abc")
     bucket.gcs.faults = lambda *_: 403
-    with pytest.raises(Unreadable) as caught:
-        beam.read(bucket.uri("a"))
-    assert caught.value.retryable
+    for asked, message in (
+        (lambda: beam.read(bucket.uri("a")), "cannot read"),
+        (lambda: list(beam.walk(bucket.uri(""))), "cannot list"),
+        (lambda: beam.write(bucket.uri("b"), b""), "cannot write"),
+        (lambda: beam.delete(bucket.uri("a")), "cannot delete"),
+    ):
+        with pytest.raises(Unreadable, match=message) as caught:
+            asked()
+        assert caught.value.retryable

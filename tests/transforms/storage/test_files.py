@@ -145,6 +145,12 @@ def test_what_nobody_can_read_is_a_usage_error(uri: str, message: str):
             refused(uri)
 
 
+@pytest.mark.parametrize("uri", ["gs://bucket", "gs://bucket/", "gs://", "file://host/a"])
+def test_check_refuses_what_names_no_file(uri: str):
+    with pytest.raises(UsageError, match=uri):
+        files.check(uri)
+
+
 def test_check_lets_pass_what_can_be_read():
     for uri in ("a.jpg", "/a.jpg", "file:///a", "gs://bucket/a"):
         files.check(uri)

@@ -208,6 +208,27 @@ def test_bytes_that_are_not_those_that_were_stored_are_refused(bucket: Bucket):
     assert caught.value.retryable
 
 
+def test_a_download_that_is_cut_is_begun_again_and_checked_as_a_whole(bucket: Bucket):
+    uri, generation = bucket.uri("a"), bucket.put("a", os.urandom(100_000))
+    left = iter(["cut"])
+    bucket.gcs.faults = lambda *_: next(left, None)
+    assert objects.read(uri, generation)[0] == bucket.get("a")
+    assert len(bucket.gcs.media()) == 2
+    left = iter(["cut", "corrupt"])
+    with pytest.raises(Unreadable, match=r"(?i)checksum"):
+        objects.read(uri, generation)
+
+
+def test_a_refusal_does_not_cost_a_connection(bucket: Bucket):
+    left = iter([503] * 5)
+    generation = bucket.put("a", b"abc")
+    gcs_module.close()
+    bucket.gcs.faults = lambda *_: next(left, None)
+    objects.read(bucket.uri("a"), generation)
+    assert len(bucket.gcs.media()) == 6
+    assert bucket.gcs.connections == 1
+
+
 def test_gzip_in_transit_is_decoded_and_bounded(bucket: Bucket):
     packed = gzip.compress(b"a" * 5_000)
     uri, generation = bucket.uri("a"), bucket.put("a", packed, encoding="gzip")

@@ -1,0 +1,60 @@
+"""Tables as a user reads them: every one with pyarrow and with DuckDB, which must agree."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+from gcs_server import Bucket
+
+Rows = list[dict[str, Any]]
+
+
+def files_of(output: Path | Bucket, table: str) -> dict[str, bytes]:
+    """A table's files by name: on a disk, all there are; in a bucket, below the folder ``out``."""
+    if isinstance(output, Bucket):
+        return {name: output.get(name) for name in output.names() if name.startswith(f"out/{table}/")}
+    return {
+        str(path): path.read_bytes()
+        for path in sorted(output.rglob("*"))
+        if path.is_file() and f"/{table}/" in str(path)
+    }
+
+
+def rows(output: Path | Bucket, table: str, scratch: Path) -> Rows:
+    """All rows of ``predictions``, ``embeddings`` or ``failures``, by URI. No file may be anything but whole Parquet."""
+    by_arrow: Rows = []
+    copies: list[str] = []
+    for number, (name, data) in enumerate(files_of(output, table).items()):
+        assert name.endswith(".parquet"), name
+        by_arrow += pq.ParquetFile(io.BytesIO(data)).read().to_pylist()
+        copy = scratch / f"{table}-{number}.parquet"
+        copy.write_bytes(data)
+        copies.append(str(copy))
+    if not copies:
+        return []
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        by_duckdb = connection.read_parquet(copies).to_arrow_table()
+    for copy in copies:
+        Path(copy).unlink()
+    arrow = pa.Table.from_pylist(by_arrow)
+    assert _plain(by_duckdb.to_pylist()) == _plain(arrow.to_pylist())
+    return sorted(by_arrow, key=lambda row: (row["uri"], row["version"] or ""))
+
+
+def _plain(read: Rows) -> list[str]:
+    return sorted(
+        repr({key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}) for row in read
+    )
+
+
+def by_uri(read: Rows) -> dict[str, dict[str, Any]]:
+    """Rows by URI; a URI that stands there twice is an error."""
+    found = {row["uri"]: row for row in read}
+    assert len(found) == len(read), "a URI has more than one row"
+    return found

@@ -1,0 +1,219 @@
+"""The whole job, by its command, on a disk and on gs:// over HTTP: every image in each table, or once in the failures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tables
+from bundles import TINY_LABELS
+from gcs_server import Bucket, GcsServer
+
+from runners import cli
+from transforms.imaging import drawn
+
+GOOD = {f"good-{number}.jpg": drawn.encode(drawn.draw(number, 90 + number, 60)) for number in range(9)}
+BROKEN = {
+    "empty.jpg": (b"", "decode", "EmptyFile"),
+    "text.png": (b"this is no picture", "decode", "NotAnImage"),
+    "cut.jpg": (drawn.encode(drawn.draw(50, 200, 200))[:1500], "decode", "Truncated"),
+    "bomb.png": (b"", "decode", "TooManyPixels"),  # its bytes are made below
+    "heavy.bmp": (drawn.encode(drawn.draw(51, 200, 200), "bmp"), "fetch", "TooManyBytes"),
+}
+
+
+def bomb() -> bytes:
+    """A PNG of 100 bytes that says it is 60,000 x 60,000 pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+def put(place: Path | Bucket, name: str, data: bytes) -> str:
+    if isinstance(place, Bucket):
+        place.put(name, data)
+        return place.uri(name)
+    path = place / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return str(path)
+
+
+@pytest.fixture(params=["disk", "gs"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | Bucket:
+    if request.param == "disk":
+        return tmp_path / "disk"
+    bucket: Bucket = request.getfixturevalue("bucket")
+    return bucket
+
+
+def uri(place: Path | Bucket, name: str) -> str:
+    return place.uri(name) if isinstance(place, Bucket) else str(place / name)
+
+
+def output(place: Path | Bucket) -> Path | Bucket:
+    return place if isinstance(place, Bucket) else place / "out"
+
+
+def read(place: Path | Bucket, table: str, tmp_path: Path) -> tables.Rows:
+    return tables.rows(output(place), table, tmp_path)
+
+
+def report(place: Path | Bucket, number: int = -1) -> dict[str, Any]:
+    if isinstance(place, Bucket):
+        texts = [place.get(name) for name in place.names() if name.startswith("out/runs/")]
+    else:
+        texts = [path.read_bytes() for path in (place / "out" / "runs").iterdir()]
+    reports = sorted((json.loads(text) for text in texts), key=lambda each: each["started_at"])
+    return dict(reports[number])
+
+
+def test_every_uri_is_in_each_table_or_once_in_the_failures(
+    place: Path | Bucket, tmp_path: Path, tiny_classifier: str, tiny_embedder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = {put(place, f"in/{name}", data): data for name, data in GOOD.items()}
+    broken = {
+        put(place, f"in/deep/er/{name}", bomb() if name == "bomb.png" else data): (stage, error)
+        for name, (data, stage, error) in BROKEN.items()
+    }
+    missing = uri(place, "in/missing.jpg")
+    named_twice = sorted(good)[0]
+    lines = ["# a comment", "", named_twice, missing, "good-0.jpg", "ftp://old.host/a.jpg", "missing.jpg"]
+    manifest = put(place, "in/list.txt", "\n".join(lines).encode())
+    command = [
+        "run",
+        *("--images", uri(place, "in/**.*g")),
+        *("--images", uri(place, "in/deep/") + "**"),
+        *("--images", manifest),
+        *("--output", uri(place, "out")),
+        *("--classifier", tiny_classifier, "--embedder", tiny_embedder),
+        *("--max-bytes", "100_000", "--max-pixels", "1_000_000", "--max-failures", "100%", "--unit-size", "4"),
+    ]
+
+    assert cli.main(command) == cli.DONE
+
+    predictions = tables.by_uri(read(place, "predictions", tmp_path))
+    embeddings = tables.by_uri(read(place, "embeddings", tmp_path))
+    failures = tables.by_uri(read(place, "failures", tmp_path))
+    assert set(predictions) == set(embeddings) == set(good)
+    expected = broken | {missing: ("fetch", "NotFound"), f"{manifest}:6": ("list", "ListError")}
+    assert {name: (row["stage"], row["error"]) for name, row in failures.items()} == expected
+    for name, data in good.items():
+        row = predictions[name]
+        assert row["sha256"] == embeddings[name]["sha256"] == hashlib.sha256(data).hexdigest()
+        assert row["version"] == embeddings[name]["version"] != ""
+        assert (row["width"], row["height"]) == (90 + int(name[-5]), 60)
+        assert row["label"] == TINY_LABELS[row["class_id"]]
+        assert row["wnid"] is None
+        assert row["top_k"][0] == {key: row[key] for key in ("class_id", "wnid", "label", "score")}
+        assert sum(each["score"] for each in row["top_k"]) == pytest.approx(1, abs=1e-5)
+        assert len(embeddings[name]["embedding"]) == 8
+    for row in failures.values():
+        assert len(row["tables"]) == 2
+        assert not row["retryable"]
+        assert "\n" not in row["message"]
+        assert row["version"] != ""
+    assert "--max-pixels" in failures[uri(place, "in/deep/er/bomb.png")]["message"]
+    assert "--max-bytes" in failures[uri(place, "in/deep/er/heavy.bmp")]["message"]
+
+    counts = report(place)["counts"]
+    assert counts["listed"] == 9 + 4 + 5 + 5  # two globs overlap, and the manifest names some again
+    assert counts["duplicates"] == counts["listed"] - len(good) - len(expected)
+    assert counts["missing"] == counts["images"] == len(good) + len(expected)
+    assert counts["failed"] == {"decode": 4, "fetch": 2, "list": 1}
+    assert set(counts["ok"].values()) == {len(good)}
+    assert "7 failures" in capsys.readouterr().out
+
+    assert cli.main(command) == cli.DONE
+    assert "nothing to do" in capsys.readouterr().out
+    assert report(place)["counts"]["already_done"] == len(good)
+    assert report(place)["counts"]["failed_before"] == len(expected)
+    assert tables.by_uri(read(place, "predictions", tmp_path)) == predictions
+    assert tables.by_uri(read(place, "failures", tmp_path)) == failures
+
+
+def test_what_is_new_changed_or_another_recipe_is_done_and_nothing_else(
+    place: Path | Bucket, tmp_path: Path, tiny_classifier: str, tiny_embedder: str
+) -> None:
+    first = put(place, "in/a.jpg", GOOD["good-0.jpg"])
+    put(place, "in/b.jpg", GOOD["good-1.jpg"])
+    command = ["run", "--images", uri(place, "in/"), "--output", uri(place, "out"), "--classifier", tiny_classifier]
+    assert cli.main([*command, "--embedder", "none"]) == cli.DONE
+    assert read(place, "embeddings", tmp_path) == []
+
+    put(place, "in/a.jpg", GOOD["good-2.jpg"])
+    new = put(place, "in/c.jpg", GOOD["good-3.jpg"])
+    assert cli.main([*command, "--embedder", tiny_embedder]) == cli.DONE
+    (table,) = (name for name in report(place)["counts"]["ok"] if name.startswith("predictions/"))
+    assert report(place)["counts"]["ok"][table] == 2
+    assert [row["uri"] for row in read(place, "predictions", tmp_path)].count(first) == 2
+    assert len({row["version"] for row in read(place, "predictions", tmp_path) if row["uri"] == first}) == 2
+    assert set(tables.by_uri(read(place, "embeddings", tmp_path))) == {first, uri(place, "in/b.jpg"), new}
+
+    # Other columns are another recipe: the files of one folder have the same columns.
+    assert cli.main([*command, "--embedder", "none", "--probabilities"]) == cli.DONE
+    with_all = [row for row in read(place, "predictions", tmp_path) if row.get("probabilities")]
+    assert len(with_all) == 3
+    assert all(max(row["probabilities"]) == row["score"] for row in with_all)
+
+
+def test_failed_images_are_tried_again_as_asked(place: Path | Bucket, tmp_path: Path, tiny_classifier: str) -> None:
+    put(place, "in/a.jpg", GOOD["good-0.jpg"])
+    late = uri(place, "in/late.jpg")
+    manifest = put(place, "list.csv", f"id,uri\n1,in/a.jpg\n2,{late}\n3\n".encode())
+    command = [
+        *("run", "--images", manifest, "--output", uri(place, "out"), "--classifier", tiny_classifier),
+        *("--embedder", "none", "--max-failures", "1"),
+    ]
+    assert cli.main(command) == cli.TOO_MANY_FAILURES  # the missing one, and the line without a URI
+    put(place, "in/late.jpg", GOOD["good-1.jpg"])
+    assert cli.main(command) == cli.DONE
+    assert report(place)["counts"]["failed_before"] == 2
+    assert cli.main([*command, "--retry-failed"]) == cli.DONE
+    assert set(tables.by_uri(read(place, "predictions", tmp_path))) == {uri(place, "in/a.jpg"), late}
+    assert report(place)["counts"]["failed"] == {"list": 1}
+
+    # Unchanged by name, changed by content: only --check-versions sees it.
+    put(place, "in/a.jpg", GOOD["good-2.jpg"])
+    assert cli.main(command) == cli.DONE
+    assert report(place)["counts"]["images"] == 0
+    assert cli.main([*command, "--check-versions"]) == cli.DONE
+    assert report(place)["counts"]["images"] == 1
+    assert [row["uri"] for row in read(place, "predictions", tmp_path)].count(uri(place, "in/a.jpg")) == 2
+
+
+def test_a_bucket_that_is_down_for_a_while_loses_nothing(
+    gcs: GcsServer, bucket: Bucket, quick_retries: object, tmp_path: Path, tiny_classifier: str
+) -> None:
+    for name, data in GOOD.items():
+        bucket.put(f"in/{name}", data)
+    command = [
+        *("run", "--images", bucket.uri("in/*.jpg"), "--output", bucket.uri("out"), "--embedder", "none"),
+        *("--classifier", tiny_classifier, "--max-failures", "100%"),
+    ]
+    down = bucket.uri("in/good-3.jpg")
+    gcs.faults = lambda method, path: 503 if "good-3.jpg" in path and "alt=media" in path else None
+    assert cli.main(command) == cli.DONE
+    failure = tables.by_uri(read(bucket, "failures", tmp_path))[down]
+    assert (failure["stage"], failure["error"], failure["retryable"]) == ("fetch", "Unreadable", True)
+    assert failure["version"] is not None
+
+    seen: set[str] = set()
+
+    def every_second_request(method: str, path: str) -> int | None:
+        first = f"{method} {path}" not in seen
+        seen.add(f"{method} {path}")
+        return 503 if first else None
+
+    gcs.faults = every_second_request
+    assert cli.main(command) == cli.DONE
+    gcs.faults = None
+    assert set(tables.by_uri(read(bucket, "predictions", tmp_path))) == {bucket.uri(f"in/{name}") for name in GOOD}

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from transforms.imaging import decode, drawn, fit
+from transforms.inference.spec import ModelSpec
+
+CROPS = ["square", "central", "squash", "pad"]
+
+
+def spec(crop: str = "square", size: int = 64) -> ModelSpec:
+    return ModelSpec("any", "embed", size, 8, "features", crop=crop)
+
+
+def ramps(width: int, height: int) -> np.ndarray:
+    """Red goes from 0 to 255 across, green down: a colour says where it was."""
+    picture = np.zeros((height, width, 3), np.uint8)
+    picture[..., 0] = np.linspace(0, 255, width).round()
+    picture[..., 1] = np.linspace(0, 255, height).round()[:, None]
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("crop", "size", "width", "height", "box"),
+    [
+        ("square", 96, 400, 256, (104, 32, 296, 224)),  # 256 * 96 / 128 = 192
+        ("square", 96, 128, 300, (16, 102, 112, 198)),  # neither enlarged nor shrunk
+        ("square", 224, 64, 64, (4, 4, 60, 60)),
+        ("central", 64, 320, 160, (20, 10, 300, 150)),
+        ("squash", 64, 321, 123, (0, 0, 321, 123)),
+    ],
+)
+def test_a_box_of_whole_pixels_is_pillows_crop_and_resize(crop, size, width, height, box):
+    picture = drawn.draw(1, width, height)
+    want = Image.fromarray(picture).crop(box).resize((size, size), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(fit.fit_image(picture, spec(crop, size)), np.asarray(want))
+
+
+def test_a_crop_of_the_models_own_size_is_not_filtered():
+    picture = drawn.draw(1, 128, 128)
+    np.testing.assert_array_equal(fit.fit_image(picture, spec("square", 96)), picture[16:112, 16:112])
+
+
+@pytest.mark.parametrize("size", [224, 600])
+@pytest.mark.parametrize(("width", "height"), [(1000, 700), (701, 1003)])
+@pytest.mark.parametrize("crop", ["square", "central", "squash"])
+def test_what_is_seen(crop, width, height, size):
+    seen = fit.fit_image(ramps(width, height), spec(crop, size)).astype(float)
+    across, down = {
+        "square": (min(width, height) * size / (size + 32),) * 2,
+        "central": (0.875 * width, 0.875 * height),
+        "squash": (width, height),
+    }[crop]
+    for axis, side, part in ((0, width, across), (1, height, down)):
+        line = seen[size // 2, :, 0] if axis == 0 else seen[:, size // 2, 1]
+        left = (side - part) / 2
+        want = 255 * (left + (np.arange(size) + 0.5) * part / size - 0.5) / (side - 1)
+        assert np.abs(line - want)[2:-2].max() < 1.2
+
+
+@pytest.mark.parametrize(("width", "height", "box"), [(300, 150, (0, 16, 64, 48)), (100, 400, (24, 0, 40, 64))])
+def test_pad_keeps_the_aspect_in_the_middle_of_black(width, height, box):
+    left, upper, right, lower = box
+    picture = drawn.draw(2, width, height) | 1  # nowhere quite black
+    seen = fit.fit_image(picture, spec("pad"))
+    inner = Image.fromarray(picture).resize((right - left, lower - upper), Image.Resampling.BICUBIC)
+    want = np.zeros((64, 64, 3), np.uint8)
+    want[upper:lower, left:right] = inner
+    np.testing.assert_array_equal(seen, want)
+
+
+@pytest.mark.parametrize("crop", CROPS)
+@pytest.mark.parametrize(("width", "height"), [(1, 5000), (5000, 1), (1, 1), (2, 3), (65_535, 2)])
+def test_any_shape_fits(crop, width, height):
+    picture = np.full((height, width, 3), (10, 200, 90), np.uint8)
+    seen = fit.fit_image(picture, spec(crop, 600))
+    assert seen.shape == (600, 600, 3)
+    assert seen.dtype == np.uint8
+    assert seen.flags.c_contiguous
+    assert (seen[300, 300] == (10, 200, 90)).all()
+    if crop != "pad" or width == height:
+        assert (seen == (10, 200, 90)).all()
+
+
+@given(st.integers(1, 90), st.integers(1, 90), st.sampled_from(["square", "central", "squash"]), st.integers(1, 80))
+@settings(max_examples=150, deadline=None)
+def test_a_picture_upside_down_is_seen_upside_down(width, height, crop, size):
+    picture = drawn.draw(7, width, height)
+    seen, turned = (fit.fit_image(view, spec(crop, size)) for view in (picture, picture[::-1, ::-1]))
+    assert np.abs(seen.astype(int) - turned[::-1, ::-1]).max() <= 1
+
+
+def test_the_picture_is_left_alone():
+    picture = drawn.draw(1, 100, 80)
+    before = picture.copy()
+    for crop in CROPS:
+        fit.fit_image(picture, spec(crop))
+    np.testing.assert_array_equal(picture, before)
+
+
+@pytest.mark.parametrize("size", [224, 240, 260, 300, 380, 456, 528, 600])
+def test_all_efficientnets_share_one_scaled_decode(size):
+    assert fit.min_side(spec("square", size)) == fit.DRAFT_SIDE
+
+
+@pytest.mark.parametrize(
+    ("crop", "size", "side"), [("square", 800, 832), ("central", 600, 686), ("squash", 700, 700), ("pad", 641, 641)]
+)
+def test_larger_inputs_need_more(crop, size, side):
+    assert fit.min_side(spec(crop, size)) == side
+
+
+@given(st.integers(1, 2000), st.sampled_from(CROPS))
+def test_the_crop_of_a_scaled_decode_is_not_enlarged(size, crop):
+    side = fit.min_side(spec(crop, size))
+    across = {"square": side * size / (size + 32), "central": 0.875 * side}.get(crop, side)
+    assert across >= size
+
+
+@pytest.mark.parametrize("size", [224, 528, 600])
+@pytest.mark.parametrize("seed", [2, 5, 11])
+def test_scaled_decoding_is_not_seen(seed, size):
+    # Blurred, as a lens does: the finest grain of a drawing is beyond any photo's.
+    picture = Image.fromarray(drawn.draw(seed, 1000, 750)).resize((4000, 3000), Image.Resampling.BICUBIC)
+    data = drawn.encode(np.asarray(picture), quality=90)
+    whole = decode.decode_image(data)
+    scaled = decode.decode_image(data, min_side=fit.min_side(spec("square", size)))
+    assert scaled.pixels.shape == (750, 1000, 3)
+    seen = [fit.fit_image(decoded.pixels, spec("square", size)).astype(int) for decoded in (whole, scaled)]
+    assert np.abs(seen[0] - seen[1]).mean() < 3  # levels of 255
