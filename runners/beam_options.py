@@ -37,6 +37,8 @@ def parse(arguments: Sequence[str]) -> PipelineOptions:
     if unknown:
         raise UsageError(
             f"unknown option {unknown[0]}; `beamsight run --help` lists ours, and Beam has none of that name"
+            if unknown[0].startswith("-")
+            else f"{unknown[0]} belongs to no option; a glob must stand in quotes, or the shell makes many words of it"
         )
     return PipelineOptions(list(arguments))
 

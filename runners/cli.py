@@ -15,7 +15,7 @@ from typing import get_args
 
 from transforms import manifests, units
 from transforms.errors import FetchError, UsageError
-from transforms.imaging import decode, fetch
+from transforms.imaging import decode, fetch, prepare
 from transforms.inference import engine, origin
 from transforms.inference.spec import ChannelOrder, Crop, Task
 
@@ -59,6 +59,7 @@ def _run(known: argparse.Namespace, rest: list[str]) -> int:
         limits=Limits(max_bytes=known.max_bytes, max_pixels=known.max_pixels),
         unit_size=known.unit_size,
         batch_size=known.batch_size,
+        threads=known.threads,
         max_failures=MaxFailures.parse(known.max_failures),
     )
     try:
@@ -120,8 +121,8 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run = commands.add_parser(
         "run",
         help="do the images that the tables lack",
-        description="Do the images that the tables lack. Options that are not listed here go to Beam, such as --runner.",
-        epilog="Exit codes: 0 done; 1 done, but too many images failed; 2 wrong use; 3 the run failed; 130 interrupted.",
+        description="Do the images that the tables lack. Options that are not listed go to Beam, such as --runner.",
+        epilog="Exit codes: 0 done; 1 done, but too many images failed; 2 wrong use; 3 run failed; 130 interrupted.",
         allow_abbrev=False,
     )
     add = run.add_argument
@@ -189,6 +190,13 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         default=engine.BATCH,
         metavar="N",
         help="images that go through a model at once (default: %(default)s)",
+    )
+    add(
+        "--threads",
+        type=_count,
+        default=prepare.THREADS,
+        metavar="N",
+        help="images that are fetched at once (default: %(default)s)",
     )
 
 

@@ -22,6 +22,7 @@ from runners import beam_options, local, report
 from runners.limits import MaxFailures
 from transforms import counts, errors, manifests, sources, units
 from transforms.errors import BeamsightError, UsageError
+from transforms.imaging import prepare
 from transforms.imaging.prepare import Limits
 from transforms.inference import bundle, engine, registry, staging
 from transforms.inference.recipe import Recipe
@@ -30,6 +31,8 @@ from transforms.process import Settings
 from transforms.storage import files
 
 NO_MODEL = "none"
+
+_INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,7 @@ class RunOptions:
     limits: Limits = dataclasses.field(default_factory=Limits)
     unit_size: int = units.UNIT_SIZE
     batch_size: int = engine.BATCH
+    threads: int = prepare.THREADS
     max_failures: MaxFailures = dataclasses.field(default_factory=lambda: MaxFailures(share=0.1))
 
     def to_json(self) -> dict[str, Any]:
@@ -71,11 +75,11 @@ def run(options: RunOptions, beam_arguments: Iterable[str], stream: TextIO) -> d
     report.write(Counter(), run_, "running")  # an output that cannot be written to is found out now, not after a unit
     try:
         local.run(job, beam, partial(report.write, run=run_), stream)
-    except BaseException as error:
-        why = "interrupted" if isinstance(error, KeyboardInterrupt) else reason(error)
+    except (Exception, KeyboardInterrupt) as error:
+        why = reason(error)
         report.write(counts.LIVE.snapshot(), run_, "failed", why)
-        if not isinstance(error, Exception):
-            raise
+        if why == _INTERRUPTED:
+            raise KeyboardInterrupt from error
         raise RunFailed(why) from error
     return report.read(run_)
 
@@ -99,6 +103,7 @@ def settle(options: RunOptions, beam: PipelineOptions) -> tuple[CatalogOptions, 
         version=metadata.version("beamsight"),
         limits=options.limits,
         batch=options.batch_size,
+        threads=options.threads,
     )
     job = CatalogOptions(
         images=options.images,
@@ -165,6 +170,8 @@ def require_visible(options: RunOptions, beam: PipelineOptions) -> None:
 
 def reason(error: BaseException) -> str:
     """What stopped a job, in one line. Beam wraps errors of workers into text with their tracebacks in it."""
+    if "KeyboardInterrupt" in f"{type(error).__name__}: {error}":
+        return _INTERRUPTED
     ours = "|".join(name for name, kind in vars(errors).items() if isinstance(kind, type))
     lines = "".join(traceback.format_exception_only(type(error), error)).strip().splitlines()
     for line in reversed(lines):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from transforms.errors import UsageError
+from transforms.errors import ModelError, UsageError
 from transforms.inference import bundle, origin, registry, staging
 from transforms.inference.bundle import Bundle
 from transforms.inference.spec import ChannelOrder, Crop, ModelSpec, Task
@@ -48,6 +48,7 @@ def show(name: str) -> str:
     known = [spec for spec in registry.MODELS if spec.name == name]
     if known:
         return "\n\n".join(_lines(_described(spec) | {"source": spec.source or "files of your own"}) for spec in known)
+    _require_path(name)
     uri = files.absolute(name)
     made = bundle.read(uri)
     facts = _described(made.spec) | {
@@ -59,8 +60,11 @@ def show(name: str) -> str:
     from transforms.inference import cost
 
     model = bundle.localize(uri, made.content_hash) / bundle.SAVED_MODEL
-    facts["parameters"] = f"{cost.parameters(model) / 1e6:.3f} M"
-    facts["operations"] = f"{cost.flops(model, made.spec) / 1e9:.3f} GFLOP an image"
+    try:
+        facts["parameters"] = f"{cost.parameters(model) / 1e6:.3f} M"
+        facts["operations"] = f"{cost.flops(model, made.spec) / 1e9:.3f} GFLOP an image"
+    except ModelError as error:  # a model of one's own that runs well need not be one that can be counted
+        facts["not counted"] = str(error)
     return _lines(facts)
 
 
@@ -69,7 +73,10 @@ def stage(options: StageOptions) -> Bundle:
     labels_text = None
     if options.labels is not None:
         data, _ = files.read(files.absolute(options.labels))
-        labels_text = data.decode("utf-8-sig")
+        try:
+            labels_text = data.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise UsageError(f"--labels {options.labels} is no text in UTF-8 ({error}); save it as that") from error
     spec, source = _asked(options)
     return staging.stage(
         source,
@@ -105,31 +112,48 @@ def _asked(options: StageOptions) -> tuple[ModelSpec, str]:
         for field in ("size", "crop", "value_range", "channel_order")
         if (value := getattr(options, field)) is not None
     }
-    by_source = registry.find_source(options.source)
-    if by_source is not None:
-        return dataclasses.replace(by_source, **changes), options.source
-    if any(spec.name == options.source for spec in registry.MODELS):
-        spec = _registered(options.source, options.task)
-        if spec.source is None:
-            raise UsageError(
-                f"{spec.name} is published nowhere any more; give the path of its files, and --name {spec.name}"
-            )
-        return dataclasses.replace(spec, **changes), spec.source
-    if options.name is not None and any(spec.name == options.name for spec in registry.MODELS):
-        return dataclasses.replace(_registered(options.name, options.task), **changes), options.source
+    known = {spec.name for spec in registry.MODELS}
+    named, given = options.name, options.source
+    published = _registered(given, options.task) if given in known else registry.find_source(given)
+    if published is not None:
+        given = _where(published, given)
+    if named in known:
+        task = options.task or (published.task if published else None)
+        return dataclasses.replace(_registered(named, task), **changes), given
+    if published is not None:
+        if options.task not in (None, published.task):
+            raise UsageError(f"{given} is a model to {published.task} with; leave --task {options.task} out")
+        return dataclasses.replace(published, name=named or published.name, **changes), given
+    _require_path(given)
     if options.task is None or options.size is None:
         raise UsageError(
-            f"{options.source} is no registered model: say --task {'|'.join(get_args(Task))} and --size PIXELS, "
+            f"{given} is no registered model: say --task {'|'.join(get_args(Task))} and --size PIXELS, "
             "or --name with the registered model that it is"
         )
     spec = ModelSpec(
-        name=options.name or _stem(options.source),
+        name=named or _stem(given),
         task=options.task,
         width=0,
         output="features" if options.task == "embed" else "probabilities",
         **changes,
     )
-    return spec, options.source
+    return spec, given
+
+
+def _where(published: ModelSpec, given: str) -> str:
+    """Where the files of a registered model are, given its name or their place."""
+    if given != published.name:
+        return given
+    if published.source is None:
+        raise UsageError(f"{given} is published nowhere any more; give the path of its files, and --name {given}")
+    return published.source
+
+
+def _require_path(model: str) -> None:
+    """Raises UsageError for what is no path, no URI, and not the name of a registered model either."""
+    if "/" not in model and not Path(model).exists():
+        names = ", ".join(dict.fromkeys(spec.name for spec in registry.MODELS))
+        raise UsageError(f"{model!r} is neither a file or folder here nor a registered model; those are {names}")
 
 
 def _registered(name: str, task: Task | None) -> ModelSpec:
@@ -144,7 +168,9 @@ def _registered(name: str, task: Task | None) -> ModelSpec:
 
 
 def _stem(source: str) -> str:
-    name = source.rstrip("/").rpartition("/")[2]
+    """``models/birds.tar.gz`` -> ``birds``, and so is ``models/birds/3``, where 3 is the version."""
+    parts = [part for part in files.absolute(source).split("/") if part and not part.isdigit()]
+    name = parts[-1] if parts else ""
     for suffix in (".gz", ".tar", ".tgz"):
         name = name.removesuffix(suffix)
     return "".join(char if char.isascii() and (char.isalnum() or char in "-_.") else "-" for char in name)

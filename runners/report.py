@@ -53,7 +53,7 @@ def _host() -> dict[str, Any]:
 
 
 def write(tally: Tally, run: Run, state: State = "done", error: str | None = None) -> None:
-    """The sums of a run -> ``runs/<run id>.json``. Of a run that goes well, the graph's last step does it, on a worker."""
+    """The sums of a run -> ``runs/<run id>.json``. When all goes well, the graph's last step does it, on a worker."""
     report = compose(tally, run, datetime.now(timezone.utc), state, error)
     files.write(run.uri, (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())
 

@@ -1,4 +1,4 @@
-"""The whole job, by its command, on a disk and on gs:// over HTTP: every image in each table, or once in the failures."""
+"""The whole job, by its command, on a disk and on gs:// over HTTP."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
     BeamsightError
     ├── UsageError            what was asked cannot be done: wrong option, nothing matched, no such column
-    │   └── ModelError        a model cannot be staged or loaded: unreachable, wrong shape, wrong hash
+    │   ├── ModelError        a model cannot be staged or loaded: unreachable, wrong shape, wrong hash
+    │   └── NoCredentials     a cloud does not know who asks
     ├── EngineError           a model that was loaded refuses a batch
     │   └── OutOfMemory       ... for want of memory: a smaller batch may pass
     └── ImageError            one image cannot be done; it becomes a row of the failures table
@@ -43,6 +44,10 @@ class UsageError(BeamsightError):
 
 class ModelError(UsageError):
     """A model cannot be staged or loaded."""
+
+
+class NoCredentials(UsageError):
+    """A cloud has to be asked, and it does not know who asks."""
 
 
 class EngineError(BeamsightError):

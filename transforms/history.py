@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from transforms import counts
 from transforms.counts import Tally
@@ -45,13 +45,17 @@ def shard_refs(refs: Iterable[ImageRef]) -> Iterator[tuple[int, list[ImageRef]]]
 def known_in_file(uri: str, table: str, tables: Sequence[str]) -> Iterator[tuple[int, Known]]:
     """A file of ``table`` (of ``tables``, or the failures) -> (shard, what it knows of it)."""
     if table != layout.FAILURES:
-        columns = reader.read(uri, ["uri", "version"])
-        yield from _shard_keys(table, False, zip(*(column.to_pylist() for column in columns.columns), strict=True))
+        uris, versions = _columns(uri, "uri", "version")
+        yield from _shard_keys(table, False, zip(uris, versions, strict=True))
         return
-    failures = reader.read(uri, ["uri", "version", "retryable", "tables"]).to_pylist()
+    failures = list(zip(*_columns(uri, "uri", "version", "retryable", "tables"), strict=True))
     for wanted in tables:
-        lasting = (row for row in failures if not row["retryable"] and wanted in row["tables"])
-        yield from _shard_keys(wanted, True, ((row["uri"], row["version"]) for row in lasting))
+        lasting = ((key, version) for key, version, passing, lacking in failures if not passing and wanted in lacking)
+        yield from _shard_keys(wanted, True, lasting)
+
+
+def _columns(uri: str, *names: str) -> list[list[Any]]:
+    return [column.to_pylist() for column in reader.read(uri, names).columns]
 
 
 def _shard_keys(table: str, failed: bool, keys: Iterable[Key]) -> Iterator[tuple[int, Known]]:
@@ -70,40 +74,41 @@ def missing(
 ) -> tuple[list[Work], Tally]:
     """All of one shard -> what is to be done, by URI, and how the rest is accounted for.
 
-    Of a URI that was listed more than once, the mention with a version counts. A ref with a version is known by both;
-    one without by any version of its URI, unless ``look_up`` finds the present version out.
+    Of a URI that was listed more than once, the mention with the greatest version counts, whatever their order. A ref
+    with a version is known by both; one without by any version of its URI, unless ``look_up`` finds the present one.
     """
     tally: Tally = Counter()
     distinct: dict[str, ImageRef] = {}
     for chunk in refs:
+        tally[counts.LISTED] += len(chunk)
         for ref in map(ImageRef._make, chunk):
-            tally[counts.LISTED] += 1
             before = distinct.get(ref.uri)
-            if before is not None:
-                tally[counts.DUPLICATES] += 1
-            if before is None or before.version is None:
+            if before is None or (before.version or "") < (ref.version or ""):
                 distinct[ref.uri] = ref
+    tally[counts.DUPLICATES] = tally[counts.LISTED] - len(distinct)
     if look_up is not None:
         distinct = {ref.uri: ref for ref in look_up(list(distinct.values()))}
-    done, failed = _by_table(known)
+    done, failed = _by_table(distinct, known)
     work: list[Work] = []
-    for ref in sorted(distinct.values()):
-        key = ref.uri if ref.version is None else (ref.uri, ref.version)
-        lacking = [table for table in tables if key not in done[table]]
-        left = tuple(table for table in lacking if key not in failed[table])
+    for uri, ref in distinct.items():
+        lacking = [table for table in tables if uri not in done[table]]
+        left = tuple(table for table in lacking if uri not in failed[table])
         if left:
             work.append(Work(ref, left))
         tally[counts.MISSING if left else counts.FAILED_BEFORE if lacking else counts.DONE_BEFORE] += 1
-    return work, tally
+    return sorted(work), tally
 
 
-def _by_table(known: Iterable[Known]) -> tuple[defaultdict[str, set[object]], defaultdict[str, set[object]]]:
-    """Known images -> by table, those it holds and those that failed for good: each as URI, and as (URI, version)."""
-    done: defaultdict[str, set[object]] = defaultdict(set)
-    failed: defaultdict[str, set[object]] = defaultdict(set)
+def _by_table(
+    listed: Mapping[str, ImageRef], known: Iterable[Known]
+) -> tuple[defaultdict[str, set[str]], defaultdict[str, set[str]]]:
+    """Listed and known images -> by table, the URIs that it holds, and those that failed for good."""
+    done: defaultdict[str, set[str]] = defaultdict(set)
+    failed: defaultdict[str, set[str]] = defaultdict(set)
     for table, is_failure, keys in known:
-        target = (failed if is_failure else done)[table]
+        uris = (failed if is_failure else done)[table]
         for uri, version in keys:
-            target.add(uri)
-            target.add((uri, version))
+            ref = listed.get(uri)
+            if ref is not None and (ref.version is None or ref.version == version):
+                uris.add(uri)
     return done, failed

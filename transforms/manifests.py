@@ -7,7 +7,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, BinaryIO, NamedTuple, cast
 
 import pyarrow as pa
@@ -19,6 +19,9 @@ from transforms.storage import files
 URI_COLUMN = "uri"
 
 KINDS = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
+
+_SAMPLE = 100  # lines of a .jsonl without the column, until it is clear that none has it
+_TEXT = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())  # what some writers give strings out as
 
 
 class Line(NamedTuple):
@@ -54,36 +57,79 @@ def lines(uri: str, column: str = URI_COLUMN) -> Iterator[Line]:
             else:
                 text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
                 yield from _READERS[suffix](text, column, uri)
-        except (EOFError, gzip.BadGzipFile, zlib.error, pa.ArrowInvalid) as error:
+        except (EOFError, OSError, zlib.error, pa.ArrowException) as error:
             raise UsageError(
                 f"{uri} cannot be read to its end ({error}); make it again, the job needs all of it"
             ) from error
 
 
-def _txt(text: IO[str], column: str, uri: str) -> Iterator[Line]:
+def _txt(text: IO[str], _column: str, _uri: str) -> Iterator[Line]:
     for number, line in enumerate(text, 1):
-        uri = line.strip()
-        if uri and not uri.startswith("#"):
-            yield _line(number, uri)
+        name = line.strip()
+        if name and not name.startswith("#"):
+            yield _line(number, name)
 
 
 def _csv(text: IO[str], column: str, uri: str, delimiter: str = ",") -> Iterator[Line]:
-    rows = csv.reader(text, delimiter=delimiter)
-    header = [name.strip() for name in next(rows, [])]
-    _require(column, header, uri)
-    index = header.index(column)
+    source = _Rewindable(text)
+    rows = csv.reader(source, delimiter=delimiter, strict=True)
+    index = None
     while True:
+        source.mark()
         try:
             row = next(rows, None)
         except csv.Error as error:
-            yield Line(rows.line_num, None, f"is no line of a table: {error}")
+            # A quote that nothing closes takes in the lines below it. Only its own is at fault.
+            if index is None:
+                raise UsageError(f"{uri}: line {source.number} is no header: {error}") from error
+            yield Line(source.number, None, f"is no row of a table: {error}; is a quote left open?")
+            source.rewind()
             continue
         if row is None:
             return
-        if len(row) > index:
-            yield _line(rows.line_num, row[index].strip())
-        elif row:
-            yield Line(rows.line_num, None, f"has {len(row)} columns where {column!r} is number {index + 1}")
+        if source.is_blank():
+            continue
+        if index is None:
+            header = [name.strip() for name in row]
+            _require(column, header, uri)
+            index = header.index(column)
+        elif len(row) > index:
+            name = row[index].strip()
+            if _is_broken(name):
+                source.rewind()
+            yield _line(source.number, name)
+        else:
+            yield Line(source.number, None, f"has {len(row)} columns where {column!r} is number {index + 1}")
+
+
+class _Rewindable:
+    """Lines of a text; those taken since the last ``mark`` can be had again, but for the first of them."""
+
+    def __init__(self, text: IO[str]) -> None:
+        self._text = text
+        self._taken: list[str] = []
+        self._again: list[str] = []  # the next one last
+        self.number = 1  # of the first line taken since the mark
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.pop() if self._again else next(self._text)
+        self._taken.append(line)
+        return line
+
+    def mark(self) -> None:
+        self.number += len(self._taken)
+        self._taken.clear()
+
+    def rewind(self) -> None:
+        self._again.extend(reversed(self._taken[1:]))
+        del self._taken[1:]
+
+    def is_blank(self) -> bool:
+        """Whether nothing but white space was taken since the mark."""
+        return self._taken[0].isspace() and len(self._taken) == 1
 
 
 def _tsv(text: IO[str], column: str, uri: str) -> Iterator[Line]:
@@ -92,9 +138,9 @@ def _tsv(text: IO[str], column: str, uri: str) -> Iterator[Line]:
 
 def _jsonl(text: IO[str], column: str, uri: str) -> Iterator[Line]:
     seen = False
-    faults: list[Line] = []
+    without: list[int] = []  # the first lines, as long as none had the column
     for number, line in enumerate(text, 1):
-        if not line.strip():
+        if line.isspace():
             continue
         try:
             record = json.loads(line)
@@ -111,22 +157,31 @@ def _jsonl(text: IO[str], column: str, uri: str) -> Iterator[Line]:
         elif seen:
             yield Line(number, None, f"has no {column!r}")
         else:
-            faults.append(Line(number, None, f"has no {column!r}"))
-            if len(faults) == 100:
+            without.append(number)
+            if len(without) == _SAMPLE:
                 break
-    if faults and not seen:
-        raise UsageError(f"{uri}: none of its first {len(faults)} lines has {column!r}; name the one with --uri-column")
-    yield from faults
+    if without and not seen:
+        raise UsageError(f"{uri}: none of its first {len(without)} lines has {column!r}; name one with --uri-column")
+    for number in without:
+        yield Line(number, None, f"has no {column!r}")
 
 
 def _parquet(stream: BinaryIO, column: str, uri: str) -> Iterator[Line]:
     file = pq.ParquetFile(stream)
     _require(column, file.schema_arrow.names, uri)
+    stored = file.schema_arrow.field(column).type
+    text = stored.value_type if pa.types.is_dictionary(stored) else stored
+    if text not in _TEXT:
+        raise UsageError(f"{uri}: its column {column!r} holds {stored} and not strings; name another with --uri-column")
     number = 0
     for batch in file.iter_batches(columns=[column]):
-        for value in batch.column(0).to_pylist():
+        # As bytes, since one string that is not UTF-8 would else end it all.
+        for value in batch.column(0).cast(text).cast(pa.large_binary()).to_pylist():
             number += 1
-            yield _line(number, value if isinstance(value, str) else "")
+            if value is None:
+                yield Line(number, None, "names no image: it is null")
+            else:
+                yield _line(number, value.decode("utf-8", "surrogateescape").strip())
 
 
 _READERS: dict[str, Callable[[IO[str], str, str], Iterator[Line]]] = {
@@ -137,10 +192,10 @@ _READERS: dict[str, Callable[[IO[str], str, str], Iterator[Line]]] = {
 }
 
 
-def _require(column: str, there: Iterable[str], uri: str) -> None:
-    names = list(there)
-    if column not in names:
-        raise UsageError(f"{uri} has no column {column!r}; it has {', '.join(names) or 'none'}: use --uri-column")
+def _require(column: str, there: Sequence[str], uri: str) -> None:
+    if column not in there:
+        names = ", ".join(map(repr, there[:20])) + (", ..." if len(there) > 20 else "")
+        raise UsageError(f"{uri} has no column {column!r}; it has {names[:1000]}: use --uri-column")
 
 
 def _line(number: int, uri: str) -> Line:
@@ -148,9 +203,13 @@ def _line(number: int, uri: str) -> Line:
         return Line(number, None, "names no image: it is empty")
     if not is_text(uri):
         return Line(number, None, "is not UTF-8")
-    if "\n" in uri:
-        return Line(number, None, f"ends a name that began {uri.count(chr(10))} lines before: is a quote left open?")
+    if _is_broken(uri):
+        return Line(number, None, "has a line break in its name: is a quote left open?")
     return Line(number, uri)
+
+
+def _is_broken(uri: str) -> bool:
+    return "\n" in uri or "\r" in uri
 
 
 def is_text(uri: str) -> bool:

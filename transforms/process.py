@@ -16,8 +16,9 @@ from transforms import counts
 from transforms.answers import Answers
 from transforms.counts import Tally
 from transforms.errors import InferenceError
+from transforms.imaging import prepare
 from transforms.imaging.prefetch import prefetch
-from transforms.imaging.prepare import Failed, Limits, Prepared, prepare
+from transforms.imaging.prepare import Failed, Limits, Prepared
 from transforms.inference import bundle, engine
 from transforms.inference.engine import Engine
 from transforms.inference.labels import Label
@@ -36,7 +37,7 @@ class Settings:
     version: str
     limits: Limits = field(default_factory=Limits)
     batch: int = engine.BATCH
-    threads: int = 12  # most of a fetch is waiting for the network; decoding has a bound of its own
+    threads: int = prepare.THREADS
     window: int = 32  # images; their pixels are 2 MB each for B7 and B6 together
 
 
@@ -93,7 +94,7 @@ def process_unit(unit: Unit, models: list[Model], settings: Settings) -> Tally:
     results = _Results(models)
     specs = {model.recipe.table: model.recipe.spec for model in models}
     waiting: dict[str, list[Prepared]] = {table: [] for table in specs}
-    ready = partial(prepare, specs=specs, limits=settings.limits)
+    ready = partial(prepare.prepare, specs=specs, limits=settings.limits)
     for image in prefetch(unit.work, ready, threads=settings.threads, window=settings.window):
         results.spent(image.tally)
         if isinstance(image, Failed):

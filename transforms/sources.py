@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 from typing import NamedTuple
 
 from transforms import manifests
-from transforms.errors import FetchError, NotFound, UsageError
+from transforms.errors import FetchError, Unreadable, UsageError
 from transforms.records import ImageRef
-from transforms.storage import files
+from transforms.storage import files, local
 from transforms.storage.base import Stat
 
 CHUNK = 16_384  # refs that cross Beam as one element
@@ -24,6 +26,8 @@ IMAGE_SUFFIXES = (
 
 _LOOK_UPS = 32  # at once
 
+_ROOT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*")  # gs://bucket
+
 
 class Chunk(NamedTuple):
     """Listed images, and how many other files of their folder were left alone."""
@@ -35,6 +39,8 @@ class Chunk(NamedTuple):
 def check(images: Iterable[str], uri_column: str = manifests.URI_COLUMN) -> None:
     """Look at the beginning of each source. Raises UsageError for one that gives nothing, with the reason."""
     for source in images:
+        if not source.strip():
+            raise UsageError(f"--images {source!r} names nothing: is a variable of the shell empty?")
         ignored = 0
         try:
             for part in list_images(source, uri_column, chunk=1):
@@ -50,10 +56,10 @@ def check(images: Iterable[str], uri_column: str = manifests.URI_COLUMN) -> None
 def _nothing(source: str, ignored: int) -> str:
     if ignored:
         return f"none of its {ignored} files is named as an image; to take them all, give '{source.rstrip('/')}/**'"
-    if manifests.kind(source):
-        return "this manifest names no image"
     if files.has_magic(source):
         return "nothing matches; '*' stays within a folder, '**' goes into all below it"
+    if manifests.kind(source) and _exists(files.absolute(source)):
+        return "this manifest names no image"
     return "there is no such file, and no folder of that name that holds any"
 
 
@@ -71,9 +77,7 @@ def list_images(source: str, uri_column: str = manifests.URI_COLUMN, chunk: int 
 def look_up(refs: list[ImageRef]) -> list[ImageRef]:
     """Give the refs that have no version the present one. One that cannot be had now is left to the fetch."""
 
-    def version(ref: ImageRef) -> ImageRef:
-        if ref.version is not None or ref.fault is not None:
-            return ref
+    def present(ref: ImageRef) -> ImageRef:
         try:
             stat = files.stat(ref.uri)
         except (FetchError, UsageError):
@@ -81,37 +85,50 @@ def look_up(refs: list[ImageRef]) -> list[ImageRef]:
         return ref._replace(version=stat.version, size=stat.size)
 
     with ThreadPoolExecutor(_LOOK_UPS) as pool:
-        return list(pool.map(version, refs))
+        found = pool.map(present, [ref for ref in refs if _lacks_version(ref)])
+        return [next(found) if _lacks_version(ref) else ref for ref in refs]
+
+
+def _lacks_version(ref: ImageRef) -> bool:
+    return ref.version is None and ref.fault is None
 
 
 def _refs(source: str, uri_column: str) -> Iterator[ImageRef | None]:
     """The images of a source, and None for each file that is not taken for one."""
     uri = files.absolute(source)
-    if files.has_magic(uri) and not _exists(uri):
-        for stat in files.glob(uri):
-            yield from _manifest(stat, uri_column) if manifests.kind(uri) else [_ref(stat)]
-        return
     try:
-        stat = files.stat(uri)
-    except FetchError as error:
-        folder = uri.rstrip("/") + "/"
+        stat = files.stat(uri)  # first to the letter: a name such as photo[1].jpg is no pattern
+    except (FetchError, UsageError) as error:
+        if files.has_magic(uri) and not _is_folder(uri):
+            for stat in files.glob(uri):
+                yield from _taken(stat, uri_column)
+            return
         found = False
-        for stat in files.walk(folder):
+        for stat in files.walk(uri.rstrip("/") + "/"):
             found = True
             yield _ref(stat) if stat.uri.lower().endswith(IMAGE_SUFFIXES) else None
-        if not found and not isinstance(error, NotFound):
+        if not found and isinstance(error, Unreadable) and not _is_folder(uri):
             raise
     else:
-        yield from _manifest(stat, uri_column) if manifests.kind(uri) else [_ref(stat)]
+        yield from _taken(stat, uri_column)
 
 
 def _exists(uri: str) -> bool:
-    """Whether a file has this name to the letter, as ``photo[1].jpg`` may."""
     try:
         files.stat(uri)
     except FetchError:
         return False
     return True
+
+
+def _is_folder(uri: str) -> bool:
+    """Whether it is a folder on this disk. Elsewhere there are no folders, only names that begin alike."""
+    return files.is_local(uri) and Path(local.path_of(uri)).is_dir()
+
+
+def _taken(stat: Stat, uri_column: str) -> Iterator[ImageRef]:
+    """A file that was named -> the images of a manifest, or itself."""
+    return _manifest(stat, uri_column) if manifests.kind(stat.uri) else iter([_ref(stat)])
 
 
 def _ref(stat: Stat) -> ImageRef:
@@ -123,19 +140,34 @@ def _ref(stat: Stat) -> ImageRef:
 
 def _manifest(manifest: Stat, uri_column: str) -> Iterator[ImageRef]:
     """The images that a manifest names. Its relative paths start from where it lies itself."""
-    base = posixpath.dirname(manifest.uri)
-    for line in manifests.lines(manifest.uri, uri_column):
-        if line.uri is None:
-            yield _fault(manifest, line.number, line.fault or "")
+    if not manifests.is_text(manifest.uri):
+        readable = manifest.uri.encode("utf-8", "backslashreplace").decode()
+        raise UsageError(f"the name of the manifest {readable} is not UTF-8, as the tables need; rename it")
+    folder = manifest.uri[: manifest.uri.rfind("/") + 1]
+    checked: set[str] = set()  # schemes: to check a URI again for each of a million lines takes seconds
+    for number, name, fault in manifests.lines(manifest.uri, uri_column):
+        if name is None:
+            yield _fault(manifest, number, fault or "")
             continue
-        try:
-            relative = files.is_local(line.uri) and not line.uri.lower().startswith(("/", "file://"))
-            uri = files.join(base, line.uri) if relative else line.uri
-            files.check(uri)
-        except UsageError as error:
-            yield _fault(manifest, line.number, f"names {line.uri[:200]!r}: {error}")
-        else:
-            yield ImageRef(uri)
+        scheme = files.scheme(name)
+        if scheme not in checked:
+            try:
+                files.check(name)
+            except UsageError as error:
+                yield _fault(manifest, number, f"names {name[:200]!r}: {error}")
+                continue
+            checked.add(scheme)
+        relative = scheme == "file" and not name.lower().startswith(("/", "file://"))
+        yield ImageRef(_below(folder, name) if relative else name)
+
+
+def _below(folder: str, path: str) -> str:
+    """A relative path -> the same from the root, without ``.`` and ``..``, which objects on gs:// know nothing of."""
+    if "./" not in path:
+        return folder + path
+    root = _ROOT.match(folder)
+    start = root.end() if root else 0
+    return folder[:start] + posixpath.normpath(folder[start:] + path)
 
 
 def _fault(manifest: Stat, number: int, why: str) -> ImageRef:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -38,7 +39,5 @@ def make_unit(parts: Iterable[Iterable[Plain]]) -> Unit:
     work = sorted(Work(ImageRef._make(ref), tuple(tables)) for part in parts for ref, tables in part)
     digest = hashlib.sha256()
     for item in work:
-        for text in (item.ref.uri, item.ref.version or "", *item.tables):
-            digest.update(text.encode() + b"\0")
-        digest.update(b"\n")
+        digest.update(json.dumps((item.ref.uri, item.ref.version, item.tables)).encode())
     return Unit(digest.hexdigest()[:20], tuple(work))

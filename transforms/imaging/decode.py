@@ -247,19 +247,20 @@ def _ends_early(data: bytes, kind: str, error: Exception) -> bool:
             return at != len(data) or b"mdat" not in data
         case "TIFF":
             order = "<" if data[0] == 0x49 else ">"
-            inline, count, entry = (
-                (8, order + "Q", order + "HHQQ") if 43 in data[2:4] else (4, order + "H", order + "HHLL")
-            )
+            # Where the first directory's offset stands, which is also how much a tag holds in itself.
+            inline, count, entry = (8, "Q", "HHQQ") if 43 in data[2:4] else (4, "H", "HHLL")
             try:
                 (at,) = struct.unpack_from(order + entry[-1], data, inline)
-                (tags,) = struct.unpack_from(count, data, at)
-                at += struct.calcsize(count)
-                table = [*struct.iter_unpack(entry, data[at : at + tags * struct.calcsize(entry)])]
+                (tags,) = struct.unpack_from(order + count, data, at)
+                at += struct.calcsize(order + count)
+                table = data[at : at + tags * struct.calcsize(order + entry)]
+                for _, type_, values, offset in struct.iter_unpack(order + entry, table):
+                    if values * _TIFF_SIZES.get(type_, 0) > max(inline, len(data) - offset):
+                        return True
             except (struct.error, OverflowError):
                 return True
-            return len(table) < tags or any(
-                values * _TIFF_SIZES.get(type_, 0) > max(inline, len(data) - at) for _, type_, values, at in table
-            )
+            if at + tags * struct.calcsize(order + entry) > len(data):
+                return True
     return "truncated" in str(error).lower() or isinstance(error.__cause__, EOFError | IndexError | struct.error)
 
 

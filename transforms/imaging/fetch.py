@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import NamedTuple
 
-from transforms.errors import ListError, UsageError
+from transforms.errors import ListError, NoCredentials, UsageError
 from transforms.records import ImageRef
 from transforms.storage import files
 

@@ -34,17 +34,18 @@ def fit_image(pixels: npt.NDArray[np.uint8], spec: specs.ModelSpec) -> npt.NDArr
     Any h and w from 1 on. The channels stay red, green, blue: their order is the engine's matter.
     """
     height, width, _ = pixels.shape
-    image = Image.fromarray(pixels)
     if spec.crop != "pad":
-        box = _box(width, height, spec)
-        return np.asarray(image.resize((spec.size, spec.size), Image.Resampling.BICUBIC, box))
+        left, upper, right, lower = _box(width, height, spec)
+        # Pillow's filter looks beyond the box it is given; models were trained on pictures that were cropped first.
+        x, y = math.floor(left), math.floor(upper)
+        cropped = Image.fromarray(pixels[y : math.ceil(lower), x : math.ceil(right)])
+        box = left - x, upper - y, right - x, lower - y
+        return np.asarray(cropped.resize((spec.size, spec.size), Image.Resampling.BICUBIC, box))
     scale = spec.size / max(width, height)
     inner = max(1, round(width * scale)), max(1, round(height * scale))
+    whole = Image.fromarray(pixels).resize(inner, Image.Resampling.BICUBIC)
     square = Image.new("RGB", (spec.size, spec.size))
-    square.paste(
-        image.resize(inner, Image.Resampling.BICUBIC),
-        ((spec.size - inner[0]) // 2, (spec.size - inner[1]) // 2),
-    )
+    square.paste(whole, ((spec.size - inner[0]) // 2, (spec.size - inner[1]) // 2))
     return np.asarray(square)
 
 

@@ -18,6 +18,8 @@ from transforms.imaging import decode, fetch, fit
 from transforms.inference.spec import ModelSpec
 from transforms.records import Failure, Work
 
+THREADS = 12  # most of a fetch is waiting for the network; decoding has a bound of its own
+
 Pixels = npt.NDArray[np.uint8]
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from transforms.errors import FetchError, ModelError, NotFound
+from transforms.errors import FetchError, ModelError, NotFound, UsageError
 from transforms.inference import labels
 from transforms.inference.spec import ModelSpec
-from transforms.storage import files
+from transforms.storage import files, local
 
 MODEL_JSON = "model.json"
 SAVED_MODEL = "saved_model"
@@ -64,13 +64,15 @@ class Bundle:
             values = json.loads(text)
             version = values["format"]
             if version != _FORMAT:
-                raise ModelError(f"{uri} is of bundle format {version}, this is {_FORMAT}; stage the model again")
+                raise ModelError(f"bundle format {version} is not {_FORMAT}, this version's; stage the model again")
             spec = ModelSpec.from_json(values["spec"])
             bundle = cls(spec, values["source"], values["files"], values["made_with"])
-            expected = values["content_hash"]
-        except (ValueError, KeyError, TypeError) as error:
+            expected, actual = values["content_hash"], bundle.content_hash
+        except UsageError as error:
+            raise ModelError(f"{uri}: {error}") from error
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"{uri} is not a whole {MODEL_JSON} ({error!r}); stage the model again") from error
-        _require(bundle.content_hash, expected, uri)
+        _require(actual, expected, uri)
         return bundle
 
 
@@ -105,15 +107,18 @@ def localize(uri: str, content_hash: str) -> Path:
     bundle = read(uri)
     _require(bundle.content_hash, content_hash, uri)
     if files.is_local(uri):
-        return Path(uri.removeprefix("file://"))
+        return Path(local.path_of(uri))
     target = cache_dir() / "bundles" / content_hash
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):
         if not target.exists():
             with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
                 copy = Path(scratch, "bundle")
-                download(uri, sorted(bundle.files), copy)
-                verify(copy, bundle)
+                try:
+                    download(uri, sorted(bundle.files), copy)
+                except FetchError as error:
+                    raise ModelError(f"bundle {uri} cannot be copied to this machine: {error}") from error
+                verify(copy, bundle, uri)
                 copy.rename(target)
     return target
 
@@ -123,18 +128,22 @@ def download(uri: str, paths: list[str], to: Path) -> None:
     for path in paths:
         target = to / path
         if ".." in target.parts or not target.is_relative_to(to):
-            raise ModelError(f"{uri} names a file {path!r} outside of itself; it was not made by this program")
+            raise ModelError(f"{uri} names a file {path!r} outside of itself; do not trust it")
         target.parent.mkdir(parents=True, exist_ok=True)
         with files.open(files.join(uri, path)) as source, target.open("wb") as sink:
             shutil.copyfileobj(source, sink, 1 << 20)
 
 
-def verify(folder: Path, bundle: Bundle) -> None:
-    """Raises ModelError for a file that is missing or is not what ``model.json`` says."""
+def verify(folder: Path, bundle: Bundle, uri: str | None = None) -> None:
+    """Raises ModelError for a file that is missing or is not what ``model.json`` says.
+
+    uri: what the message calls the bundle, where ``folder`` is a copy of it.
+    """
+    uri = uri or str(folder)
     for path, expected in bundle.files.items():
         if not (folder / path).is_file():
-            raise ModelError(f"bundle {folder} lacks {path}; stage the model again")
-        _require(sha256(folder / path), expected, str(folder / path))
+            raise ModelError(f"bundle {uri} lacks {path}; stage the model again")
+        _require(sha256(folder / path), expected, files.join(uri, path))
 
 
 def sha256(path: Path) -> str:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import socket
 import tarfile
-import urllib.error
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.error import HTTPError
 
 from transforms.errors import FetchError, ModelError
 from transforms.inference import bundle
-from transforms.storage import files
+from transforms.inference.tensorflow_import import tensorflow
+from transforms.storage import files, local
 
 TIMEOUT = 60.0
 
@@ -29,19 +31,36 @@ def saved_model(source: str, scratch: Path, timeout: float = TIMEOUT) -> Path:
     """
     if source.endswith(".xml"):
         raise ModelError(f"{source} is an OpenVINO IR, and this version runs SavedModels only; give the SavedModel")
-    if source.startswith(("https://", "http://")):
-        return _whole(_from_hub(source, timeout), source)
-    handle = _KAGGLE.fullmatch(source)
-    if handle and not Path(source).exists():
-        return _whole(_from_hub(kaggle_url(handle), timeout), source)
     try:
-        if source.endswith(_ARCHIVES):
-            return _whole(_from_archive(source, scratch), source)
-        if files.is_local(source):
-            return _whole(Path(files.absolute(source).removeprefix("file://")), source)
-        return _whole(_from_remote_folder(source, scratch), source)
+        if url := _url(source):
+            folder = _from_hub(url, timeout)
+        elif source.endswith(_ARCHIVES):
+            folder = _from_archive(source, scratch)
+        elif files.is_local(source):
+            folder = Path(local.path_of(files.absolute(source)))
+        else:
+            folder = _from_remote_folder(source, scratch)
     except FetchError as error:
         raise ModelError(f"{source} cannot be read: {error}") from error
+    lacking = _lacking(folder)
+    if lacking:
+        raise ModelError(f"{source} is no whole SavedModel: it lacks {', '.join(lacking)}; {remedy(source, folder)}")
+    return folder
+
+
+def remedy(source: str, folder: Path) -> str:
+    """What to do where the files of ``source``, which are in ``folder``, are no model that works."""
+    if _url(source):
+        return f"if its download was cut off, remove {folder} and stage it again"
+    return "give a whole SavedModel: a folder with saved_model.pb in it, or a .tar.gz of one"
+
+
+def _url(source: str) -> str | None:
+    """Where a model that is published on the web is had; None for files of one's own."""
+    if source.startswith(("https://", "http://")):
+        return source
+    handle = _KAGGLE.fullmatch(source)
+    return kaggle_url(handle) if handle and not Path(source).exists() else None
 
 
 def kaggle_url(handle: re.Match[str]) -> str:
@@ -54,13 +73,14 @@ def kaggle_url(handle: re.Match[str]) -> str:
 
 def _from_hub(url: str, timeout: float) -> Path:
     """tensorflow-hub downloads, unpacks and keeps what it got, under a lock against the machine's other processes."""
+    tf = tensorflow()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on pkg_resources, which it imports
         import tensorflow_hub
     try:
         with _socket_timeout(timeout):
             return Path(tensorflow_hub.resolve(url))
-    except urllib.error.HTTPError as error:
+    except HTTPError as error:
         error.close()
         remedy = (
             "Kaggle, where TF-Hub's models live now, refuses some networks: download the archive in a browser and "
@@ -69,7 +89,7 @@ def _from_hub(url: str, timeout: float) -> Path:
             else "check the address in a browser"
         )
         raise ModelError(f"{url} answers {error.code} {error.reason}; {remedy}") from error
-    except (OSError, EOFError, tarfile.TarError) as error:
+    except (OSError, EOFError, ValueError, http.client.HTTPException, tarfile.TarError, tf.errors.OpError) as error:
         raise ModelError(
             f"{url} cannot be downloaded ({_reason(error)}); check the network, or stage a SavedModel folder or "
             ".tar.gz that was downloaded elsewhere"
@@ -93,12 +113,18 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
 
 def _from_archive(source: str, scratch: Path) -> Path:
     folder = scratch / "unpacked"
+    folder.mkdir()
     try:
         with files.open(source) as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
             archive.extractall(folder, filter="data")
+    except tarfile.FilterError as error:
+        raise ModelError(f"{source} holds what must not be unpacked ({error}); do not trust it") from error
     except (tarfile.TarError, EOFError, OSError) as error:
         raise ModelError(f"{source} cannot be unpacked ({error}); is it a whole .tar.gz?") from error
     roots = sorted(path.parent for path in folder.rglob("saved_model.pb"))
+    if len(roots) > 1:
+        names = ", ".join(str(root.relative_to(folder)) for root in roots)
+        raise ModelError(f"{source} holds several SavedModels ({names}); unpack it and give the folder of one")
     return roots[0] if roots else folder
 
 
@@ -110,8 +136,8 @@ def _from_remote_folder(source: str, scratch: Path) -> Path:
     return folder
 
 
-def _whole(folder: Path, source: str) -> Path:
-    """Raises ModelError where files of the SavedModel are missing: a download that was cut off leaves such a folder."""
+def _lacking(folder: Path) -> list[str]:
+    """The files that a SavedModel lacks: a download that was cut off leaves such a folder."""
     lacking = [] if (folder / "saved_model.pb").is_file() else ["saved_model.pb"]
     index = (folder / "variables" / "variables.index").is_file()
     shards = sorted((folder / "variables").glob("variables.data-*-of-*"))
@@ -121,9 +147,4 @@ def _whole(folder: Path, source: str) -> Path:
             lacking.append(f"{expected - len(shards)} of {expected} variables/variables.data-*")
         if not index:
             lacking.append("variables/variables.index")
-    if lacking:
-        raise ModelError(
-            f"{source} is no whole SavedModel: {folder} lacks {', '.join(lacking)}; if it was a download that was cut "
-            "off, remove that folder and try again"
-        )
-    return folder
+    return lacking

@@ -78,10 +78,16 @@ def get(name: str, task: Task) -> ModelSpec:
 
 def find_source(source: str) -> ModelSpec | None:
     """The registered spec whose published source this is, a TF-Hub URL or a Kaggle handle, or None."""
-    return next((spec for spec in MODELS if spec.source and source in (spec.source, kaggle_handle(spec.source))), None)
+    published = (spec for spec in MODELS if spec.source)
+    return next((spec for spec in published if source.lower() in _handles(str(spec.source))), None)
 
 
 def kaggle_handle(hub_url: str) -> str:
     """A TF-Hub URL of the registry -> the handle of the same model on Kaggle, where TF-Hub's models live now."""
-    variant, kind, version = hub_url.removeprefix(f"{_HUB}/").split("/")
+    variant, kind, version = hub_url.split("/")[-3:]
     return f"tensorflow/efficientnet/tensorFlow2/{variant}-{kind}/{version}"
+
+
+def _handles(hub_url: str) -> tuple[str, str]:
+    """In lower case: Kaggle's own pages write ``tensorFlow2``, ``TensorFlow2`` and ``tensorflow2``."""
+    return hub_url.lower(), kaggle_handle(hub_url).lower()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -52,8 +53,8 @@ class ModelSpec:
         if self.width < 0:
             raise UsageError(f"model {self.name}: output width {self.width} is negative")
         low, high = self.value_range
-        if not low < high:
-            raise UsageError(f"model {self.name}: value range {low:g}..{high:g} is empty; give the lower end first")
+        if not (low < high and math.isfinite(low) and math.isfinite(high)):
+            raise UsageError(f"model {self.name}: value range {low:g}..{high:g} is none; give the lower end first")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as ``model.json`` holds them."""

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from transforms.errors import BeamsightError, EngineError, ModelError
-from transforms.inference import bundle, engine, heads, labels, origin, registry
+from transforms.errors import EngineError, ModelError, NotFound
 from transforms.imaging import drawn
+from transforms.inference import bundle, engine, heads, labels, origin, registry
 from transforms.inference.bundle import Bundle
 from transforms.inference.engine import Floats
 from transforms.inference.spec import ModelSpec, Task
+from transforms.storage import files
 
 PROBES = 4
 
@@ -38,22 +39,28 @@ def stage(
     what ``model.json`` and the tables say of where it came from; default ``source``.
     Raises ModelError where the model does not do what its spec says: shape, width, finite numbers, labels.
     """
+    text = labels_text if labels_text is not None else labels.imagenet_text()
+    origin_of_labels = "the labels file" if labels_text is not None else "ImageNet's list"
+    classes = labels.parse(text, origin_of_labels)  # a broken file is found out before anything is fetched
     with tempfile.TemporaryDirectory(prefix="beamsight-stage-") as scratch:
         model = origin.saved_model(source, Path(scratch), timeout)
         folder = Path(scratch, "bundle")
-        shutil.copytree(model, folder / bundle.SAVED_MODEL)
-        spec = _probe(folder, spec, source, model)
+        try:
+            shutil.copytree(model, folder / bundle.SAVED_MODEL)
+        except OSError as error:
+            raise ModelError(f"{source} cannot be copied: {error}") from error
         if spec.task == "classify":
-            text = labels_text if labels_text is not None else labels.imagenet_text()
-            origin_of_labels = "the labels file" if labels_text is not None else "ImageNet's list"
-            labels.check(labels.parse(text, origin_of_labels), spec.width, spec.name, origin_of_labels)
             (folder / bundle.LABELS).write_text(text, encoding="utf-8")
         made = Bundle(spec, recorded_source or source, _hashes(folder), _versions())
-        if expected_hash is not None and made.content_hash != expected_hash:
+        if expected_hash is not None and made.content_hash != expected_hash.lower():
             raise ModelError(
                 f"{source} has content hash {made.content_hash} where {expected_hash} is expected; "
-                "nothing was staged: find out which of the two is right"
+                "it was not run and nothing was staged: find out which of the two is right"
             )
+        spec = _probe(folder, spec, source, model)
+        if spec.task == "classify":
+            labels.check(classes, spec.width, spec.name, origin_of_labels)
+        made = dataclasses.replace(made, spec=spec)
         _require_free(to, made)
         bundle.write(made, folder, to)
         return made
@@ -80,7 +87,7 @@ def _probe(folder: Path, spec: ModelSpec, source: str, origin_folder: Path) -> M
     except (ModelError, EngineError) as error:
         raise ModelError(
             f"{source} does not run on {spec.size}x{spec.size} pictures: {error}; is it the right model and --size? "
-            f"if it was a download that was cut off, remove {origin_folder} and try again"
+            f"{origin.remedy(source, origin_folder)}"
         ) from error
     return _found(outputs, spec, source)
 
@@ -108,12 +115,14 @@ def _versions() -> dict[str, str]:
 
 
 def _require_free(to: str, made: Bundle) -> None:
-    """Raises ModelError where another model lies at ``to``: jobs may be using it."""
+    """Raises ModelError where another model lies at ``to``: jobs may be using it. A damaged one is put over."""
     try:
-        there = bundle.read(to)
-    except BeamsightError:
+        data, _ = files.read(files.join(to, bundle.MODEL_JSON))
+        there = Bundle.from_json(data, to)
+    except (NotFound, ModelError):
         return
     if there.content_hash != made.content_hash:
         raise ModelError(
-            f"{to} holds another bundle, {there.spec.name} {there.content_hash[:16]}…; choose another folder or remove it"
+            f"{to} holds another bundle, {there.spec.name} {there.content_hash[:16]}…; "
+            "choose another folder, or remove that one"
         )

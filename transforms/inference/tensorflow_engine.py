@@ -32,7 +32,7 @@ class TensorFlowEngine:
         try:
             # Keeps the model's variables alive: the signature refers to them weakly.
             self._model = tf.saved_model.load(str(folder))
-        except (OSError, ValueError, tf.errors.OpError) as error:
+        except Exception as error:  # the loader raises what it likes: IndexError for variables that were cut off
             raise ModelError(f"{folder} is no SavedModel that TensorFlow can load: {_line(error)}") from error
         self._function = _traced(_forward(self._model, spec, str(folder)), spec)
 
@@ -57,9 +57,9 @@ class TensorFlowEngine:
         padded = np.pad(part, ((0, short), (0, 0), (0, 0), (0, 0))) if short else part
         try:
             outputs = self._function(tf.constant(padded)).numpy()
-        except tf.errors.ResourceExhaustedError as error:
+        except (tf.errors.ResourceExhaustedError, MemoryError) as error:
             raise OutOfMemory(f"no memory for a batch of {len(padded)}: {_line(error)}") from error
-        except (tf.errors.OpError, ValueError) as error:
+        except (tf.errors.OpError, ValueError, TypeError) as error:
             raise EngineError(_line(error)) from error
         if outputs.ndim != 2 or len(outputs) != len(padded):
             raise EngineError(f"{self._spec.name} gives shape {list(outputs.shape)} for {len(padded)} pictures")
@@ -99,6 +99,8 @@ def _forward(model: Any, spec: ModelSpec, folder: str) -> Callable[[Any], Any]:
 
 
 def _one(outputs: Any, spec: ModelSpec, folder: str) -> Any:
+    if isinstance(outputs, list | tuple):
+        outputs = {f"[{index}]": value for index, value in enumerate(outputs)}
     if not isinstance(outputs, dict):
         return outputs
     fitting = [value for value in outputs.values() if value.shape.rank in (2, None)]
@@ -106,7 +108,7 @@ def _one(outputs: Any, spec: ModelSpec, folder: str) -> Any:
         fitting = [value for value in fitting if value.shape[-1] == spec.width]
     if len(fitting) != 1:
         shapes = ", ".join(f"{key} {value.shape}" for key, value in outputs.items())
-        raise ModelError(f"{folder}: outputs are {shapes}; exactly one must be [N, {spec.width}]")
+        raise ModelError(f"{folder}: outputs are {shapes}; exactly one must be [N, {spec.width or 'width'}]")
     return fitting[0]
 
 

@@ -16,8 +16,8 @@ def to_parquet(table: pa.Table, metadata: Mapping[str, str]) -> bytes:
     """A table -> the bytes of its file; ``metadata`` goes into the footer, its keys under ``beamsight.``.
 
     zstd with BYTE_STREAM_SPLIT on float vectors and dictionaries on strings alone was smallest by a fifth and no
-    slower. The compliant child name ``element`` is what BigQuery and Spark expect, and the stored Arrow schema keeps the
-    vectors' fixed size for pyarrow, DuckDB and Lance.
+    slower. The compliant child name ``element`` is what BigQuery and Spark expect, and the stored Arrow schema keeps
+    the vectors' fixed size for pyarrow, DuckDB and Lance.
     """
     footer = {f"beamsight.{key}": value for key, value in metadata.items()}
     table = table.replace_schema_metadata(footer)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import struct
+import threading
 import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -408,6 +409,24 @@ def test_scaled_jpegs_are_turned_too():
     assert (decoded.width, decoded.height) == (480, 640)
 
 
+@pytest.mark.parametrize(("large", "at_once"), [(48 * 40 - 1, 1), (48 * 40, 4)])
+def test_large_pictures_are_decoded_one_at_a_time(monkeypatch, large, at_once):
+    together, met = threading.Barrier(at_once), []
+    srgb = decode._srgb
+
+    def wait(image):
+        met.append(together.wait(timeout=10))
+        assert decode._one_large.locked() == (at_once == 1)
+        return srgb(image)
+
+    monkeypatch.setattr(decode, "LARGE", large)
+    monkeypatch.setattr(decode, "_srgb", wait)
+    with ThreadPoolExecutor(4) as pool:
+        for got in pool.map(pixels, [sample("png")] * 4):
+            np.testing.assert_array_equal(got, PICTURE)
+    assert len(met) == 4
+
+
 # What cannot be decoded
 
 
@@ -437,9 +456,7 @@ def test_files_that_are_cut_off(name):
         got = pixels_or_error(data[:cut])
         where = f"{name} cut to {cut:,} of {len(data):,} bytes gives {got!r}"
         if isinstance(got, DecodeError):
-            assert isinstance(got, NotAnImage if cut < 12 else (NotAnImage, Truncated) if cut < 40 else Truncated), (
-                where
-            )
+            assert isinstance(got, (NotAnImage, Truncated) if cut < 40 else Truncated), where
             assert isinstance(got, NotAnImage) or f"{cut:,} bytes" in str(got)
         else:  # only what comes after the picture is missing
             assert cut >= len(data) - 4, where

@@ -35,18 +35,18 @@ def test_seeds_differ():
 def test_pictures_are_varied():
     pictures = np.stack([drawn.draw(seed, 128, 128) for seed in range(40)]).astype(float)
     means = pictures.mean(axis=(1, 2))
-    assert means.std(axis=0).min() > 25  # in colour
+    assert means.std(axis=0).min() > 15  # in colour
     fine = np.abs(np.diff(pictures, axis=2)).mean(axis=(1, 2, 3))
     assert fine.min() < 10  # in smoothness
     assert fine.max() > 30
 
 
-@pytest.mark.parametrize("format", ["png", "bmp", "tiff"])
+@pytest.mark.parametrize("kind", ["png", "bmp", "tiff"])
 @pytest.mark.parametrize("shape", [(9, 13, 3), (9, 13)])
-def test_encode_keeps_the_pixels(format, shape):
+def test_encode_keeps_the_pixels(kind, shape):
     pixels = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
-    with Image.open(io.BytesIO(drawn.encode(pixels, format))) as image:
-        assert image.format == format.upper()
+    with Image.open(io.BytesIO(drawn.encode(pixels, kind))) as image:
+        assert image.format == kind.upper()
         np.testing.assert_array_equal(np.asarray(image), pixels)
 
 

@@ -1,0 +1,128 @@
+"""Wrong use is refused in one line that names the value and the remedy, before anything is started."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from runners import beam_options, cli
+from transforms.errors import UsageError
+from transforms.imaging import drawn
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> str:
+    path = tmp_path / "a.jpg"
+    path.write_bytes(drawn.encode(drawn.draw(0, 40, 40)))
+    return str(path)
+
+
+def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert cli.main(arguments) == cli.WRONG_USE
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("beamsight: ")
+    assert said.err.count("\n") == 1
+    return said.err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--images", "nowhere"], ["--images nowhere", "no such file"]),
+        (["--images", "{folder}/*.png"], ["*.png", "nothing matches", "'**'"]),
+        (["--images", "https://host/a.jpg"], ["https://host/a.jpg", "download the files first"]),
+        (["--images", "ftp://host/a.jpg"], ["ftp://", "gs://", "s3://"]),
+        (["--images", "{photo}", "--clasifier", "none"], ["--clasifier", "--help"]),
+        (["--images", "{photo}", "b.jpg"], ["b.jpg", "quotes"]),
+        (["--images", "{photo}", "--num_workers=many"], ["--num_workers", "many"]),
+        (["--images", "{photo}", "--classifier", "efficientnet-b9"], ["efficientnet-b9", "efficientnet-b7"]),
+        (["--images", "{photo}", "--classifier", "{folder}"], ["is no bundle", "models stage"]),
+        (["--images", "{photo}", "--classifier", "{embedder}"], ["to embed with", "needed to classify"]),
+        (["--images", "{photo}", "--classifier", "none", "--embedder", "none"], ["nothing to do"]),
+        (["--images", "{photo}", "--top-k", "0"], ["--top-k 0"]),
+        (["--images", "{photo}", "--max-failures", "few"], ["'few'", "1%"]),
+        (["--images", "{photo}", "--output", "/proc/nowhere"], ["/proc/nowhere"]),
+        (["--images", "{photo}", "--output", "http://host/out"], ["http://host/out"]),
+        (["--images", "{photo}", "--runner=DataflowRunner"], ["--images {photo}", "copy it to a bucket"]),
+        (["--images", "gs://b/a.jpg", "--runner=DataflowRunner"], ["--output {folder}/out", "in a bucket"]),
+        (
+            ["--images", "gs://b/a.jpg", "--output", "gs://b/out", "--runner=DataflowRunner"],
+            ["--classifier {classifier}", "--to gs://"],
+        ),
+        (
+            ["--images", "{photo}", "--runner=FlinkRunner", "--environment_type=DOCKER"],
+            ["--images {photo}", "cannot see it"],
+        ),
+    ],
+)
+def test_wrong_use_of_run(
+    options: list[str],
+    words: list[str],
+    photo: str,
+    tmp_path: Path,
+    tiny_classifier: str,
+    tiny_embedder: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    places = {"photo": photo, "folder": str(tmp_path), "embedder": tiny_embedder, "classifier": tiny_classifier}
+    arguments = ["run", "--output", f"{tmp_path}/out", "--classifier", tiny_classifier, "--embedder", "none"]
+    said = refused([*arguments, *(option.format(**places) for option in options)], capsys)
+    for word in words:
+        assert word.format(**places) in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_bundle_is_refused(
+    photo: str, tmp_path: Path, tiny_classifier: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_classifier, copy)
+    model = copy / "saved_model" / "saved_model.pb"
+    model.write_bytes(model.read_bytes() + b" ")
+    arguments = ["run", "--images", photo, "--output", str(tmp_path / "out"), "--embedder", "none"]
+    assert "stage the model again" in refused([*arguments, "--classifier", str(copy)], capsys)
+
+
+def test_a_column_that_is_not_there(tmp_path: Path, tiny_classifier: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "list.csv").write_text("path,id\na.jpg,1\n")
+    arguments = ["run", "--images", str(tmp_path / "list.csv"), "--output", str(tmp_path / "out")]
+    said = refused([*arguments, "--classifier", tiny_classifier, "--embedder", "none"], capsys)
+    assert "no column 'uri'" in said
+    assert "path, id" in said
+    assert "--uri-column" in said
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["run"], ["fly"], ["models"], ["models", "fly"], ["models", "list", "--fast"]]
+)
+def test_argparse_refuses_with_the_same_code(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(arguments)
+    assert stopped.value.code == cli.WRONG_USE
+
+
+def test_help_and_version_are_quick_and_import_no_models(capsys: pytest.CaptureFixture[str]) -> None:
+    program = "import sys; from runners import cli; cli.main(['models', 'list']); print('tensorflow' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines()[-1] == "False"
+    assert said.stderr == ""
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"beamsight {metadata.version('beamsight')}\n"
+
+
+def test_beams_own_options_pass() -> None:
+    options = beam_options.parse(["--runner=DataflowRunner", "--project", "p", "--region=r", "--max_num_workers", "9"])
+    assert beam_options.workers(options) == 9
+    assert not beam_options.sees_this_disk(options)
+    assert beam_options.sees_this_disk(beam_options.parse(["--runner=FlinkRunner", "--environment_type=LOOPBACK"]))
+    assert beam_options.sees_this_disk(beam_options.parse([]))
+    with pytest.raises(UsageError, match="--regoin"):
+        beam_options.parse(["--regoin=r"])

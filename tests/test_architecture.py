@@ -1,0 +1,85 @@
+"""The shape of the project: who imports whom, what is packaged, how long a module is."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("transforms", "pipelines", "runners")
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for package in PACKAGES
+    for path in sorted((ROOT / package).rglob("*.py"))
+}
+
+# Each layer may import those before it.
+LAYERS = (
+    ("transforms.errors", "transforms.records"),
+    ("transforms.counts", "transforms.storage"),
+    ("transforms.inference.spec",),
+    ("transforms.imaging",),
+    ("transforms.inference",),
+    ("transforms.tables",),
+    ("transforms.manifests",),
+    ("transforms.sources", "transforms.history", "transforms.units", "transforms.answers"),
+    ("transforms.process",),
+    ("pipelines",),
+    ("runners",),
+)
+
+
+def imports(module: str, *, only_at_start: bool = False) -> set[str]:
+    """Our own modules that a module imports, anywhere in it or when it is itself imported."""
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    nodes = tree.body if only_at_start else list(ast.walk(tree))
+    found: set[str] = set()
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name in MODULES and name not in _packages()}
+
+
+def _packages() -> set[str]:
+    return {name for name, path in MODULES.items() if path.name == "__init__.py"}
+
+
+def layer(module: str) -> int:
+    """The place of a module: that of the longest prefix which LAYERS names."""
+    places = {prefix: place for place, prefixes in enumerate(LAYERS) for prefix in prefixes}
+    parts = module.split(".")
+    for length in range(len(parts), 0, -1):
+        prefix = ".".join(parts[:length])
+        if prefix in places:
+            return places[prefix]
+    raise AssertionError(f"{module} has no place in LAYERS")
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - _packages()))
+def test_modules_stand_on_lower_layers_only(module: str) -> None:
+    for other in imports(module):
+        assert layer(other) <= layer(module), f"{module} imports {other}"
+
+
+def test_no_import_circle() -> None:
+    below = {module: imports(module) for module in MODULES}
+    while leaves := {module for module, needs in below.items() if not needs & below.keys()}:
+        below = {module: needs for module, needs in below.items() if module not in leaves}
+    assert not below, f"a circle among {sorted(below)}"
+
+
+def test_packages_are_named_one_by_one() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for package in _packages():
+        assert f'"{package}"' in text, f"{package} is not packaged"
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_modules_are_short_and_say_what_they_are(module: str) -> None:
+    text = MODULES[module].read_text(encoding="utf-8")
+    assert ast.get_docstring(ast.parse(text))
+    assert len(text.splitlines()) <= 260

@@ -1,0 +1,190 @@
+"""A unit, without Beam: what ends where, in bounded memory. The engine is a fake that is handed in."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tables
+
+from transforms import counts, process
+from transforms.errors import EngineError, OutOfMemory
+from transforms.imaging import drawn, fit
+from transforms.inference.engine import Floats, Pixels
+from transforms.inference.labels import Label
+from transforms.inference.recipe import Recipe
+from transforms.inference.spec import ModelSpec
+from transforms.process import Model, Settings, process_unit
+from transforms.records import ImageRef, Work
+from transforms.storage import files
+from transforms.units import make_unit
+
+CLASSIFIER = ModelSpec(name="fake", task="classify", size=16, width=3, output="probabilities")
+EMBEDDER = ModelSpec(name="fake", task="embed", size=24, width=4, output="features")
+LABELS = (Label("n01", "a"), Label("n02", "b"), Label("n03", "c"))
+
+
+class FakeEngine:
+    """The mean of the picture over 255, then zeros. ``refuses`` looks at the means of a batch, 0..255."""
+
+    def __init__(self, width: int, refuses: Callable[[Floats], EngineError | None] = lambda _: None) -> None:
+        self.batch = 8
+        self.sizes: list[int] = []
+        self._width = width
+        self._refuses = refuses
+
+    def infer(self, pixels: Pixels) -> Floats:
+        self.sizes.append(len(pixels))
+        means = pixels.mean(axis=(1, 2, 3), dtype=np.float32)
+        error = self._refuses(means)
+        if error is not None:
+            raise error
+        outputs = np.zeros((len(pixels), self._width), np.float32)
+        outputs[:, 0] = means / 255
+        return outputs
+
+
+def model(spec: ModelSpec, engine: FakeEngine | None = None) -> Model:
+    recipe = Recipe(spec, bundle="", content_hash=spec.task, source="fake")
+    return Model(recipe, engine or FakeEngine(spec.width), LABELS if spec.task == "classify" else ())
+
+
+def settings(tmp_path: Path) -> Settings:
+    return Settings(output=str(tmp_path / "out"), day="2026-01-02", run_id="r1", version="0")
+
+
+def unit_of(folder: Path, models: list[Model], greys: list[int]) -> process.Unit:
+    """A unit of one-colour pictures, ``<number>-<grey>.png``."""
+    folder.mkdir(exist_ok=True)
+    work = []
+    for number, grey in enumerate(greys):
+        path = folder / f"{number:03}-{grey:03}.png"
+        path.write_bytes(drawn.encode(np.full((32, 32, 3), grey, np.uint8), "png"))
+        ref = ImageRef(str(path), files.stat(str(path)).version)
+        work.append((tuple(ref), tuple(each.recipe.table for each in models)))
+    return make_unit([work])
+
+
+def test_a_unit_becomes_one_file_a_table(tmp_path: Path) -> None:
+    models = [model(CLASSIFIER), model(EMBEDDER)]
+    unit = unit_of(tmp_path / "in", models, [10 * n for n in range(20)])
+    tally = process_unit(unit, models, settings(tmp_path))
+    for each in models:
+        (path,) = tables.files_of(tmp_path / "out", each.recipe.table)
+        assert path == f"{tmp_path}/out/{each.recipe.table}/dt=2026-01-02/{unit.name}.parquet"
+        assert tally[counts.key(counts.OK, each.recipe.table)] == 20
+    predictions = tables.rows(tmp_path / "out", "predictions", tmp_path)
+    assert [Path(row["uri"]).name for row in predictions] == [f"{n:03}-{10 * n:03}.png" for n in range(20)]
+    assert [row["score"] for row in predictions] == pytest.approx([10 * n / 255 for n in range(20)], abs=1e-6)
+    embeddings = tables.rows(tmp_path / "out", "embeddings", tmp_path)
+    assert embeddings[7]["embedding"] == pytest.approx([70 / 255, 0, 0, 0], abs=1e-6)
+    assert tables.rows(tmp_path / "out", "failures", tmp_path) == []
+    assert (tally[counts.IMAGES], tally[counts.UNITS]) == (20, 1)
+
+
+def test_batches_are_full_but_the_last(tmp_path: Path) -> None:
+    engine = FakeEngine(3)
+    models = [model(CLASSIFIER, engine)]
+    process_unit(unit_of(tmp_path / "in", models, [1] * 21), models, settings(tmp_path))
+    assert engine.sizes == [8, 8, 5]
+
+
+def test_the_one_image_that_a_model_refuses_is_found(tmp_path: Path) -> None:
+    refuse_200 = FakeEngine(3, lambda means: EngineError("no 200") if (means == 200).any() else None)
+    models = [model(CLASSIFIER, refuse_200), model(EMBEDDER)]
+    unit = unit_of(tmp_path / "in", models, [1, 2, 200, 4, 5, 6, 7, 8, 9, 200])
+    tally = process_unit(unit, models, settings(tmp_path))
+    failures = tables.rows(tmp_path / "out", "failures", tmp_path)
+    assert [(Path(row["uri"]).name, row["stage"], row["error"], row["tables"]) for row in failures] == [
+        (name, "classify", "Refused", [models[0].recipe.table]) for name in ("002-200.png", "009-200.png")
+    ]
+    assert "no 200" in failures[0]["message"]
+    assert len(tables.rows(tmp_path / "out", "predictions", tmp_path)) == 8
+    assert len(tables.rows(tmp_path / "out", "embeddings", tmp_path)) == 10  # the other model has nothing against it
+    assert counts.family(tally, counts.FAILED) == {"classify": 2}
+
+
+def test_an_image_that_both_models_refuse_is_one_row(tmp_path: Path) -> None:
+    def refuse(means: Floats) -> EngineError | None:
+        return OutOfMemory("too bright") if (means == 200).any() else None
+
+    models = [model(CLASSIFIER, FakeEngine(3, refuse)), model(EMBEDDER, FakeEngine(4, refuse))]
+    process_unit(unit_of(tmp_path / "in", models, [1, 200]), models, settings(tmp_path))
+    (failure,) = tables.rows(tmp_path / "out", "failures", tmp_path)
+    assert failure["tables"] == [each.recipe.table for each in models]
+    assert (failure["stage"], failure["retryable"]) == ("classify", True)
+
+
+def test_a_broken_engine_stops_the_run_and_blames_no_image(tmp_path: Path) -> None:
+    models = [model(CLASSIFIER, FakeEngine(3, lambda _: EngineError("broken")))]
+    with pytest.raises(EngineError, match="broken"):
+        process_unit(unit_of(tmp_path / "in", models, [1, 2]), models, settings(tmp_path))
+    assert not (tmp_path / "out").exists()
+
+
+def test_only_the_tables_that_lack_an_image_get_it(tmp_path: Path) -> None:
+    models = [model(CLASSIFIER), model(EMBEDDER)]
+    unit = unit_of(tmp_path / "in", models, [1, 2, 3])
+    lacking = [models[0].recipe.table], [models[1].recipe.table], []
+    unit = replace(unit, work=tuple(Work(w.ref, tuple(t)) for w, t in zip(unit.work, lacking, strict=True) if t))
+    process_unit(unit, models, settings(tmp_path))
+    found = [tables.rows(tmp_path / "out", table, tmp_path) for table in ("predictions", "embeddings")]
+    assert [[Path(row["uri"]).name for row in rows] for rows in found] == [["000-001.png"], ["001-002.png"]]
+
+
+def test_a_second_try_of_a_unit_leaves_nothing_of_the_first(tmp_path: Path) -> None:
+    models = [model(CLASSIFIER), model(EMBEDDER)]
+    unit = unit_of(tmp_path / "in", models, [1, 2, 3])
+    gone = Path(unit.work[1].ref.uri)
+    data, stat = gone.read_bytes(), gone.stat()
+    gone.unlink()
+    process_unit(unit, models, settings(tmp_path))
+    assert [Path(row["uri"]) for row in tables.rows(tmp_path / "out", "failures", tmp_path)] == [gone]
+    gone.write_bytes(data)
+    import os
+
+    os.utime(gone, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    process_unit(unit, models, settings(tmp_path))
+    assert tables.rows(tmp_path / "out", "failures", tmp_path) == []
+    assert len(tables.rows(tmp_path / "out", "predictions", tmp_path)) == 3
+    first = tables.files_of(tmp_path / "out", "predictions")
+    process_unit(unit, models, settings(tmp_path))
+    assert tables.files_of(tmp_path / "out", "predictions") == first  # byte for byte
+
+
+@pytest.mark.parametrize("images", [40, 160])
+def test_pixels_held_are_bounded_whatever_the_number_of_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, images: int
+) -> None:
+    lock = threading.Lock()
+    held = most = made = 0
+
+    def released() -> None:
+        nonlocal held
+        with lock:
+            held -= 1
+
+    def counted(pixels: Pixels, spec: ModelSpec) -> Pixels:
+        nonlocal held, most, made
+        fitted = fit_image(pixels, spec)
+        with lock:
+            held, made = held + 1, made + 1
+            most = max(most, held)
+        weakref.finalize(fitted, released)
+        return fitted
+
+    fit_image = fit.fit_image
+    monkeypatch.setattr(fit, "fit_image", counted)
+    models = [model(CLASSIFIER), model(EMBEDDER)]
+    chosen = replace(settings(tmp_path), batch=4, window=6, threads=3)
+    process_unit(unit_of(tmp_path / "in", models, [5] * images), models, chosen)
+    gc.collect()
+    assert made == 2 * images
+    assert held == 0
+    assert most <= len(models) * (chosen.window + chosen.batch)
