@@ -95,7 +95,7 @@ def test_a_column_that_is_not_there(tmp_path: Path, tiny_classifier: str, capsys
     arguments = ["run", "--images", str(tmp_path / "list.csv"), "--output", str(tmp_path / "out")]
     said = refused([*arguments, "--classifier", tiny_classifier, "--embedder", "none"], capsys)
     assert "no column 'uri'" in said
-    assert "path, id" in said
+    assert "'path', 'id'" in said
     assert "--uri-column" in said
 
 

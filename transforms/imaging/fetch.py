@@ -29,8 +29,8 @@ def fetch(ref: ImageRef, max_bytes: int = MAX_BYTES) -> Fetched:
         raise ListError(ref.fault)
     try:
         data, stat = files.read(ref.uri, version=ref.version, size=ref.size, max_bytes=max_bytes)
-    except (
-        UsageError
-    ) as error:  # a URI that nobody can read is the image's fault here, and nobody's at the command line
+    except NoCredentials:
+        raise  # the fault of no image: the run must stop
+    except UsageError as error:  # such as gs://bucket, which names no object
         raise ListError(str(error)) from error
     return Fetched(data, stat.version, hashlib.sha256(data).hexdigest())

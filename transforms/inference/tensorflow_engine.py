@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -113,4 +114,8 @@ def _one(outputs: Any, spec: ModelSpec, folder: str) -> Any:
 
 
 def _line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:300]
+    """What was wrong, in one line. TensorFlow says it after the tracebacks of a graph and before its first [[node]]."""
+    text = str(error).strip()
+    if text.startswith("Graph execution error"):
+        text = text.partition("\n\t [[")[0].rstrip().rpartition("\n")[2]
+    return re.sub(r"{{.*?}} ", "", text.partition("\n")[0])[:300]

@@ -1,0 +1,52 @@
+"""EfficientNet B7 and B6 at full size through the command. The weights are seeded: only shapes and sizes mean anything."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tables
+
+from runners import cli
+from transforms.imaging import drawn
+from transforms.inference import registry, staging
+from transforms.inference.spec import Task
+
+
+@pytest.mark.xdist_group("standins")
+def test_b7_and_b6_at_their_sizes(standin: Callable[[str, Task], Path], tmp_path: Path) -> None:
+    bundles = []
+    for name, task in (("efficientnet-b7", "classify"), ("efficientnet-b6", "embed")):
+        spec = dataclasses.replace(registry.get(name, task), name=f"{name}-standin")  # type: ignore[arg-type]
+        bundles.append(str(tmp_path / name))
+        staging.stage(str(standin(name, task)), spec, bundles[-1])  # type: ignore[arg-type]
+    images = tmp_path / "in"
+    images.mkdir()
+    for number, size in enumerate([(640, 480), (300, 700), (1600, 1200), (1, 5000)]):
+        (images / f"{number}.jpg").write_bytes(drawn.encode(drawn.draw(number, *size)))
+    command = ["run", "--images", str(images), "--output", str(tmp_path / "out"), "--probabilities"]
+
+    assert cli.main([*command, "--classifier", bundles[0], "--embedder", bundles[1]]) == cli.DONE
+
+    predictions = tables.rows(tmp_path / "out", "predictions", tmp_path)
+    embeddings = tables.rows(tmp_path / "out", "embeddings", tmp_path)
+    assert [(row["width"], row["height"]) for row in predictions] == [(640, 480), (300, 700), (1600, 1200), (1, 5000)]
+    probabilities = np.array([row["probabilities"] for row in predictions])
+    vectors = np.array([row["embedding"] for row in embeddings])
+    assert (probabilities.shape, vectors.shape) == ((4, 1000), (4, 2304))
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-4)
+    assert np.isfinite(vectors).all()
+    for outputs in (probabilities, vectors):
+        assert len(np.unique(outputs.round(6), axis=0)) == 4
+    (name,) = {path.split("model=")[1].split("/")[0] for path in tables.files_of(tmp_path / "out", "embeddings")}
+    assert name.startswith("efficientnet-b6-standin-")
+    metadata = {
+        key.decode(): value.decode()
+        for path in tables.files_of(tmp_path / "out", "predictions")
+        for key, value in tables.pq.read_schema(path).metadata.items()
+    }
+    assert metadata["beamsight.preprocessing"] == "square 600x600 bicubic rgb 0..1"
+    assert metadata["beamsight.precision"] == "f32"
