@@ -63,6 +63,11 @@ def beamsight(*arguments: str, quiet: bool = False) -> subprocess.CompletedProce
     return subprocess.run(command, check=False, capture_output=quiet, text=True)
 
 
+def said(command: subprocess.CompletedProcess[str]) -> str:
+    """The last line that a quiet command would have shown, which is its error if it failed."""
+    return command.stderr.strip().rpartition("\n")[2]
+
+
 def draw_pictures(folder: Path) -> Path:
     """Pictures of many sizes and formats, and half a file, to show what becomes of one that cannot be read."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,6 +88,8 @@ def bundles(folder: Path) -> list[Path]:
     for name, task in MODELS:
         published, standin = folder / f"{name}-{task}", folder / f"{name}-{task}-standin"
         staged = next((bundle for bundle in (published, standin) if (bundle / "model.json").exists()), None)
+        if staged == standin:
+            print(f"Taking the stand-in for {name}: its answers mean nothing. To try TF-Hub again, remove {standin}")
         if staged is None and reachable:
             print(f"Fetching {name} from TF-Hub", flush=True)
             fetching = beamsight(
@@ -92,11 +99,13 @@ def bundles(folder: Path) -> list[Path]:
                 staged = published
             else:
                 reachable = False
-                print("TF-Hub gives no models here: going on with stand-ins, whose answers mean nothing", flush=True)
+                print(f"TF-Hub gives no models here: {said(fetching)}")
+                print("Going on with stand-ins, whose answers mean nothing", flush=True)
         if staged is None:
             print(f"Making a stand-in for {name}, half a minute", flush=True)
-            if beamsight("models", "standin", name, "--task", task, "--to", str(standin), quiet=True).returncode:
-                sys.exit(f"no stand-in for {name} could be made")
+            making = beamsight("models", "standin", name, "--task", task, "--to", str(standin), quiet=True)
+            if making.returncode:
+                sys.exit(f"no stand-in for {name} could be made: {said(making)}")
             staged = standin
         found.append(staged)
     return found
@@ -118,8 +127,9 @@ def show(output: Path) -> None:
 
 def prediction(row: Row) -> list[str]:
     """A row of predictions -> the cells to print: the file, the best class, and the next two."""
-    best = [f"{found['label']} {found['score']:.3f}" for found in row["top_k"][:3]]
-    return [file_name(row), *best]
+    best = row["top_k"][:3]
+    labels = (found["label"].partition(",")[0] for found in best)  # the first of ImageNet's synonyms
+    return [file_name(row), *(f"{found['score']:.3f} {label}" for found, label in zip(best, labels, strict=True))]
 
 
 def embedding(row: Row) -> list[str]:

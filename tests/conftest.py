@@ -22,7 +22,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from transforms.storage import files
 from transforms.storage import gcs as gcs_objects
 
-pytest_plugins = ["bundles"]
+pytest_plugins = ["bundles", "standins"]
 
 _CREDENTIALS = {
     "type": "authorized_user",

@@ -58,7 +58,9 @@ def save(
     module = tf.Module()
     module.kernel = tf.Variable(weights(width) if kernel is None else kernel)
     images = tf.TensorSpec([None, side, side, 3], dtype, name="image_input")
-    function = tf.function(lambda image_input: forward(image_input, module.kernel), input_signature=[images])
+    function = tf.function(
+        lambda image_input: forward(image_input, module.kernel), input_signature=[images], autograph=False
+    )
     module.function = function
     if "__call__" in ways:
         module.__call__ = function

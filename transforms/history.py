@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from transforms import counts
 from transforms.counts import Tally
+from transforms.errors import FetchError
 from transforms.records import ImageRef, Work
 from transforms.tables import layout, reader
 
@@ -55,7 +56,12 @@ def known_in_file(uri: str, table: str, tables: Sequence[str]) -> Iterator[tuple
 
 
 def _columns(uri: str, *names: str) -> list[list[Any]]:
-    return [column.to_pylist() for column in reader.read(uri, names).columns]
+    part = reader.read(uri, names)
+    if lacking := [name for name in names if name not in part.column_names]:
+        raise FetchError(
+            f"{uri} cannot be read as a part of the table: it has no {', '.join(lacking)}; restore or remove it"
+        )
+    return [part[name].to_pylist() for name in names]
 
 
 def _shard_keys(table: str, failed: bool, keys: Iterable[Key]) -> Iterator[tuple[int, Known]]:
@@ -96,7 +102,7 @@ def missing(
         if left:
             work.append(Work(ref, left))
         tally[counts.MISSING if left else counts.FAILED_BEFORE if lacking else counts.DONE_BEFORE] += 1
-    return sorted(work), tally
+    return sorted(work, key=lambda item: item.ref.uri), tally
 
 
 def _by_table(

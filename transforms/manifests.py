@@ -138,17 +138,19 @@ def _tsv(text: IO[str], column: str, uri: str) -> Iterator[Line]:
 
 def _jsonl(text: IO[str], column: str, uri: str) -> Iterator[Line]:
     seen = False
-    without: list[int] = []  # the first lines, as long as none had the column
+    early: list[Line] = []  # held back until it is clear that other lines have the column
     for number, line in enumerate(text, 1):
         if line.isspace():
             continue
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            yield Line(number, None, f"is no JSON: {error}")
+            yield Line(number, None, f"is no JSON: {getattr(error, 'msg', error)}")
             continue
         if isinstance(record, dict) and column in record:
-            seen = True
+            if not seen:
+                yield from early
+                seen = True
             value = record[column]
             if isinstance(value, str):
                 yield _line(number, value.strip())
@@ -157,17 +159,15 @@ def _jsonl(text: IO[str], column: str, uri: str) -> Iterator[Line]:
         elif seen:
             yield Line(number, None, f"has no {column!r}")
         else:
-            without.append(number)
-            if len(without) == _SAMPLE:
+            early.append(Line(number, None, f"has no {column!r}"))
+            if len(early) == _SAMPLE:
                 break
-    if without and not seen:
-        raise UsageError(f"{uri}: none of its first {len(without)} lines has {column!r}; name one with --uri-column")
-    for number in without:
-        yield Line(number, None, f"has no {column!r}")
+    if early and not seen:
+        raise UsageError(f"{uri}: none of its first {len(early)} lines has {column!r}; name one with --uri-column")
 
 
 def _parquet(stream: BinaryIO, column: str, uri: str) -> Iterator[Line]:
-    file = pq.ParquetFile(stream)
+    file = pq.ParquetFile(stream, pre_buffer=False)  # else the column is held as a whole
     _require(column, file.schema_arrow.names, uri)
     stored = file.schema_arrow.field(column).type
     text = stored.value_type if pa.types.is_dictionary(stored) else stored

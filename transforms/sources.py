@@ -41,13 +41,15 @@ def check(images: Iterable[str], uri_column: str = manifests.URI_COLUMN) -> None
     for source in images:
         if not source.strip():
             raise UsageError(f"--images {source!r} names nothing: is a variable of the shell empty?")
-        ignored = 0
+        found = ignored = 0
+        to_its_end = source.lower().endswith(".gz")  # it may be cut off, and only its end tells
         try:
-            for part in list_images(source, uri_column, chunk=1):
+            for part in list_images(source, uri_column, chunk=CHUNK if to_its_end else 1):
+                found += len(part.refs)
                 ignored += part.ignored
-                if part.refs:
+                if found and not to_its_end:
                     break
-            else:
+            if not found:
                 raise UsageError(f"--images {source}: {_nothing(source, ignored)}")
         except FetchError as error:
             raise UsageError(f"--images {source}: {error}") from error
@@ -96,21 +98,27 @@ def _lacks_version(ref: ImageRef) -> bool:
 def _refs(source: str, uri_column: str) -> Iterator[ImageRef | None]:
     """The images of a source, and None for each file that is not taken for one."""
     uri = files.absolute(source)
-    try:
-        stat = files.stat(uri)  # first to the letter: a name such as photo[1].jpg is no pattern
-    except (FetchError, UsageError) as error:
-        if files.has_magic(uri) and not _is_folder(uri):
-            for stat in files.glob(uri):
-                yield from _taken(stat, uri_column)
+    unreadable = None
+    if not uri.endswith("/"):  # which is a folder, also where an empty object of that name marks it on gs://
+        try:
+            named = files.stat(uri)  # first to the letter: a name such as photo[1].jpg is no pattern
+        except Unreadable as error:
+            unreadable = error
+        except (FetchError, UsageError):
+            pass  # a folder on gs://, a whole bucket, a pattern, or nothing
+        else:
+            yield from _taken(named, uri_column)
             return
-        found = False
-        for stat in files.walk(uri.rstrip("/") + "/"):
-            found = True
-            yield _ref(stat) if stat.uri.lower().endswith(IMAGE_SUFFIXES) else None
-        if not found and isinstance(error, Unreadable) and not _is_folder(uri):
-            raise
-    else:
-        yield from _taken(stat, uri_column)
+    if files.has_magic(uri) and not _is_folder(uri):
+        for stat in files.glob(uri):
+            yield from _taken(stat, uri_column)
+        return
+    found = False
+    for stat in files.walk(uri if uri.endswith("/") else uri + "/"):
+        found = True
+        yield _ref(stat) if stat.uri.lower().endswith(IMAGE_SUFFIXES) else None
+    if unreadable is not None and not found and not _is_folder(uri):
+        raise unreadable
 
 
 def _exists(uri: str) -> bool:
@@ -144,21 +152,18 @@ def _manifest(manifest: Stat, uri_column: str) -> Iterator[ImageRef]:
         readable = manifest.uri.encode("utf-8", "backslashreplace").decode()
         raise UsageError(f"the name of the manifest {readable} is not UTF-8, as the tables need; rename it")
     folder = manifest.uri[: manifest.uri.rfind("/") + 1]
-    checked: set[str] = set()  # schemes: to check a URI again for each of a million lines takes seconds
     for number, name, fault in manifests.lines(manifest.uri, uri_column):
         if name is None:
             yield _fault(manifest, number, fault or "")
             continue
-        scheme = files.scheme(name)
-        if scheme not in checked:
-            try:
-                files.check(name)
-            except UsageError as error:
-                yield _fault(manifest, number, f"names {name[:200]!r}: {error}")
-                continue
-            checked.add(scheme)
-        relative = scheme == "file" and not name.lower().startswith(("/", "file://"))
-        yield ImageRef(_below(folder, name) if relative else name)
+        relative = files.is_local(name) and not name.lower().startswith(("/", "file://"))
+        uri = _below(folder, name) if relative else name
+        try:
+            files.check(uri)
+        except UsageError as error:
+            yield _fault(manifest, number, f"names {name[:200]!r}: {error}")
+        else:
+            yield ImageRef(uri)
 
 
 def _below(folder: str, path: str) -> str:

@@ -38,6 +38,8 @@ def saved_model(source: str, scratch: Path, timeout: float = TIMEOUT) -> Path:
             folder = _from_archive(source, scratch)
         elif files.is_local(source):
             folder = Path(local.path_of(files.absolute(source)))
+            if not folder.is_dir():
+                raise ModelError(f"{source} is no folder; {remedy(source, folder)}")
         else:
             folder = _from_remote_folder(source, scratch)
     except FetchError as error:
@@ -113,7 +115,7 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
 
 def _from_archive(source: str, scratch: Path) -> Path:
     folder = scratch / "unpacked"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     try:
         with files.open(source) as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
             archive.extractall(folder, filter="data")

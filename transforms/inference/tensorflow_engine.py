@@ -108,7 +108,7 @@ def _one(outputs: Any, spec: ModelSpec, folder: str) -> Any:
     if len(fitting) > 1:
         fitting = [value for value in fitting if value.shape[-1] == spec.width]
     if len(fitting) != 1:
-        shapes = ", ".join(f"{key} {value.shape}" for key, value in outputs.items())
+        shapes = ", ".join(f"{key} {value.shape}" for key, value in sorted(outputs.items()))
         raise ModelError(f"{folder}: outputs are {shapes}; exactly one must be [N, {spec.width or 'width'}]")
     return fitting[0]
 

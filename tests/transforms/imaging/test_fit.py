@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from transforms.imaging import decode, drawn, fit
+from transforms.inference import registry
 from transforms.inference.spec import ModelSpec
 
 CROPS = ["square", "central", "squash", "pad"]
@@ -102,13 +103,13 @@ def test_the_picture_is_left_alone():
     np.testing.assert_array_equal(picture, before)
 
 
-@pytest.mark.parametrize("size", [224, 240, 260, 300, 380, 456, 528, 600])
-def test_all_efficientnets_share_one_scaled_decode(size):
-    assert fit.min_side(spec("square", size)) == fit.DRAFT_SIDE
+@pytest.mark.parametrize("known", registry.MODELS, ids=lambda known: f"{known.name}-{known.task}")
+def test_all_registered_models_share_one_scaled_decode(known):
+    assert fit.min_side(known) == fit.DRAFT_SIDE
 
 
 @pytest.mark.parametrize(
-    ("crop", "size", "side"), [("square", 800, 832), ("central", 600, 686), ("squash", 700, 700), ("pad", 641, 641)]
+    ("crop", "size", "side"), [("square", 800, 832), ("central", 700, 800), ("squash", 800, 800), ("pad", 705, 705)]
 )
 def test_larger_inputs_need_more(crop, size, side):
     assert fit.min_side(spec(crop, size)) == side

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from pathlib import Path
 
 import pytest
@@ -130,18 +129,14 @@ def test_on_an_object_store(bucket: Bucket):
     assert bucket.names() == []
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_store_that_does_not_answer_is_retryable(bucket: Bucket):
     bucket.put("a", b"abc")
     bucket.gcs.faults = lambda *_: 403
     for asked, message in (
         (lambda: beam.read(bucket.uri("a")), "cannot read"),
         (lambda: list(beam.walk(bucket.uri(""))), "cannot list"),
-        (lambda: beam.write(bucket.uri("b"), b""), "cannot write"),
         (lambda: beam.delete(bucket.uri("a")), "cannot delete"),
     ):
         with pytest.raises(Unreadable, match=message) as caught:
             asked()
         assert caught.value.retryable
-    del caught
-    gc.collect()  # Beam never closes its clients, and an error keeps them: what they leave open shows here
