@@ -19,7 +19,7 @@ import pytest
 from gcs_server import Bucket, GcsServer
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from transforms.storage import files
+from transforms.storage import files, gcs_client
 from transforms.storage import gcs as gcs_objects
 
 pytest_plugins = ["bundles", "standins"]
@@ -50,9 +50,9 @@ def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GcsServer]:
         for proxy in ("http_proxy", "https_proxy", "all_proxy"):
             patch.delenv(proxy, raising=False)
             patch.delenv(proxy.upper(), raising=False)
-        gcs_objects.close()
+        gcs_client.close()
         yield server
-        gcs_objects.close()
+        gcs_client.close()
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def files_of(output: Path | Bucket, table: str) -> dict[str, bytes]:
 
 
 def rows(output: Path | Bucket, table: str, scratch: Path) -> Rows:
-    """All rows of ``predictions``, ``embeddings`` or ``failures``, by URI. No file may be anything but whole Parquet."""
+    """All rows of ``predictions``, ``embeddings`` or ``failures``, by URI. Each file must be whole Parquet."""
     by_arrow: Rows = []
     copies: list[str] = []
     for number, (name, data) in enumerate(files_of(output, table).items()):

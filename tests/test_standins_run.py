@@ -1,4 +1,4 @@
-"""EfficientNet B7 and B6 at full size through the command. The weights are seeded: only shapes and sizes mean anything."""
+"""EfficientNet B7 and B6 at full size through the command. Weights are seeded: only shapes and sizes mean anything."""
 
 from __future__ import annotations
 

@@ -282,7 +282,7 @@ def test_check_refuses(tmp_path: Path, bucket: Bucket, where: str, name: str, me
         "header.csv": b"uri\n",
         "comments.txt": b"# a\n\n",
         "other.csv": b"url,id\na.jpg,1\n",
-        "cut.txt.gz": gzip.compress(b"".join(b"/%x.jpg\n" % (i * i) for i in range(9999)))[:-5],
+        "cut.txt.gz": gzip.compress(b"".join(b"/%x.jpg\n" % (i * i) for i in range(20_000)))[:-5],
         "damaged.parquet": b"PAR1" + bytes(50) + b"PAR1",
     }.items():
         filled(tmp_path / path, data) if where == "disk" else bucket.put(path, data)

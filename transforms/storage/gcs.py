@@ -3,87 +3,30 @@
 An object is read at one generation, its checksum verified. What is stored with ``Content-Encoding: gzip``
 comes decoded, as a browser shows it: it travels as stored, so that size and checksum are those of the list,
 and is decoded here, never to more than ``max_bytes``. Other encodings come as they are stored.
-
-All of a process shares one client. It is made at the first request, and again in a forked child.
 """
 
 from __future__ import annotations
 
 import gzip
 import io
-import os
-import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, BinaryIO
 
-import requests.adapters
-import urllib3.exceptions
-from google.api_core import exceptions
+from google.api_core.exceptions import NotFound as NoSuchObject
 from google.api_core.retry import Retry
-from google.auth import exceptions as auth_exceptions
-from google.cloud import storage
-from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from transforms.errors import Changed, FetchError, NotFound, TooManyBytes, Unreadable, UsageError
+from transforms.errors import Changed, NotFound, TooManyBytes, Unreadable, UsageError
 from transforms.storage.base import Stat, check_size
+from transforms.storage.gcs_client import client, reading, writing
 
 RETRY: Retry = DEFAULT_RETRY.with_timeout(120.0)  # seconds over all attempts of one request
 _TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two packets
-_CONNECTIONS = 64  # as many threads can fetch at once and keep their connection
 _PAGE = 5_000  # the server gives as many names a request as it likes, up to this
 _BUFFER = 1 << 20  # bytes a request of a stream that is read in small pieces
-
-_LOGIN = "run `gcloud auth application-default login`, or attach a service account to the machine"
-
-_lock = threading.Lock()
-_client: Any = None
-
-
-def client() -> Any:
-    """The ``google.cloud.storage.Client`` of this process. Raises UsageError without credentials."""
-    global _client
-    with _lock:
-        if _client is None:
-            try:
-                made = storage.Client(project=None)  # objects are found without one
-            except auth_exceptions.DefaultCredentialsError as exc:
-                raise UsageError(f"gs:// needs credentials and there are none: {_LOGIN} ({exc})") from exc
-            session = made._http
-            if not session.is_mtls:  # it has an adapter of its own then, with the certificate
-                adapter = requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS)
-                session.mount("https://", adapter)
-                session.mount("http://", adapter)
-            session.hooks["response"].append(_finish_refusal)
-            _client = made
-        return _client
-
-
-def _finish_refusal(response: Any, **_: Any) -> None:
-    # The library leaves the body of a refused download unread, and its connection then serves no other request.
-    if response.status_code >= 400:
-        _ = response.content
-
-
-def close() -> None:
-    """Close this process's connections; the next request makes a client from the environment of then."""
-    global _client
-    with _lock:
-        if _client is not None:
-            _client.close()
-            _client = None
-
-
-def _after_fork() -> None:
-    # Connections must not be shared with the parent, and its other threads will never release the lock here.
-    global _client, _lock
-    _client, _lock = None, threading.Lock()
-
-
-os.register_at_fork(after_in_child=_after_fork)
 
 
 class GcsObjects:
@@ -135,19 +78,19 @@ class GcsObjects:
     def write(self, uri: str, data: bytes) -> None:
         """Upload with a checksum. An object appears whole or not at all, and to do it twice does no harm."""
         blob = _blob(uri)
-        with _writing(uri):
+        with writing(uri):
             blob.upload_from_string(data, "application/octet-stream", checksum="crc32c", **self._request)
 
     def delete(self, uri: str) -> None:
         """Remove an object; it is no error when it is not there."""
         blob = _blob(uri)
-        with _writing(uri), suppress(exceptions.NotFound):
+        with writing(uri), suppress(NoSuchObject):
             blob.delete(**self._request)
 
     def walk(self, prefix: str, *, recursive: bool = True) -> Iterator[Stat]:
         """All objects below ``prefix``, without the empty ``folder/`` ones. Raises NotFound without a bucket."""
         bucket, folder = _bucket(prefix)
-        with _reading(prefix):
+        with reading(prefix):
             for blob in bucket.client.list_blobs(
                 bucket,
                 prefix=folder or None,
@@ -174,9 +117,9 @@ class GcsObjects:
 
     @contextmanager
     def _one_generation(self, uri: str, version: str | None) -> Iterator[None]:
-        """As ``_reading``; but what is missing in ``version`` and there in another is Changed."""
+        """As ``reading``; but what is missing in ``version`` and there in another is Changed."""
         try:
-            with _reading(uri):
+            with reading(uri):
                 yield
         except NotFound:
             if version is None:
@@ -265,35 +208,3 @@ def _gunzip(data: bytes, stored: Stat, max_bytes: int | None) -> bytes:
     if max_bytes is not None and len(decoded) > max_bytes:
         raise TooManyBytes(f"{stored.uri} decodes to more than --max-bytes {max_bytes:,}", version=stored.version)
     return decoded
-
-
-@contextmanager
-def _reading(uri: str, role: str = "roles/storage.objectViewer") -> Iterator[None]:
-    """Errors of a request, after its retries -> NotFound, Unreadable, or UsageError for credentials."""
-    try:
-        yield
-    except exceptions.NotFound as exc:
-        raise NotFound(f"there is no {uri}: no such object, or no bucket gs://{_split(uri)[0]}") from exc
-    except (exceptions.Unauthorized, exceptions.Forbidden) as exc:
-        raise Unreadable(f"{uri}: give the account that runs this {role} on the bucket ({exc})") from exc
-    except auth_exceptions.GoogleAuthError as exc:
-        if exc.retryable or isinstance(exc, auth_exceptions.TransportError):
-            raise Unreadable(f"{uri}: no token to be had ({exc})", retryable=True) from exc
-        raise UsageError(f"{uri}: the credentials are refused: {_LOGIN} ({exc})") from exc
-    except (exceptions.ClientError, exceptions.ServerError, exceptions.RetryError) as exc:
-        passing = not isinstance(exc, exceptions.ClientError) or exc.code in (408, 429)
-        raise Unreadable(f"{uri}: {exc}", retryable=passing) from exc
-    except (OSError, urllib3.exceptions.HTTPError, DataCorruption) as exc:
-        raise Unreadable(f"{uri}: {type(exc).__name__}: {exc}", retryable=True) from exc
-
-
-@contextmanager
-def _writing(uri: str) -> Iterator[None]:
-    """As ``_reading``; but what lasts is a UsageError, since there is nowhere to put what the run makes."""
-    try:
-        with _reading(uri, "roles/storage.objectUser"):
-            yield
-    except FetchError as exc:
-        if exc.retryable:
-            raise
-        raise UsageError(f"cannot write {uri}: {exc}") from exc

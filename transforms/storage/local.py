@@ -32,6 +32,9 @@ _LASTING = frozenset(
     }
 )
 
+# Lasts for what writes. For what reads it is mended without a change of the image, so the next run tries again.
+_PERMISSION = frozenset({errno.EACCES, errno.EPERM})
+
 
 def path_of(uri: str) -> str:
     """``file:///a/b`` or ``file://localhost/a/b`` -> ``/a/b``; a path as it is.
@@ -184,7 +187,7 @@ def _reading(uri: str) -> Iterator[None]:
     except PermissionError as exc:
         raise Unreadable(f"{uri}: {exc.strerror}; let the account that runs this read it") from exc
     except OSError as exc:
-        raise Unreadable(f"{uri}: {exc.strerror}", retryable=exc.errno not in _LASTING) from exc
+        raise Unreadable(f"{uri}: {exc.strerror}", retryable=exc.errno not in _LASTING - _PERMISSION) from exc
     except ValueError as exc:  # NUL, or a character that no file name can hold
         raise Unreadable(f"{uri!r} is no name of a file: {exc}") from exc
 
