@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import apache_beam as beam
@@ -25,6 +26,7 @@ from transforms.tables import layout, reader
 WriteReport = Callable[[Tally], None]
 
 _TALLY = "tally"
+_FILES = 64  # parts of a table that one element names: their keys reach a shard as one chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +118,15 @@ class _Missing(beam.PTransform):
         )
 
 
-def _files(table: str, output: str) -> Iterator[tuple[str, str]]:
-    for uri in reader.parts(layout.folder(output, table)):
-        yield uri, table
+def _files(table: str, output: str) -> Iterator[tuple[str, list[str]]]:
+    uris = reader.parts(layout.folder(output, table))
+    while some := list(islice(uris, _FILES)):
+        yield table, some
 
 
-def _known(part: tuple[str, str], tables: tuple[str, ...]) -> Iterator[tuple[int, Any]]:
-    uri, table = part
-    for shard, known in history.known_in_file(uri, table, tables):
+def _known(part: tuple[str, list[str]], tables: tuple[str, ...]) -> Iterator[tuple[int, Any]]:
+    table, uris = part
+    for shard, known in history.known_in_files(uris, table, tables):
         yield shard, tuple(known)
 
 

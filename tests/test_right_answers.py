@@ -53,7 +53,9 @@ def test_vectors_equal_those_of_a_plain_tensorflow_script(
         picture = Image.open(row["uri"]).convert("RGB")
         side = min(picture.size) * 224 / 256
         left, top = (picture.width - side) / 2, (picture.height - side) / 2
-        square = picture.resize((224, 224), Image.Resampling.BICUBIC, (left, top, left + side, top + side))
+        picture = picture.crop((int(left), int(top), int(left + side + 0.99), int(top + side + 0.99)))
+        box = (left % 1, top % 1, left % 1 + side, top % 1 + side)
+        square = picture.resize((224, 224), Image.Resampling.BICUBIC, box)
         values = tf.constant(np.asarray(square)[None], tf.float32) / 255
         expected = model.signatures["serving_default"](image_input=values)["top_pool"].numpy()[0]
         np.testing.assert_allclose(row["embedding"], expected, atol=1e-5)

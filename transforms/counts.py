@@ -14,8 +14,8 @@ from apache_beam.metrics import Metrics
 LISTED = "listed"
 IGNORED = "ignored"
 DUPLICATES = "duplicates"
-DONE_BEFORE = "done before"  # by table: images that the table holds already
-FAILED_BEFORE = "failed before"  # by table: lasting failures of earlier runs that are not tried again
+DONE_BEFORE = "done before"  # images that no table lacks
+FAILED_BEFORE = "failed before"  # images that a table lacks for good, by what failed in earlier runs
 MISSING = "missing"  # images that this run has to do
 IMAGES = "images"  # images that this run has finished with, well or not
 OK = "ok"  # by table

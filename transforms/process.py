@@ -19,7 +19,7 @@ from transforms.errors import InferenceError
 from transforms.imaging import prepare
 from transforms.imaging.prefetch import prefetch
 from transforms.imaging.prepare import Failed, Limits, Prepared
-from transforms.inference import bundle, engine
+from transforms.inference import bundle, engine, engines
 from transforms.inference.engine import Engine
 from transforms.inference.labels import Label
 from transforms.inference.recipe import Recipe
@@ -78,7 +78,7 @@ def _load(recipe: Recipe, batch: int) -> Model:
     folder = bundle.localize(recipe.bundle, recipe.content_hash)
     return Model(
         recipe,
-        engine.load(recipe.engine, folder, recipe.spec, batch),
+        engines.load(recipe.engine, folder, recipe.spec, batch),
         bundle.load_labels(folder, recipe.spec),
     )
 

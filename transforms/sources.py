@@ -107,11 +107,11 @@ def _refs(source: str, uri_column: str) -> Iterator[ImageRef | None]:
         except (FetchError, UsageError):
             pass  # a folder on gs://, a whole bucket, a pattern, or nothing
         else:
-            yield from _taken(named, uri_column)
+            yield from _manifest(named, uri_column) if manifests.kind(uri) else [_ref(named)]
             return
     if files.has_magic(uri) and not _is_folder(uri):
-        for stat in files.glob(uri):
-            yield from _taken(stat, uri_column)
+        for stat in files.glob(uri):  # **.csv names manifests; what a ** finds besides images does not become one
+            yield from _manifest(stat, uri_column) if manifests.kind(uri) else [_ref(stat)]
         return
     found = False
     for stat in files.walk(uri if uri.endswith("/") else uri + "/"):
@@ -132,11 +132,6 @@ def _exists(uri: str) -> bool:
 def _is_folder(uri: str) -> bool:
     """Whether it is a folder on this disk. Elsewhere there are no folders, only names that begin alike."""
     return files.is_local(uri) and Path(local.path_of(uri)).is_dir()
-
-
-def _taken(stat: Stat, uri_column: str) -> Iterator[ImageRef]:
-    """A file that was named -> the images of a manifest, or itself."""
-    return _manifest(stat, uri_column) if manifests.kind(stat.uri) else iter([_ref(stat)])
 
 
 def _ref(stat: Stat) -> ImageRef:

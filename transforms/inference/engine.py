@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from transforms.errors import EngineError, InferenceError, NonFinite, OutOfMemory, Refused, UsageError
-from transforms.inference import bundle
-from transforms.inference.recipe import EngineName
+from transforms.errors import EngineError, InferenceError, NonFinite, OutOfMemory, Refused
 from transforms.inference.spec import ModelSpec
 
 Pixels = npt.NDArray[np.uint8]
@@ -28,15 +25,6 @@ class Engine(Protocol):
 
     def infer(self, pixels: Pixels) -> Floats:
         """uint8[N, size, size, 3] RGB, any N >= 1 -> float32[N, width]. Raises EngineError."""
-
-
-def load(name: EngineName, folder: Path, spec: ModelSpec, batch: int = BATCH) -> Engine:
-    """A bundle's folder on this disk -> its engine. Heavy libraries are imported here and not before."""
-    if name == "tensorflow":
-        from transforms.inference.tensorflow_engine import TensorFlowEngine
-
-        return TensorFlowEngine(folder / bundle.SAVED_MODEL, spec, batch=batch)
-    raise UsageError(f"engine {name!r} is none of: tensorflow")
 
 
 def infer_each(engine: Engine, pictures: Sequence[Pixels], spec: ModelSpec) -> list[Floats | InferenceError]:

@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from transforms.errors import EngineError, ModelError, NotFound
 from transforms.imaging import drawn
-from transforms.inference import bundle, engine, heads, labels, origin, registry
+from transforms.inference import bundle, engines, heads, labels, origin, registry
 from transforms.inference.bundle import Bundle
 from transforms.inference.engine import Floats
 from transforms.inference.spec import ModelSpec, Task
@@ -83,7 +83,7 @@ def _probe(folder: Path, spec: ModelSpec, source: str, origin_folder: Path) -> M
     """Run the model on drawn pictures -> its spec with what was found out: width, probabilities or logits."""
     pictures = np.stack([drawn.draw(seed, spec.size, spec.size) for seed in range(PROBES)])
     try:
-        outputs = engine.load("tensorflow", folder, spec, batch=PROBES).infer(pictures)
+        outputs = engines.load("tensorflow", folder, spec, batch=PROBES).infer(pictures)
     except (ModelError, EngineError) as error:
         raise ModelError(
             f"{source} does not run on {spec.size}x{spec.size} pictures: {error}; is it the right model and --size? "

@@ -24,6 +24,11 @@ def read(uri: str, columns: Sequence[str]) -> pa.Table:
     """
     with files.open(uri) as source:
         try:
-            return pq.ParquetFile(source).read(columns=list(columns))
-        except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
-            raise FetchError(f"{uri} cannot be read as a part of the table: {error}; restore or remove it") from error
+            read = pq.ParquetFile(source).read(columns=list(columns))
+            lacking = set(columns) - set(read.column_names)
+            if not lacking:
+                return read
+            why: object = f"it has no {', '.join(sorted(lacking))}"
+        except (pa.ArrowException, OSError) as error:
+            why = error
+    raise FetchError(f"{uri} cannot be read as a part of the table: {why}; restore or remove it")

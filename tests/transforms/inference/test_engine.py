@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms.errors import EngineError, InferenceError, NonFinite, OutOfMemory, Refused, UsageError
-from transforms.inference import engine
+from transforms.inference import engine, engines
 from transforms.inference.engine import Floats, Pixels
 from transforms.inference.spec import ModelSpec
 
@@ -116,7 +116,7 @@ def test_what_is_no_engine_error_is_a_bug_and_goes_through():
 
 def test_load(tmp_path: Path):
     saved_models.save(tmp_path / "saved_model", saved_models.features, width=2)
-    loaded = engine.load("tensorflow", tmp_path, SPEC, batch=3)
+    loaded = engines.load("tensorflow", tmp_path, SPEC, batch=3)
     (picture,) = pictures(255)
     np.testing.assert_allclose(
         loaded.infer(picture[None]), saved_models.expected(picture[None], saved_models.weights(2)), atol=1e-6
@@ -126,4 +126,4 @@ def test_load(tmp_path: Path):
 
 def test_load_of_an_engine_that_is_not_there(tmp_path: Path):
     with pytest.raises(UsageError, match="engine 'abacus' is none of: tensorflow"):
-        engine.load("abacus", tmp_path, SPEC)  # type: ignore[arg-type]
+        engines.load("abacus", tmp_path, SPEC)  # type: ignore[arg-type]

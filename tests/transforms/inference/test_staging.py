@@ -16,7 +16,7 @@ from saved_models import SHARD, SIZE
 
 from transforms.errors import FetchError, ModelError, UsageError
 from transforms.imaging import drawn
-from transforms.inference import bundle, engine, heads, labels, registry, staging
+from transforms.inference import bundle, engines, heads, labels, registry, staging
 from transforms.inference.bundle import Bundle
 from transforms.inference.labels import Label
 from transforms.inference.spec import ModelSpec, Task
@@ -83,7 +83,7 @@ def test_what_a_bundle_holds(save: Save, to: Path):
 def test_a_bundle_can_be_run(save: Save, to: Path):
     made = stage(save(saved_models.features), to, EMBEDDER)
     pixels = np.stack([drawn.draw(seed, SIZE, SIZE) for seed in range(3)])
-    outputs = engine.load("tensorflow", bundle.localize(str(to), made.content_hash), made.spec).infer(pixels)
+    outputs = engines.load("tensorflow", bundle.localize(str(to), made.content_hash), made.spec).infer(pixels)
     np.testing.assert_allclose(outputs, saved_models.expected(pixels, saved_models.weights(5)), atol=1e-5)
 
 
@@ -120,11 +120,11 @@ def test_trained_models_give_the_same_probabilities_either_way(shared_dir: Path,
     )
     assert (made.spec.width, made.spec.output) == (1000, "logits" if form.endswith("logits") else "probabilities")
     pixels = np.stack([drawn.draw(seed, 224, 224) for seed in range(2)])
-    outputs = engine.load("tensorflow", to, made.spec).infer(pixels)
+    outputs = engines.load("tensorflow", to, made.spec).infer(pixels)
     scores = heads.probabilities(outputs, made.spec.output)
     other = shared_dir / "models" / "mobilenet_v1_025_224" / "classification"
     stage(other, to.with_name("other"), replace(CLASSIFIER, size=224), labels_text=None)
-    expected = engine.load("tensorflow", to.with_name("other"), made.spec).infer(pixels)
+    expected = engines.load("tensorflow", to.with_name("other"), made.spec).infer(pixels)
     np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 
