@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 import pyarrow.parquet as pq
 from gcs_server import Bucket
 
@@ -27,24 +26,17 @@ def files_of(output: Path | Bucket, table: str) -> dict[str, bytes]:
 
 def rows(output: Path | Bucket, table: str, scratch: Path) -> Rows:
     """All rows of ``predictions``, ``embeddings`` or ``failures``, by URI. Each file must be whole Parquet."""
-    by_arrow: Rows = []
-    copies: list[str] = []
-    for number, (name, data) in enumerate(files_of(output, table).items()):
-        assert name.endswith(".parquet"), name
-        by_arrow += pq.ParquetFile(io.BytesIO(data)).read().to_pylist()
-        copy = scratch / f"{table}-{number}.parquet"
-        copy.write_bytes(data)
-        copies.append(str(copy))
-    if not copies:
-        return []
+    read: Rows = []
+    copy = scratch / "copy.parquet"
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        by_duckdb = connection.read_parquet(copies).to_arrow_table()
-    for copy in copies:
-        Path(copy).unlink()
-    arrow = pa.Table.from_pylist(by_arrow)
-    assert _plain(by_duckdb.to_pylist()) == _plain(arrow.to_pylist())
-    return sorted(by_arrow, key=lambda row: (row["uri"], row["version"] or ""))
+        for name, data in files_of(output, table).items():
+            assert name.endswith(".parquet"), name
+            by_arrow = pq.ParquetFile(io.BytesIO(data)).read().to_pylist()
+            copy.write_bytes(data)
+            assert _plain(connection.read_parquet(str(copy)).to_arrow_table().to_pylist()) == _plain(by_arrow)
+            read += by_arrow
+    return sorted(read, key=lambda row: (row["uri"], row["version"] or ""))
 
 
 def _plain(read: Rows) -> list[str]:
