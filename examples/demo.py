@@ -65,7 +65,7 @@ def beamsight(*arguments: str, quiet: bool = False) -> subprocess.CompletedProce
 
 def said(command: subprocess.CompletedProcess[str]) -> str:
     """The last line that a quiet command would have shown, which is its error if it failed."""
-    return command.stderr.strip().rpartition("\n")[2]
+    return command.stderr.strip().rpartition("\n")[2].removeprefix("beamsight: ")
 
 
 def draw_pictures(folder: Path) -> Path:
@@ -119,7 +119,7 @@ def show(output: Path) -> None:
         if not folder.exists():
             continue
         table = pq.read_table(folder, partitioning=None)
-        print(f"\n{folder}: {table.num_rows:,} rows")
+        print(f"\n{folder}: {table.num_rows:,} row{'' if table.num_rows == 1 else 's'}")
         shown = {"predictions": prediction, "embeddings": embedding, "failures": failure}[name.partition("/")[0]]
         rows = table.sort_by("uri").slice(0, ROWS).to_pylist()
         print_aligned([shown(row) for row in rows])

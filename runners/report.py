@@ -112,9 +112,9 @@ def summary(report: Mapping[str, Any], output: str) -> str:
     """A report -> what is printed at the end."""
     numbers = report["counts"]
     lines = [_headline(report)]
-    rows = [(f"{n:,} new rows", layout.folder(output, table)) for table, n in numbers["ok"].items() if n]
+    rows = [(_counted(n, "new row"), layout.folder(output, table)) for table, n in numbers["ok"].items() if n]
     if failed(report):
-        rows.append((f"{failed(report):,} failures", layout.folder(output, layout.FAILURES)))
+        rows.append((_counted(failed(report), "failure"), layout.folder(output, layout.FAILURES)))
         rows.extend((f"  {n:,} {reason.replace('/', ': ')}", "") for reason, n in report["reasons"].items())
     skipped = [
         f"{numbers[key]:,} {words}"
@@ -134,13 +134,17 @@ def summary(report: Mapping[str, Any], output: str) -> str:
     return "\n".join(lines)
 
 
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def _headline(report: Mapping[str, Any]) -> str:
     numbers = report["counts"]
     if not numbers["missing"]:
         distinct = numbers["listed"] - numbers["duplicates"]
         return f"nothing to do: none of the {distinct:,} images is missing from the tables"
     return (
-        f"done: {numbers['images']:,} images in {duration(report['seconds'])}, "
+        f"done: {_counted(numbers['images'], 'image')} in {duration(report['seconds'])}, "
         f"{report['images_per_second']:.2f} images/s with start-up"
     )
 
