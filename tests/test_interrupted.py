@@ -139,7 +139,10 @@ def test_started_twice_at_once_leaves_whole_tables(
 def test_interrupted_from_the_keyboard_says_so_and_goes_on_later(
     images: Path, tmp_path: Path, tiny_classifier: str, tiny_embedder: str
 ) -> None:
-    arguments = command(images, tiny_classifier, tiny_embedder, "--unit-size", "2")
+    more = 300  # seconds of work, at a unit each, so that the signal comes before the end
+    for number in range(more):
+        (images / f"more-{number}.png").write_bytes(drawn.encode(drawn.draw(number, 8, 8), "png"))
+    arguments = command(images, tiny_classifier, tiny_embedder, "--unit-size", "1")
     running = subprocess.Popen(
         [sys.executable, "-m", "runners.cli", *arguments], stderr=subprocess.PIPE, text=True, env=os.environ
     )
@@ -152,7 +155,8 @@ def test_interrupted_from_the_keyboard_says_so_and_goes_on_later(
         "beamsight: interrupted; what was finished is kept, and the same command goes on from there\n",
     )
     assert cli.main(arguments) == cli.DONE
-    require_complete(tmp_path)
+    found = tables.by_uri(tables.rows(tmp_path / "out", "predictions", tmp_path))
+    assert len(found) == IMAGES - IMAGES // 10 + more
 
 
 def test_a_run_that_stops_says_why_in_its_report(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from transforms.errors import EngineError, ModelError, OutOfMemory
+from transforms.errors import EngineError, OutOfMemory
+from transforms.inference import saved_model
 from transforms.inference.engine import BATCH, Floats, Pixels
 from transforms.inference.spec import ModelSpec
 from transforms.inference.tensorflow_import import tensorflow
@@ -30,12 +30,7 @@ class TensorFlowEngine:
         self.batch = batch
         self._spec = spec
         self._running = threading.Lock()
-        try:
-            # Keeps the model's variables alive: the signature refers to them weakly.
-            self._model = tf.saved_model.load(str(folder))
-        except Exception as error:  # the loader raises what it likes: IndexError for variables that were cut off
-            raise ModelError(f"{folder} is no SavedModel that TensorFlow can load: {_line(error)}") from error
-        self._function = _traced(_forward(self._model, spec, str(folder)), spec)
+        self._function = traced(saved_model.SavedModel(folder, spec), spec)
 
     def infer(self, pixels: Pixels) -> Floats:
         """See ``Engine.infer``."""
@@ -59,16 +54,16 @@ class TensorFlowEngine:
         try:
             outputs = self._function(tf.constant(padded)).numpy()
         except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-            raise OutOfMemory(f"no memory for a batch of {len(padded)}: {_line(error)}") from error
+            raise OutOfMemory(f"no memory for a batch of {len(padded)}: {saved_model.line(error)}") from error
         except (tf.errors.OpError, ValueError, TypeError) as error:
-            raise EngineError(_line(error)) from error
+            raise EngineError(saved_model.line(error)) from error
         if outputs.ndim != 2 or len(outputs) != len(padded):
             raise EngineError(f"{self._spec.name} gives shape {list(outputs.shape)} for {len(padded)} pictures")
         return outputs[: len(part)].astype(np.float32, copy=False)
 
 
-def _traced(forward: Callable[[Any], Any], spec: ModelSpec) -> Callable[[Any], Any]:
-    """The model with what goes before it -> a function of uint8 pixels."""
+def traced(forward: Callable[[Any], Any], spec: ModelSpec) -> Callable[[Any], Any]:
+    """A model with what goes before it, as a ``tf.function`` of uint8[N, size, size, 3] RGB."""
     low, high = spec.value_range
 
     @tf.function(input_signature=[tf.TensorSpec([None, spec.size, spec.size, 3], tf.uint8)], autograph=False)
@@ -79,43 +74,3 @@ def _traced(forward: Callable[[Any], Any], spec: ModelSpec) -> Callable[[Any], A
         return tf.cast(forward(values), tf.float32)
 
     return function
-
-
-def _forward(model: Any, spec: ModelSpec, folder: str) -> Callable[[Any], Any]:
-    """The one way from images to outputs that a loaded SavedModel offers.
-
-    Names of inputs and outputs are not promised by the publishers, so they are read: the signature
-    ``serving_default`` with one input, else the model as a callable. Of several outputs, the one of the spec's width.
-    """
-    signature = getattr(model, "signatures", {}).get("serving_default")
-    if signature is None:
-        if not callable(model):
-            raise ModelError(f"{folder} has neither a signature 'serving_default' nor a call; export it with one")
-        return lambda values: _one(model(values), spec, folder)
-    inputs = signature.structured_input_signature[1]
-    if len(inputs) != 1:
-        raise ModelError(f"{folder}: 'serving_default' takes {sorted(inputs)}; it must take one batch of images")
-    (key,) = inputs
-    return lambda values: _one(signature(**{key: values}), spec, folder)
-
-
-def _one(outputs: Any, spec: ModelSpec, folder: str) -> Any:
-    if isinstance(outputs, list | tuple):
-        outputs = {f"[{index}]": value for index, value in enumerate(outputs)}
-    if not isinstance(outputs, dict):
-        return outputs
-    fitting = [value for value in outputs.values() if value.shape.rank in (2, None)]
-    if len(fitting) > 1:
-        fitting = [value for value in fitting if value.shape[-1] == spec.width]
-    if len(fitting) != 1:
-        shapes = ", ".join(f"{key} {value.shape}" for key, value in sorted(outputs.items()))
-        raise ModelError(f"{folder}: outputs are {shapes}; exactly one must be [N, {spec.width or 'width'}]")
-    return fitting[0]
-
-
-def _line(error: Exception) -> str:
-    """What was wrong, in one line. TensorFlow says it after the tracebacks of a graph and before its first [[node]]."""
-    text = str(error).strip()
-    if text.startswith("Graph execution error"):
-        text = text.partition("\n\t [[")[0].rstrip().rpartition("\n")[2]
-    return re.sub(r"{{.*?}} ", "", text.partition("\n")[0])[:300]

@@ -1,0 +1,65 @@
+"""A SavedModel on this disk, whoever exported it, as a function from images to outputs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from transforms.errors import ModelError
+from transforms.inference.spec import ModelSpec
+from transforms.inference.tensorflow_import import tensorflow
+
+tf = tensorflow()
+
+
+class SavedModel:
+    """A loaded model: float32 tensor [N, size, size, 3], in the model's own range and order -> [N, width].
+
+    Names of inputs and outputs are not promised by the publishers, so they are read: the signature
+    ``serving_default`` with one input, else the model as a callable. Of several outputs, the one of the spec's width.
+    """
+
+    def __init__(self, folder: Path, spec: ModelSpec) -> None:
+        self._folder = folder
+        self._width = spec.width
+        try:
+            self._model = tf.saved_model.load(str(folder))  # held: its signature refers to the variables weakly
+        except Exception as error:  # the loader raises what it likes: IndexError for variables that were cut off
+            raise ModelError(f"{folder} is no SavedModel that TensorFlow can load: {line(error)}") from error
+        self._signature = getattr(self._model, "signatures", {}).get("serving_default")
+        if self._signature is None:
+            if not callable(self._model):
+                raise ModelError(f"{folder} has neither a signature 'serving_default' nor a call; export it with one")
+            return
+        inputs = self._signature.structured_input_signature[1]
+        if len(inputs) != 1:
+            raise ModelError(f"{folder}: 'serving_default' takes {sorted(inputs)}; it must take one batch of images")
+        (self._input,) = inputs
+
+    def __call__(self, values: Any) -> Any:
+        """Raises ModelError where none of the outputs fits, or more than one."""
+        if self._signature is None:
+            return self._one(self._model(values))
+        return self._one(self._signature(**{self._input: values}))
+
+    def _one(self, outputs: Any) -> Any:
+        if isinstance(outputs, list | tuple):
+            outputs = {f"[{index}]": value for index, value in enumerate(outputs)}
+        if not isinstance(outputs, dict):
+            return outputs
+        fitting = [value for value in outputs.values() if value.shape.rank in (2, None)]
+        if len(fitting) > 1:
+            fitting = [value for value in fitting if value.shape[-1] == self._width]
+        if len(fitting) != 1:
+            shapes = ", ".join(f"{key} {value.shape}" for key, value in sorted(outputs.items()))
+            raise ModelError(f"{self._folder}: outputs are {shapes}; exactly one must be [N, {self._width or 'width'}]")
+        return fitting[0]
+
+
+def line(error: Exception) -> str:
+    """What was wrong, in one line. TensorFlow says it after the tracebacks of a graph and before its first [[node]]."""
+    text = str(error).strip()
+    if text.startswith("Graph execution error"):
+        text = text.partition("\n\t [[")[0].rstrip().rpartition("\n")[2]
+    return re.sub(r"{{.*?}} ", "", text.partition("\n")[0])[:300]
