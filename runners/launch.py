@@ -24,9 +24,9 @@ from transforms import counts, errors, manifests, sources, units
 from transforms.errors import BeamsightError, UsageError
 from transforms.imaging import prepare
 from transforms.imaging.prepare import Limits
-from transforms.inference import bundle, engine, registry, staging
+from transforms.inference import bundle, engines, registry, staging
 from transforms.inference.recipe import Recipe
-from transforms.inference.spec import Task
+from transforms.inference.spec import EngineName, Precision, Task
 from transforms.process import Settings
 from transforms.storage import files
 
@@ -51,7 +51,10 @@ class RunOptions:
     normalize: bool = False
     limits: Limits = dataclasses.field(default_factory=Limits)
     unit_size: int = units.UNIT_SIZE
-    batch_size: int = engine.BATCH
+    batch_size: int | None = None
+    engine: EngineName | None = None
+    engine_threads: int | None = None
+    precision: Precision = "f32"
     threads: int = prepare.THREADS
     max_failures: MaxFailures = dataclasses.field(default_factory=lambda: MaxFailures(share=0.1))
 
@@ -93,9 +96,7 @@ def settle(options: RunOptions, beam: PipelineOptions) -> tuple[CatalogOptions, 
     started = datetime.now(timezone.utc)
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     output = output_of(options)
-    classify = _recipe(options.classifier, "classify", top_k=options.top_k, probabilities=options.probabilities)
-    embed = _recipe(options.embedder, "embed", normalize=options.normalize)
-    recipes = tuple(recipe for recipe in (classify, embed) if recipe)
+    recipes = tuple(recipe for recipe in (_recipe(options, "classify"), _recipe(options, "embed")) if recipe)
     settings = Settings(
         output=output,
         day=f"{started:%Y-%m-%d}",
@@ -103,6 +104,7 @@ def settle(options: RunOptions, beam: PipelineOptions) -> tuple[CatalogOptions, 
         version=metadata.version("beamsight"),
         limits=options.limits,
         batch=options.batch_size,
+        engine_threads=options.engine_threads,
         threads=options.threads,
     )
     job = CatalogOptions(
@@ -124,23 +126,41 @@ def output_of(options: RunOptions) -> str:
     return files.absolute(options.output)
 
 
-def _recipe(model: str, task: Task, **head: Any) -> Recipe | None:
+def _recipe(options: RunOptions, task: Task) -> Recipe | None:
     """A registered name or a bundle -> the table to make with it; None for ``none``."""
+    model = options.classifier if task == "classify" else options.embedder
     if model == NO_MODEL:
         return None
-    registered = registry.find(model, task)
-    if registered is None and "/" not in model and not Path(model).exists():
-        raise UsageError(
-            f"{model!r} is neither a bundle nor the name of a model to {task} with; there are "
-            f"{', '.join(registry.names(task))}"
-        )
-    uri = staging.stage_registered(model, task) if registered else files.absolute(model)
+    uri = find_bundle(model, task)
     made = bundle.read(uri)
     if made.spec.task != task:
         raise UsageError(f"{model} is a model to {made.spec.task} with, and is needed to {task}; swap the options?")
     if files.is_local(uri):  # one on gs:// is checked by the workers, as they copy it
         bundle.verify(bundle.localize(uri, made.content_hash), made)
-    return Recipe(made.spec, uri, made.content_hash, made.source, **head)
+    return Recipe(
+        spec=made.spec,
+        bundle=uri,
+        content_hash=made.content_hash,
+        source=made.source,
+        engine=engines.choose(options.engine, options.precision, made, gpu=Path("/dev/nvidia0").exists()),
+        precision=options.precision,
+        quantized=made.quantized_hash() if options.precision == "int8" else None,
+        top_k=options.top_k,
+        probabilities=options.probabilities,
+        normalize=options.normalize,
+    )
+
+
+def find_bundle(model: str, task: Task) -> str:
+    """A registered name, staged now if it never was on this machine, or a bundle's folder -> the bundle's URI."""
+    if registry.find(model, task):
+        return staging.stage_registered(model, task)
+    if "/" not in model and not Path(model).exists():
+        raise UsageError(
+            f"{model!r} is neither a bundle nor the name of a model to {task} with; there are "
+            f"{', '.join(registry.names(task))}"
+        )
+    return files.absolute(model)
 
 
 def require_visible(options: RunOptions, beam: PipelineOptions) -> None:

@@ -11,7 +11,7 @@ from typing import Any, get_args
 from transforms.errors import ModelError, UsageError
 from transforms.inference import bundle, origin, registry, staging
 from transforms.inference.bundle import Bundle
-from transforms.inference.spec import ChannelOrder, Crop, ModelSpec, Task
+from transforms.inference.spec import ChannelOrder, Crop, Layout, ModelSpec, Task
 from transforms.storage import files
 
 
@@ -27,6 +27,7 @@ class StageOptions:
     crop: Crop | None = None
     value_range: tuple[float, float] | None = None
     channel_order: ChannelOrder | None = None
+    layout: Layout | None = None
     labels: str | None = None
     sha256: str | None = None
     timeout: float = origin.TIMEOUT
@@ -56,7 +57,10 @@ def show(name: str) -> str:
         "content hash": made.content_hash,
         "made with": ", ".join(f"{package} {version}" for package, version in made.made_with.items()),
         "files": str(len(made.files)),
+        "engines": ", ".join(_engines(made)),
     }
+    if not made.has_saved_model:
+        return _lines(facts)
     from transforms.inference import cost
 
     model = bundle.localize(uri, made.content_hash) / bundle.SAVED_MODEL
@@ -109,7 +113,7 @@ def _asked(options: StageOptions) -> tuple[ModelSpec, str]:
     """What was asked -> the spec to check the model against, and where it is."""
     changes: dict[str, Any] = {
         field: value
-        for field in ("size", "crop", "value_range", "channel_order")
+        for field in ("size", "crop", "value_range", "channel_order", "layout")
         if (value := getattr(options, field)) is not None
     }
     known = {spec.name for spec in registry.MODELS}
@@ -171,7 +175,7 @@ def _stem(source: str) -> str:
     """``models/birds.tar.gz`` -> ``birds``, and so is ``models/birds/3``, where 3 is the version."""
     parts = [part for part in files.absolute(source).split("/") if part and not part.isdigit()]
     name = parts[-1] if parts else ""
-    for suffix in (".gz", ".tar", ".tgz"):
+    for suffix in (".gz", ".tar", ".tgz", ".xml"):
         name = name.removesuffix(suffix)
     return "".join(char if char.isascii() and (char.isalnum() or char in "-_.") else "-" for char in name)
 
@@ -183,6 +187,11 @@ def _described(spec: ModelSpec) -> dict[str, str]:
         "input": spec.preprocessing(),
         "output": f"{spec.width} {spec.output}",
     }
+
+
+def _engines(made: Bundle) -> list[str]:
+    """What a bundle can be run with."""
+    return ["tensorflow"] * made.has_saved_model + ["openvino"] * (made.ir("f32") is not None)
 
 
 def _lines(facts: dict[str, str]) -> str:

@@ -36,9 +36,10 @@ class Settings:
     run_id: str
     version: str
     limits: Limits = field(default_factory=Limits)
-    batch: int = engine.BATCH
+    batch: int | None = None  # the engine knows best
+    engine_threads: int | None = None
     threads: int = prepare.THREADS
-    window: int = 32  # images; their pixels are 2 MB each for B7 and B6 together
+    window: int | None = None  # images ahead of the models; their pixels are 2 MB each for B7 and B6 together
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,26 +68,25 @@ class ProcessUnits(beam.DoFn):
         yield tally
 
     def _load(self) -> _Models:
-        return _Models(_load(recipe, self._settings.batch) for recipe in self._recipes)
+        return _Models(_load(recipe, self._settings) for recipe in self._recipes)
 
 
 class _Models(list[Model]):
     """A list to which a weak reference can be held, as ``Shared`` does."""
 
 
-def _load(recipe: Recipe, batch: int) -> Model:
+def _load(recipe: Recipe, settings: Settings) -> Model:
     folder = bundle.localize(recipe.bundle, recipe.content_hash)
-    return Model(
-        recipe,
-        engines.load(recipe.engine, folder, recipe.spec, batch),
-        bundle.load_labels(folder, recipe.spec),
+    loaded = engines.load(
+        recipe.engine, folder, recipe.spec, recipe.precision, batch=settings.batch, threads=settings.engine_threads
     )
+    return Model(recipe, loaded, bundle.load_labels(folder, recipe.spec))
 
 
 def process_unit(unit: Unit, models: list[Model], settings: Settings) -> Tally:
     """Do a unit and write its files: every image ends in each table that lacks it, or as one row of the failures.
 
-    At most ``window`` images are fetched ahead and at most ``batch`` wait for each model, so that memory depends
+    At most ``window`` images are fetched ahead and at most a batch waits for each model, so that memory depends
     neither on how many images there are nor on how large the unit is.
     """
     asked = {table for work in unit.work for table in work.tables}
@@ -95,7 +95,9 @@ def process_unit(unit: Unit, models: list[Model], settings: Settings) -> Tally:
     specs = {model.recipe.table: model.recipe.spec for model in models}
     waiting: dict[str, list[Prepared]] = {table: [] for table in specs}
     ready = partial(prepare.prepare, specs=specs, limits=settings.limits)
-    for image in prefetch(unit.work, ready, threads=settings.threads, window=settings.window):
+    # While the models work on a batch, the next one gets ready.
+    window = settings.window or 2 * max(model.engine.batch for model in models)
+    for image in prefetch(unit.work, ready, threads=settings.threads, window=window):
         results.spent(image.tally)
         if isinstance(image, Failed):
             results.failed(image.failure)
@@ -104,7 +106,7 @@ def process_unit(unit: Unit, models: list[Model], settings: Settings) -> Tally:
             queue = waiting[model.recipe.table]
             if model.recipe.table in image.pixels:
                 queue.append(image)
-            if len(queue) == settings.batch:
+            if len(queue) >= model.engine.batch:
                 _infer(model, queue, results)
         del image  # its pixels must not outlive their turn
     for model in models:

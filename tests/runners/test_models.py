@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import irs
 import pytest
 import saved_models
 from gcs_server import Bucket
@@ -87,9 +88,28 @@ def test_show_a_bundle(tmp_path: Path, bucket: Bucket, ways: tuple[str, ...], mo
             "content hash": made.content_hash,
             "made with": ", ".join(f"{name} {version}" for name, version in made.made_with.items()),
             "files": str(len(made.files)),
+            "engines": "tensorflow, openvino",
             **counted,
         }
         assert "serving_default" in counted.get("not counted", "serving_default")
+
+
+def test_show_a_bundle_from_an_ir(tmp_path: Path):
+    spec = ModelSpec(name="birds", task="embed", size=12, width=5, output="features", layout="nchw")
+    source = irs.save(tmp_path / "birds.xml", spec)
+    made = models.stage(StageOptions(str(source), str(tmp_path / "bundle"), task="embed", size=12, layout="nchw"))
+    assert made.spec == spec
+    assert models.show(str(tmp_path / "bundle")) == (
+        "name          birds\n"
+        "task          embed\n"
+        "input         square 12x12 bicubic rgb 0..1\n"
+        "output        5 features\n"
+        f"source        {source}\n"
+        f"content hash  {made.content_hash}\n"
+        f"made with     {', '.join(f'{name} {version}' for name, version in made.made_with.items())}\n"
+        "files         2\n"
+        "engines       openvino"
+    )
 
 
 @pytest.mark.parametrize("name", ["efficientnet-b9", "b7"])
@@ -134,6 +154,12 @@ def test_a_folder_that_is_no_bundle(tmp_path: Path):
         ("/models/b7", {"name": "efficientnet-b7", "task": "classify"}, B7, "/models/b7"),
         ("/models/b7.tar.gz", {"name": "efficientnet-b7_auto_aug"}, AUTO_AUG, "/models/b7.tar.gz"),
         (
+            "gs://zoo/b7.xml",
+            {"name": "efficientnet-b7_auto_aug", "layout": "nchw"},
+            replace(AUTO_AUG, layout="nchw"),
+            "gs://zoo/b7.xml",
+        ),
+        (
             "gs://models/birds/",
             {"task": "classify", "size": 320},
             ModelSpec(name="birds", task="classify", size=320, width=0, output="probabilities"),
@@ -161,6 +187,7 @@ def test_what_is_asked_for(source: str, options: dict[str, Any], spec: ModelSpec
         ("gs://models/my birds (new).tar", "my-birds--new-"),
         ("https://tfhub.dev/google/imagenet/mobilenet_v2/5", "mobilenet_v2"),
         ("google/mobilenet-v2/tensorFlow2/035-128/12", "035-128"),
+        ("/zoo/FP32/efficientnet-b7_auto_aug.xml", "efficientnet-b7_auto_aug"),
     ],
 )
 def test_a_name_from_the_source(source: str, name: str):

@@ -33,8 +33,10 @@ LABELS = (Label("n01", "a"), Label("n02", "b"), Label("n03", "c"))
 class FakeEngine:
     """The mean of the picture over 255, then zeros. ``refuses`` looks at the means of a batch, 0..255."""
 
-    def __init__(self, width: int, refuses: Callable[[Floats], EngineError | None] = lambda _: None) -> None:
-        self.batch = 8
+    def __init__(
+        self, width: int, refuses: Callable[[Floats], EngineError | None] = lambda _: None, batch: int = 8
+    ) -> None:
+        self.batch = batch
         self.sizes: list[int] = []
         self._width = width
         self._refuses = refuses
@@ -181,10 +183,10 @@ def test_pixels_held_are_bounded_whatever_the_number_of_images(
 
     fit_image = fit.fit_image
     monkeypatch.setattr(fit, "fit_image", counted)
-    models = [model(CLASSIFIER), model(EMBEDDER)]
-    chosen = replace(settings(tmp_path), batch=4, window=6, threads=3)
+    models = [model(spec, FakeEngine(spec.width, batch=4)) for spec in (CLASSIFIER, EMBEDDER)]
+    chosen = replace(settings(tmp_path), window=6, threads=3)
     process_unit(unit_of(tmp_path / "in", models, [5] * images), models, chosen)
     gc.collect()
     assert made == 2 * images
     assert held == 0
-    assert most <= len(models) * (chosen.window + chosen.batch)
+    assert most <= len(models) * (6 + 4)  # window and batch

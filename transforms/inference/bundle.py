@@ -11,19 +11,21 @@ import json
 import os
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from filelock import FileLock
 
 from transforms.errors import FetchError, ModelError, NotFound, UsageError
 from transforms.inference import labels
-from transforms.inference.spec import ModelSpec
+from transforms.inference.spec import ModelSpec, Precision
 from transforms.storage import files, local
 
 MODEL_JSON = "model.json"
 SAVED_MODEL = "saved_model"
 LABELS = "labels.txt"
+OPENVINO = "openvino"  # f32.xml and f32.bin, which bf16 runs too; int8.xml and int8.bin where they were made
 
 _FORMAT = 1
 
@@ -33,19 +35,43 @@ class Bundle:
     """What ``model.json`` says.
 
     source: where the model came from, as it was given. files: path within the bundle -> sha256, 64 hex digits.
-    made_with: versions of the software that staged it.
+    made_with: versions of the software that staged it. checks: what was measured when a form of the model was made from
+    another, by the form's precision, see ``conversion.agreement``.
     """
 
     spec: ModelSpec
     source: str
     files: dict[str, str]
     made_with: dict[str, str]
+    checks: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @property
     def content_hash(self) -> str:
-        """64 hex digits over the files' names and hashes."""
-        lines = "".join(f"{digest}  {path}\n" for path, digest in sorted(self.files.items()))
-        return hashlib.sha256(lines.encode()).hexdigest()
+        """64 hex digits over the names and hashes of what the model was staged from.
+
+        What was made from that, by whichever version of a converter, does not make it another model.
+        """
+        made = f"{OPENVINO}/" if self.has_saved_model else f"{OPENVINO}/int8."
+        return _hash({path: digest for path, digest in self.files.items() if not path.startswith(made)})
+
+    @property
+    def files_hash(self) -> str:
+        """64 hex digits over the names and hashes of all files."""
+        return _hash(self.files)
+
+    @property
+    def has_saved_model(self) -> bool:
+        """Whether TensorFlow can run it."""
+        return any(path.startswith(f"{SAVED_MODEL}/") for path in self.files)
+
+    def ir(self, precision: Precision) -> str | None:
+        """The path of the IR for a precision, where the bundle holds it."""
+        path = f"{OPENVINO}/{'int8' if precision == 'int8' else 'f32'}.xml"
+        return path if path in self.files else None
+
+    def quantized_hash(self) -> str:
+        """64 hex digits over the int8 form, which depends on the pictures that it was calibrated with."""
+        return _hash({path: digest for path, digest in self.files.items() if path.startswith(f"{OPENVINO}/int8.")})
 
     def to_json(self) -> str:
         """The text of ``model.json``."""
@@ -66,7 +92,7 @@ class Bundle:
             if version != _FORMAT:
                 raise ModelError(f"bundle format {version} is not {_FORMAT}, this version's; stage the model again")
             spec = ModelSpec.from_json(values["spec"])
-            bundle = cls(spec, values["source"], values["files"], values["made_with"])
+            bundle = cls(spec, values["source"], values["files"], values["made_with"], values["checks"])
             expected, actual = values["content_hash"], bundle.content_hash
         except UsageError as error:
             raise ModelError(f"{uri}: {error}") from error
@@ -108,7 +134,7 @@ def localize(uri: str, content_hash: str) -> Path:
     _require(bundle.content_hash, content_hash, uri)
     if files.is_local(uri):
         return Path(local.path_of(uri))
-    target = cache_dir() / "bundles" / content_hash
+    target = cache_dir() / "bundles" / bundle.files_hash
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):
         if not target.exists():
@@ -168,6 +194,11 @@ def load_labels(folder: Path, spec: ModelSpec) -> tuple[labels.Label, ...]:
     if spec.task == "embed":
         return ()
     return labels.parse((folder / LABELS).read_text(encoding="utf-8"), str(folder / LABELS))
+
+
+def _hash(digests: Mapping[str, str]) -> str:
+    lines = "".join(f"{digest}  {path}\n" for path, digest in sorted(digests.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _require(actual: str, expected: str, what: str) -> None:

@@ -1,4 +1,4 @@
-"""Where models come from: TF-Hub, Kaggle, a folder or archive on a disk or gs:// -> a SavedModel on this disk."""
+"""Where models come from: TF-Hub, Kaggle, folders, archives, IR files -> a model's files on this disk."""
 
 from __future__ import annotations
 
@@ -23,15 +23,16 @@ _ARCHIVES = (".tar.gz", ".tgz", ".tar")
 _KAGGLE = re.compile(r"(?P<model>[\w-]+/[\w-]+)/tensorflow2/(?P<variation>[\w.-]+)/(?P<version>\d+)", re.IGNORECASE)
 
 
-def saved_model(source: str, scratch: Path, timeout: float = TIMEOUT) -> Path:
-    """A model's source -> the folder of its SavedModel, below ``scratch`` or where it lies on this disk.
+def fetch(source: str, scratch: Path, timeout: float = TIMEOUT) -> Path:
+    """A model's source -> its SavedModel's folder or its IR's ``.xml``, in ``scratch`` or where it lies on this disk.
 
     source: a TF-Hub or Kaggle URL, a Kaggle handle ``owner/model/tensorflow2/variation/version``, a SavedModel folder
-    or a .tar.gz of one, on a disk or gs://. timeout: seconds that a server may stay silent. Raises ModelError.
+    or a .tar.gz of one, or the ``.xml`` of an IR with its ``.bin`` beside it, on a disk or gs://.
+    timeout: seconds that a server may stay silent. Raises ModelError.
     """
-    if source.endswith(".xml"):
-        raise ModelError(f"{source} is an OpenVINO IR, and this version runs SavedModels only; give the SavedModel")
     try:
+        if source.endswith(".xml"):
+            return _ir(source, scratch)
         if url := _url(source):
             folder = _from_hub(url, timeout)
         elif source.endswith(_ARCHIVES):
@@ -50,10 +51,12 @@ def saved_model(source: str, scratch: Path, timeout: float = TIMEOUT) -> Path:
     return folder
 
 
-def remedy(source: str, folder: Path) -> str:
-    """What to do where the files of ``source``, which are in ``folder``, are no model that works."""
+def remedy(source: str, model: Path) -> str:
+    """What to do where the files of ``source``, which ``fetch`` put at ``model``, are no model that works."""
+    if model.suffix == ".xml":
+        return "give the .xml of an image model's IR, with its .bin beside it"
     if _url(source):
-        return f"if its download was cut off, remove {folder} and stage it again"
+        return f"if its download was cut off, remove {model} and stage it again"
     return "give a whole SavedModel: a folder with saved_model.pb in it, or a .tar.gz of one"
 
 
@@ -136,6 +139,19 @@ def _from_remote_folder(source: str, scratch: Path) -> Path:
     folder = scratch / "downloaded"
     bundle.download(prefix, paths, folder)
     return folder
+
+
+def _ir(source: str, scratch: Path) -> Path:
+    """Raises ModelError where one of the two files is missing."""
+    name = files.name(source).removesuffix(".xml")
+    folder = files.absolute(source).removesuffix(f"{name}.xml")
+    lacking = [part for part in (f"{name}.xml", f"{name}.bin") if not files.exists(files.join(folder, part))]
+    if lacking:
+        raise ModelError(f"{source} is no whole IR: {folder} lacks {', '.join(lacking)}; the two files belong together")
+    if files.is_local(source):
+        return Path(local.path_of(files.absolute(source)))
+    bundle.download(folder, [f"{name}.xml", f"{name}.bin"], scratch / "ir")
+    return scratch / "ir" / f"{name}.xml"
 
 
 def _lacking(folder: Path) -> list[str]:

@@ -5,13 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Literal
 
 from transforms.errors import UsageError
-from transforms.inference.spec import ModelSpec
-
-Precision = Literal["f32"]
-EngineName = Literal["tensorflow"]
+from transforms.inference.spec import EngineName, ModelSpec, Precision
 
 _KINDS = {"classify": "predictions", "embed": "embeddings"}
 
@@ -23,7 +19,8 @@ PIXELS_VERSION = 1
 class Recipe:
     """One table that is asked for.
 
-    bundle: where workers load the model. top_k, probabilities: of a classifier. normalize: of an embedder.
+    bundle: where workers load the model. quantized: the hash of its int8 form, where that is what runs. top_k,
+    probabilities: of a classifier. normalize: of an embedder.
     """
 
     spec: ModelSpec
@@ -32,6 +29,7 @@ class Recipe:
     source: str
     engine: EngineName = "tensorflow"
     precision: Precision = "f32"
+    quantized: str | None = None
     top_k: int = 5
     probabilities: bool = False
     normalize: bool = False
@@ -51,7 +49,7 @@ class Recipe:
             "preprocessing": self.spec.preprocessing(),
             "pixels_version": PIXELS_VERSION,
             "output": self.spec.output,
-            "precision": self.precision,
+            "precision": self.precision if self.quantized is None else [self.precision, self.quantized],
             "head": [self.top_k, self.probabilities] if self.spec.task == "classify" else [self.normalize],
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]

@@ -12,7 +12,11 @@ from transforms.errors import UsageError
 Task = Literal["classify", "embed"]
 Crop = Literal["square", "central", "squash", "pad"]
 ChannelOrder = Literal["rgb", "bgr"]
+Layout = Literal["nhwc", "nchw"]
 Output = Literal["probabilities", "logits", "features"]
+
+Precision = Literal["f32", "bf16", "int8"]
+EngineName = Literal["tensorflow", "openvino"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,7 @@ class ModelSpec:
     size: side of the square input, in pixels.
     crop: what of a picture is shown to the model, see ``transforms.imaging.fit``.
     value_range: what the pixel values 0 and 255 become.
-    channel_order: of the input's last axis.
+    channel_order: of the input's channels. layout: of the input's axes.
     output: ``probabilities`` (rows >= 0 that sum to 1), ``logits`` (a softmax is still to be done), ``features``.
     width: numbers that come out for each image; 0 until a model of one's own was seen to run.
     source: where the weights are published, a URL; None for a user's own.
@@ -38,6 +42,7 @@ class ModelSpec:
     crop: Crop = "square"
     value_range: tuple[float, float] = (0.0, 1.0)
     channel_order: ChannelOrder = "rgb"
+    layout: Layout = "nhwc"
     source: str | None = None
 
     def __post_init__(self) -> None:
@@ -78,5 +83,6 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "task": get_args(Task),
     "crop": get_args(Crop),
     "channel_order": get_args(ChannelOrder),
+    "layout": get_args(Layout),
     "output": get_args(Output),
 }

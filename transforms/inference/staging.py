@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shutil
 import tempfile
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from filelock import FileLock
 
 from transforms.errors import EngineError, ModelError, NotFound
 from transforms.imaging import drawn
-from transforms.inference import bundle, engines, heads, labels, origin, registry
+from transforms.inference import bundle, conversion, engines, heads, labels, origin, registry
 from transforms.inference.bundle import Bundle
 from transforms.inference.engine import Floats
-from transforms.inference.spec import ModelSpec, Task
+from transforms.inference.spec import EngineName, ModelSpec, Task
 from transforms.storage import files
 
 PROBES = 4
+
+# Between TensorFlow and the IR made from the same weights: what rounding explains.
+LARGEST_DIFFERENCE = 1e-4
+LEAST_COSINE = 0.99999
+
+_log = logging.getLogger("beamsight")
 
 
 def stage(
@@ -34,7 +42,7 @@ def stage(
 ) -> Bundle:
     """Fetch a model, run it once, and put it at ``to``, a folder on a disk or gs://.
 
-    source: see ``origin.saved_model``. spec: what it should be; ``width`` 0 takes what comes out. labels_text: a labels
+    source: see ``origin.fetch``. spec: what it should be; ``width`` 0 takes what comes out. labels_text: a labels
     file; default ImageNet's. expected_hash: the content hash that the bundle must have, 64 hex digits. recorded_source:
     what ``model.json`` and the tables say of where it came from; default ``source``.
     Raises ModelError where the model does not do what its spec says: shape, width, finite numbers, labels.
@@ -43,12 +51,17 @@ def stage(
     origin_of_labels = "the labels file" if labels_text is not None else "ImageNet's list"
     classes = labels.parse(text, origin_of_labels)  # a broken file is found out before anything is fetched
     with tempfile.TemporaryDirectory(prefix="beamsight-stage-") as scratch:
-        model = origin.saved_model(source, Path(scratch), timeout)
+        model = origin.fetch(source, Path(scratch), timeout)
         folder = Path(scratch, "bundle")
-        try:
-            shutil.copytree(model, folder / bundle.SAVED_MODEL)
-        except OSError as error:
-            raise ModelError(f"{source} cannot be copied: {error}") from error
+        if model.suffix == ".xml":
+            conversion.from_ir(model, spec, folder / bundle.OPENVINO / "f32.xml")
+        else:
+            if spec.layout != "nhwc":
+                raise ModelError(f"{source} is a SavedModel, whose layout is nhwc; leave --layout {spec.layout} out")
+            try:
+                shutil.copytree(model, folder / bundle.SAVED_MODEL)
+            except OSError as error:
+                raise ModelError(f"{source} cannot be copied: {error}") from error
         if spec.task == "classify":
             (folder / bundle.LABELS).write_text(text, encoding="utf-8")
         made = Bundle(spec, recorded_source or source, _hashes(folder), _versions())
@@ -57,10 +70,11 @@ def stage(
                 f"{source} has content hash {made.content_hash} where {expected_hash} is expected; "
                 "it was not run and nothing was staged: find out which of the two is right"
             )
-        spec = _probe(folder, spec, source, model)
+        outputs = _probe(folder, spec, source, model)
+        spec = _found(outputs, spec, source)
         if spec.task == "classify":
             labels.check(classes, spec.width, spec.name, origin_of_labels)
-        made = dataclasses.replace(made, spec=spec)
+        made = _with_ir(dataclasses.replace(made, spec=spec), folder, outputs)
         _require_free(to, made)
         bundle.write(made, folder, to)
         return made
@@ -79,17 +93,52 @@ def stage_registered(name: str, task: Task, timeout: float = origin.TIMEOUT) -> 
     return str(folder)
 
 
-def _probe(folder: Path, spec: ModelSpec, source: str, origin_folder: Path) -> ModelSpec:
-    """Run the model on drawn pictures -> its spec with what was found out: width, probabilities or logits."""
-    pictures = np.stack([drawn.draw(seed, spec.size, spec.size) for seed in range(PROBES)])
+def _probe(folder: Path, spec: ModelSpec, source: str, model: Path) -> Floats:
+    """Run the model on drawn pictures -> what it gives for them, float32[N, D]. model: where its files came from."""
+    name: EngineName = "openvino" if model.suffix == ".xml" else "tensorflow"
     try:
-        outputs = engines.load("tensorflow", folder, spec, batch=PROBES).infer(pictures)
+        return engines.load(name, folder, spec).infer(_pictures(spec))
     except (ModelError, EngineError) as error:
         raise ModelError(
             f"{source} does not run on {spec.size}x{spec.size} pictures: {error}; is it the right model and --size? "
-            f"{origin.remedy(source, origin_folder)}"
+            f"{origin.remedy(source, model)}"
         ) from error
-    return _found(outputs, spec, source)
+
+
+def _pictures(spec: ModelSpec) -> npt.NDArray[np.uint8]:
+    return np.stack([drawn.draw(seed, spec.size, spec.size) for seed in range(PROBES)])
+
+
+def _with_ir(made: Bundle, folder: Path, reference: Floats) -> Bundle:
+    """A bundle with a SavedModel -> the same with an IR made from it, if the two agree on the probes.
+
+    reference: what TensorFlow gives for them.
+    If they do not, or the model cannot be converted, it stays without, and runs with TensorFlow; ``checks`` tells.
+    """
+    if not made.has_saved_model:
+        return made
+    ir = folder / bundle.OPENVINO / "f32.xml"
+    try:
+        conversion.from_saved_model(folder / bundle.SAVED_MODEL, made.spec, ir)
+        outputs = engines.load("openvino", folder, made.spec).infer(_pictures(made.spec))
+        if not np.isfinite(outputs).all():
+            raise EngineError("OpenVINO gives NaN or infinity for drawn pictures")
+    except (ModelError, EngineError) as error:
+        _log.warning("%s will run with TensorFlow only: %s", made.spec.name, error)
+        shutil.rmtree(ir.parent, ignore_errors=True)
+        return made
+    found = conversion.agreement(reference, outputs)
+    if not _agree(found, made.spec):
+        _log.warning("%s will run with TensorFlow only: OpenVINO disagrees with it, %s", made.spec.name, found)
+        shutil.rmtree(ir.parent)
+        return dataclasses.replace(made, checks={"f32": found})
+    return dataclasses.replace(made, checks={"f32": found}, files=_hashes(folder))
+
+
+def _agree(found: dict[str, float], spec: ModelSpec) -> bool:
+    """Whether rounding explains it. Which of a vector's numbers is the largest it may well decide."""
+    near = found["largest_difference"] <= LARGEST_DIFFERENCE and found["least_cosine"] >= LEAST_COSINE
+    return near and (spec.task == "embed" or found["top1"] == 1)
 
 
 def _found(outputs: Floats, spec: ModelSpec, source: str) -> ModelSpec:
@@ -111,7 +160,7 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def _versions() -> dict[str, str]:
-    return {name: metadata.version(name) for name in ("beamsight", "tensorflow")}
+    return {name: metadata.version(name) for name in ("beamsight", "openvino", "tensorflow")}
 
 
 def _require_free(to: str, made: Bundle) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from transforms.errors import EngineError, OutOfMemory
 from transforms.inference import saved_model
 from transforms.inference.engine import BATCH, Floats, Pixels
-from transforms.inference.spec import ModelSpec
+from transforms.inference.spec import ModelSpec, Precision
 from transforms.inference.tensorflow_import import tensorflow
 
 tf = tensorflow()
@@ -26,10 +27,19 @@ class TensorFlowEngine:
     only double the memory. When memory runs out the batch is halved, and stays so.
     """
 
-    def __init__(self, folder: Path, spec: ModelSpec, *, batch: int = BATCH) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        spec: ModelSpec,
+        precision: Precision = "f32",
+        *,
+        batch: int = BATCH,
+        threads: int | None = None,
+    ) -> None:
         self.batch = batch
         self._spec = spec
         self._running = threading.Lock()
+        _configure(precision, threads)
         self._function = traced(saved_model.SavedModel(folder, spec), spec)
 
     def infer(self, pixels: Pixels) -> Floats:
@@ -60,6 +70,17 @@ class TensorFlowEngine:
         if outputs.ndim != 2 or len(outputs) != len(padded):
             raise EngineError(f"{self._spec.name} gives shape {list(outputs.shape)} for {len(padded)} pictures")
         return outputs[: len(part)].astype(np.float32, copy=False)
+
+
+def _configure(precision: Precision, threads: int | None) -> None:
+    """TensorFlow has one configuration a process. bf16 goes through oneDNN, in what its list of operations allows."""
+    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": precision == "bf16"})
+    for gpu in tf.config.list_physical_devices("GPU"):
+        with suppress(RuntimeError):  # set before, when the first model was loaded
+            tf.config.experimental.set_memory_growth(gpu, True)
+    if threads is not None:
+        with suppress(RuntimeError):
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
 
 
 def traced(forward: Callable[[Any], Any], spec: ModelSpec) -> Callable[[Any], Any]:

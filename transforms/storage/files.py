@@ -58,6 +58,15 @@ def stat(uri: str) -> Stat:
     return _system(uri).stat(uri)
 
 
+def exists(uri: str) -> bool:
+    """Whether there is a file. Raises Unreadable where that cannot be told."""
+    try:
+        stat(uri)
+    except NotFound:
+        return False
+    return True
+
+
 def read(
     uri: str, version: str | None = None, max_bytes: int | None = None, *, size: int | None = None
 ) -> tuple[bytes, Stat]:

@@ -29,7 +29,7 @@ FILES = {
     "saved_model/variables/variables.data-00000-of-00001": b"x" * 3_000_000,  # three pieces of a copy
 }
 HASHES = {path: hashlib.sha256(data).hexdigest() for path, data in FILES.items()}
-MADE = Bundle(SPEC, "gs://models/birds", HASHES, {"beamsight": "0.1.0", "tensorflow": "2.21.0"})
+MADE = Bundle(SPEC, "gs://models/birds", HASHES, {"beamsight": "0.1.0", "tensorflow": "2.21.0"}, {"f32": {"top1": 1.0}})
 
 
 @pytest.fixture
@@ -68,6 +68,7 @@ def test_model_json():
         "source": "gs://models/birds",
         "files": HASHES,
         "made_with": {"beamsight": "0.1.0", "tensorflow": "2.21.0"},
+        "checks": {"f32": {"top1": 1.0}},
         "content_hash": MADE.content_hash,
     }
     assert Bundle.from_json(MADE.to_json(), "model.json") == MADE
@@ -87,6 +88,38 @@ def test_the_content_hash_is_over_names_and_bytes_and_nothing_else():
     fewer = {path: digest for path, digest in HASHES.items() if path != "labels.txt"}
     hashes = {replace(MADE, files=files_).content_hash for files_ in (HASHES, renamed, changed, fewer)}
     assert len(hashes) == 4
+
+
+IR = {f"openvino/f32.{suffix}": digit * 64 for suffix, digit in (("xml", "1"), ("bin", "2"))}
+INT8 = {f"openvino/int8.{suffix}": digit * 64 for suffix, digit in (("xml", "3"), ("bin", "4"))}
+
+
+def test_what_was_made_from_a_saved_model_makes_it_no_other_model():
+    more = [replace(MADE, files=HASHES | added) for added in (IR, INT8, IR | INT8)]
+    assert {made.content_hash for made in more} == {MADE.content_hash}
+    assert len({made.files_hash for made in [MADE, *more]}) == 4
+    assert MADE.files_hash == MADE.content_hash
+
+
+def test_what_a_bundle_without_a_saved_model_was_staged_from_is_its_ir():
+    labels = {"labels.txt": HASHES["labels.txt"]}
+    first, other = (replace(MADE, files=labels | {**IR, "openvino/f32.bin": digit * 64}) for digit in "25")
+    assert first.content_hash != other.content_hash
+    assert replace(first, files=first.files | INT8).content_hash == first.content_hash
+
+
+def test_what_forms_there_are():
+    assert (MADE.has_saved_model, MADE.ir("f32"), MADE.ir("bf16"), MADE.ir("int8")) == (True, None, None, None)
+    own = replace(MADE, files=IR)
+    f32, int8 = "openvino/f32.xml", "openvino/int8.xml"
+    assert (own.has_saved_model, own.ir("f32"), own.ir("bf16"), own.ir("int8")) == (False, f32, f32, None)
+    assert replace(MADE, files=IR | INT8).ir("int8") == int8
+
+
+def test_the_int8_form_has_a_hash_of_its_own():
+    made = replace(MADE, files=HASHES | IR | INT8)
+    assert made.quantized_hash() == replace(MADE, files=INT8).quantized_hash()
+    assert made.quantized_hash() != replace(made, files=made.files | {"openvino/int8.bin": "5" * 64}).quantized_hash()
 
 
 @pytest.mark.parametrize(
@@ -110,7 +143,7 @@ def test_a_changed_model_json(changes: dict[str, Any], message: str):
         Bundle.from_json(text, "x/model.json")
 
 
-@pytest.mark.parametrize("key", ["format", "spec", "source", "files", "made_with", "content_hash"])
+@pytest.mark.parametrize("key", ["format", "spec", "source", "files", "made_with", "checks", "content_hash"])
 def test_a_model_json_that_lacks_something(key: str):
     values = json.loads(MADE.to_json())
     del values[key]
@@ -174,6 +207,21 @@ def test_localize_copies_from_gs(remote: str, cache: Path):
     assert local == cache / MADE.content_hash
     assert saved_models.contents(local) == FILES
     assert left_over(cache) == [MADE.content_hash]
+
+
+def test_localize_copies_anew_what_was_made_anew(remote: str, folder: Path, cache: Path):
+    """Same model, another IR: jobs that run go on with the old files."""
+    old = bundle.localize(remote, MADE.content_hash)
+    files_ = {path: hashlib.sha256(b"new").hexdigest() for path in IR}
+    for path in files_:
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_bytes(b"new")
+    more = replace(MADE, files=HASHES | files_)
+    bundle.write(more, folder, remote)
+    new = bundle.localize(remote, MADE.content_hash)
+    assert (old, new) == (cache / MADE.files_hash, cache / more.files_hash)
+    assert saved_models.contents(old) == FILES
+    assert saved_models.contents(new) == FILES | dict.fromkeys(IR, b"new")
 
 
 def test_localize_copies_once(remote: str, bucket: Bucket, cache: Path):

@@ -125,5 +125,5 @@ def test_load(tmp_path: Path):
 
 
 def test_load_of_an_engine_that_is_not_there(tmp_path: Path):
-    with pytest.raises(UsageError, match="engine 'abacus' is none of: tensorflow"):
+    with pytest.raises(UsageError, match="engine 'abacus' is none of: tensorflow, openvino"):
         engines.load("abacus", tmp_path, SPEC)  # type: ignore[arg-type]

@@ -14,7 +14,8 @@ SPEC = ModelSpec(name="birds-v2.1_x", task="classify", size=320, width=0, output
 
 
 def test_defaults_are_those_of_the_published_modules():
-    assert (SPEC.crop, SPEC.value_range, SPEC.channel_order, SPEC.source) == ("square", (0.0, 1.0), "rgb", None)
+    assert (SPEC.crop, SPEC.value_range, SPEC.channel_order) == ("square", (0.0, 1.0), "rgb")
+    assert (SPEC.layout, SPEC.source) == ("nhwc", None)
 
 
 @pytest.mark.parametrize("spec", [SPEC, *registry.MODELS], ids=lambda spec: f"{spec.name}-{spec.task}")
@@ -32,6 +33,7 @@ def test_json_is_plain():
         "crop": "square",
         "value_range": [0.0, 255.0],
         "channel_order": "bgr",
+        "layout": "nhwc",
         "source": None,
     }
 
@@ -52,6 +54,7 @@ def test_json_of_a_later_version_is_refused_and_not_forgotten():
         ({"task": "segment"}, "birds-v2.1_x: task 'segment' is none of classify, embed"),
         ({"crop": "left"}, "crop 'left' is none of square, central, squash, pad"),
         ({"channel_order": "grb"}, "channel_order 'grb' is none of rgb, bgr"),
+        ({"layout": "chwn"}, "layout 'chwn' is none of nhwc, nchw"),
         ({"output": "scores"}, "output 'scores' is none of probabilities, logits, features"),
         ({"output": "features"}, "task 'classify' cannot give 'features'"),
         ({"task": "embed"}, "task 'embed' cannot give 'logits'"),

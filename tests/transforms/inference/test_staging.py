@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -16,10 +16,10 @@ from saved_models import SHARD, SIZE
 
 from transforms.errors import FetchError, ModelError, UsageError
 from transforms.imaging import drawn
-from transforms.inference import bundle, engines, heads, labels, registry, staging
+from transforms.inference import bundle, conversion, engines, heads, labels, registry, staging
 from transforms.inference.bundle import Bundle
 from transforms.inference.labels import Label
-from transforms.inference.spec import ModelSpec, Task
+from transforms.inference.spec import EngineName, ModelSpec, Task
 
 CLASSIFIER = ModelSpec(name="birds", task="classify", size=SIZE, width=0, output="probabilities")
 EMBEDDER = ModelSpec(name="birds", task="embed", size=SIZE, width=0, output="features")
@@ -66,7 +66,9 @@ def test_what_a_bundle_holds(save: Save, to: Path):
     made = stage(model, to)
     stored = saved_models.contents(to)
     assert bundle.read(str(to)) == made
-    assert stored == {
+    forms = {path: data for path, data in stored.items() if path.startswith("openvino/")}
+    assert forms.keys() == {"openvino/f32.xml", "openvino/f32.bin"}
+    assert stored == forms | {
         **{f"saved_model/{path}": data for path, data in saved_models.contents(model).items()},
         "labels.txt": LABELS.encode(),
         "model.json": made.to_json().encode(),
@@ -75,7 +77,10 @@ def test_what_a_bundle_holds(save: Save, to: Path):
         spec=replace(CLASSIFIER, width=5),
         source=str(model),
         files={path: bundle.sha256(to / path) for path in stored if path != "model.json"},
-        made_with={name: metadata.version(name) for name in ("beamsight", "tensorflow")},
+        made_with={name: metadata.version(name) for name in ("beamsight", "openvino", "tensorflow")},
+        checks={
+            "f32": {"largest_difference": pytest.approx(0, abs=1e-6), "top1": 1.0, "least_cosine": pytest.approx(1)}
+        },
     )
     bundle.verify(to, made)
 
@@ -83,8 +88,9 @@ def test_what_a_bundle_holds(save: Save, to: Path):
 def test_a_bundle_can_be_run(save: Save, to: Path):
     made = stage(save(saved_models.features), to, EMBEDDER)
     pixels = np.stack([drawn.draw(seed, SIZE, SIZE) for seed in range(3)])
-    outputs = engines.load("tensorflow", bundle.localize(str(to), made.content_hash), made.spec).infer(pixels)
-    np.testing.assert_allclose(outputs, saved_models.expected(pixels, saved_models.weights(5)), atol=1e-5)
+    for engine in get_args(EngineName):
+        outputs = engines.load(engine, bundle.localize(str(to), made.content_hash), made.spec).infer(pixels)
+        np.testing.assert_allclose(outputs, saved_models.expected(pixels, saved_models.weights(5)), atol=1e-5)
 
 
 def test_an_embedder_has_no_labels(save: Save, to: Path):
@@ -297,6 +303,107 @@ def test_a_link_to_nowhere(save: Save, to: Path):
     model = save()
     (model / "assets" / "vocabulary").symlink_to("nowhere")
     assert refused(model, to).startswith(f"{model} cannot be copied: ")
+
+
+def test_a_layout_that_a_saved_model_does_not_have(save: Save, to: Path):
+    model = save()
+    assert refused(model, to, replace(CLASSIFIER, layout="nchw")) == (
+        f"{model} is a SavedModel, whose layout is nhwc; leave --layout nchw out"
+    )
+
+
+# --- its form for OpenVINO ------------------------------------------------------------------------------------------
+
+
+def tensorflow_only(made: Bundle, to: Path, caplog: pytest.LogCaptureFixture) -> str:
+    """The warning. The bundle is whole, and runs with TensorFlow."""
+    assert bundle.read(str(to)) == made
+    bundle.verify(to, made)
+    assert not (to / "openvino").exists()
+    assert made.ir("f32") is None
+    name = engines.choose(None, "f32", made, gpu=False)
+    assert name == "tensorflow"
+    assert engines.load(name, to, made.spec).infer(np.zeros((1, SIZE, SIZE, 3), np.uint8)).shape == (1, 5)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    return record.getMessage()
+
+
+def test_a_model_that_openvino_cannot_run(save: Save, to: Path, caplog: pytest.LogCaptureFixture):
+    tf = saved_models.tensorflow()
+
+    def foreign(images: Any, kernel: Any) -> Any:
+        values = saved_models.features(images, kernel)
+        return tf.ensure_shape(tf.py_function(lambda given: given, [values], tf.float32), values.shape)
+
+    made = stage(save(foreign), to, EMBEDDER)
+    assert made.checks == {}
+    message = tensorflow_only(made, to, caplog)
+    assert message.startswith("birds will run with TensorFlow only: ")
+    assert "\n" not in message
+
+
+@pytest.fixture
+def other_ir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Let the IR be made from another model than the SavedModel, ``saved_models.save`` with these arguments."""
+    convert = conversion.from_saved_model
+
+    def use(*args: Any, **options: Any) -> None:
+        other = saved_models.save(tmp_path / "other", *args, **options)
+        monkeypatch.setattr(conversion, "from_saved_model", lambda _, spec, ir: convert(other, spec, ir))
+
+    return use
+
+
+def test_an_ir_that_gives_nan(save: Save, to: Path, caplog: pytest.LogCaptureFixture, other_ir: Callable[..., None]):
+    other_ir(kernel=saved_models.weights(5) + np.float32(np.nan))
+    made = stage(save(), to)
+    assert made.checks == {}
+    assert tensorflow_only(made, to, caplog) == (
+        "birds will run with TensorFlow only: OpenVINO gives NaN or infinity for drawn pictures"
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "kernel", "top1"),
+    [
+        (CLASSIFIER, -saved_models.weights(5), 0),
+        (EMBEDDER, saved_models.weights(5) * np.float32(1.001), 1),
+    ],
+    ids=["other", "near"],
+)
+def test_an_ir_that_disagrees(
+    save: Save,
+    to: Path,
+    caplog: pytest.LogCaptureFixture,
+    other_ir: Callable[..., None],
+    spec: ModelSpec,
+    kernel: Any,
+    top1: float,
+):
+    forward = saved_models.features if spec.task == "embed" else saved_models.probabilities
+    model = save(forward)
+    other_ir(forward, kernel=kernel)
+    made = stage(model, to, spec)
+    assert made.checks["f32"]["top1"] == top1
+    assert tensorflow_only(made, to, caplog) == (
+        f"birds will run with TensorFlow only: OpenVINO disagrees with it, {made.checks['f32']}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("spec", "changes", "agree"),
+    [
+        (CLASSIFIER, {}, True),
+        (CLASSIFIER, {"top1": 0.75}, False),
+        (EMBEDDER, {"top1": 0.75}, True),  # two numbers of a vector may be the same but for rounding
+        (EMBEDDER, {"largest_difference": 2e-4}, False),
+        (EMBEDDER, {"least_cosine": 0.9999}, False),
+    ],
+)
+def test_what_agrees(spec: ModelSpec, changes: dict[str, float], agree: bool):
+    found = {"largest_difference": 1e-6, "top1": 1.0, "least_cosine": 0.999999} | changes
+    assert staging._agree(found, spec) == agree
 
 
 # --- where another bundle is ----------------------------------------------------------------------------------------

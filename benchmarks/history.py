@@ -1,0 +1,91 @@
+"""A manifest of images that are all done in both tables: seconds and memory until the command says so.
+
+The tables are written by the library's own writer as whole runs would have left them, 512 images a file, with made-up
+keys and vectors of zeros, of which history reads nothing. Beside it the same with a thousandth of the images.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from benchmarks import common, material
+from runners import launch
+from transforms import units
+from transforms.inference.recipe import Recipe
+from transforms.tables import layout, schemas, writer
+
+BASE = "gs://bucket-of-photographs/2026/11/camera"  # never read, as every image of it is done
+
+
+def uri(index: int) -> str:
+    """Of a length that URIs have."""
+    return f"{BASE}-{index % 97:02}/IMG_{index:09}.jpg"
+
+
+def rows(recipe: Recipe, uris: Sequence[str]) -> pa.Table:
+    """What a unit with these images would have written."""
+    count = len(uris)
+    columns: dict[str, schemas.Column] = {
+        "uri": uris,
+        "version": ["1700000000000000"] * count,
+        "sha256": ["0" * 64] * count,
+    }
+    if recipe.spec.task == "embed":
+        columns["embedding"] = np.zeros((count, recipe.spec.width), np.float32)
+        return schemas.to_arrow(columns, schemas.embeddings(recipe.spec.width))
+    best = {"class_id": 0, "wnid": None, "label": "tench", "score": 0.5}
+    columns |= {name: [1] * count for name in ("width", "height")}
+    columns |= {name: [value] * count for name, value in best.items()}
+    columns["top_k"] = [[best] * recipe.top_k] * count
+    return schemas.to_arrow(columns, schemas.predictions(recipe.spec.width, probabilities=False))
+
+
+def write(folder: Path, count: int, classifier: Path, embedder: Path) -> list[str]:
+    """Manifest and tables of ``count`` images -> the command that finds nothing to do."""
+    manifest, output = folder / "manifest.txt", folder / "catalog"
+    with manifest.open("w", encoding="utf-8") as file:
+        file.writelines(f"{uri(index)}\n" for index in range(count))
+    options = launch.RunOptions((str(manifest),), str(output), str(classifier), str(embedder))
+    job, _ = launch.settle(options, PipelineOptions([]))
+    for start in range(0, count, units.UNIT_SIZE):
+        uris = [uri(index) for index in range(start, min(start + units.UNIT_SIZE, count))]
+        for recipe in job.recipes:
+            part = layout.unit_file(str(output), recipe.table, "2026-01-01", f"{start:020}")
+            writer.put(part, rows(recipe, uris), recipe.metadata())
+    models = ("--classifier", str(classifier), "--embedder", str(embedder))
+    return [*common.BEAMSIGHT, "run", "--images", str(manifest), "--output", str(output), *models]
+
+
+def main() -> None:
+    """Write, run, and do the same for few."""
+    parser = common.parser(__doc__)
+    material.add_bundles(parser)
+    parser.add_argument("--uris", type=int, default=1_000_000, metavar="N", help="default: %(default)s")
+    arguments = parser.parse_args()
+    classifier, embedder = material.bundles(arguments)
+    figures = common.Figures(arguments)
+    few = max(1, arguments.uris // 1000)
+    for count in (few, arguments.uris):
+        name = f"{count:,} URIs"
+        with tempfile.TemporaryDirectory(prefix="beamsight-history-") as scratch:
+            common.progress(f"writing the tables of {name}")
+            command = write(Path(scratch), count, classifier, embedder)
+            common.progress("running")
+            done = common.measure(command)
+        if done.code or "nothing to do" not in done.output:
+            figures.not_available(name, done.message or done.output.strip())
+            sys.exit(1)
+        figures.add(name, "nothing to do after", done.seconds, "s", f"{few:,} URIs")
+        figures.add(name, "peak memory", done.peak / 1e6, "MB", f"{few:,} URIs")
+    figures.write()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""What the benchmarks work on: seeded pictures, bundles, and the answers that a contender wrote."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from benchmarks import common
+from transforms.imaging import drawn, fit
+from transforms.inference import bundle
+
+SIZES = (  # width, height; from an old webcam to 12 megapixels of a phone
+    (640, 480),
+    (800, 600),
+    (1024, 768),
+    (1280, 960),
+    (1600, 1200),
+    (2048, 1536),
+    (3264, 2448),
+    (4032, 3024),
+)
+ONE = (1600, 1200)
+MODELS = {"classifier": ("efficientnet-b7", "classify"), "embedder": ("efficientnet-b6", "embed")}
+
+Vectors = dict[str, npt.NDArray[np.float32]]
+
+
+def cache() -> Path:
+    """Where pictures and stand-ins are kept from one run to the next."""
+    return bundle.cache_dir() / "benchmarks"
+
+
+def pictures(count: int) -> Path:
+    """A folder with ``count`` drawn JPEGs, the sizes in turn; the same bytes on every machine with this Pillow."""
+    return _folder(f"pictures-{count}", [SIZES[index % len(SIZES)] for index in range(count)])
+
+
+def one_picture() -> Path:
+    """A folder with one picture of middling size."""
+    return _folder("picture", [ONE])
+
+
+def _folder(name: str, sizes: Sequence[tuple[int, int]]) -> Path:
+    folder = cache() / name
+    if not folder.exists():
+        common.progress(f"drawing {len(sizes)} pictures into {folder}")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+            made = Path(scratch, name)
+            made.mkdir()
+            for seed, (width, height) in enumerate(sizes):
+                data = drawn.encode(drawn.draw(seed, width, height), quality=90)
+                (made / f"{seed:05}-{width}x{height}.jpg").write_bytes(data)
+            made.rename(folder)
+    return folder
+
+
+def decoded_scaled(name: str) -> bool:
+    """Whether a picture, by its file's name, is so large that beamsight decodes it at half its size or less."""
+    width, height = name.rpartition("-")[2].removesuffix(".jpg").split("x")
+    return min(int(width), int(height)) >= 2 * fit.DRAFT_SIDE
+
+
+def add_bundles(parser: argparse.ArgumentParser) -> None:
+    """``--classifier`` and ``--embedder``."""
+    for option, (name, _) in MODELS.items():
+        parser.add_argument(
+            f"--{option}",
+            type=Path,
+            metavar="BUNDLE",
+            help=f"a bundle's folder (default: a stand-in for {name}, made on first use)",
+        )
+
+
+def bundles(arguments: argparse.Namespace) -> tuple[Path, Path]:
+    """The classifier's and the embedder's bundle."""
+    classifier, embedder = (_bundle(getattr(arguments, option), *model) for option, model in MODELS.items())
+    return classifier, embedder
+
+
+def _bundle(given: Path | None, name: str, task: str) -> Path:
+    if given is not None:
+        if not (given / bundle.MODEL_JSON).exists():
+            sys.exit(f"{given} is no bundle: make one with `beamsight models stage` or `beamsight models standin`")
+        return given.absolute()
+    folder = cache() / f"{name}-{task}"
+    if not (folder / bundle.MODEL_JSON).exists():
+        common.progress(f"making a stand-in for {name} at {folder}")
+        command = [*common.BEAMSIGHT, "models", "standin", name, "--task", task, "--to", str(folder)]
+        subprocess.run(command, check=True, cwd=common.ROOT, stdout=sys.stderr)
+    return folder
+
+
+def answers(folder: Path) -> tuple[dict[str, int], Vectors]:
+    """The Parquet files below a folder -> best class and vector by the pictures' file names."""
+    classes: dict[str, int] = {}
+    vectors: Vectors = {}
+    for path in sorted(folder.rglob("*.parquet")):
+        with path.open("rb") as file:
+            table = pq.ParquetFile(file).read()
+        if "failures" in path.parts or not table.num_rows:
+            continue
+        names = [str(uri).rpartition("/")[2] for uri in table["uri"].to_pylist()]
+        if "class_id" in table.column_names:
+            classes |= zip(names, table["class_id"].to_pylist(), strict=True)
+        if "embedding" in table.column_names:
+            vectors |= zip(names, map(np.float32, table["embedding"].to_pylist()), strict=True)
+    return classes, vectors
+
+
+def cosines(some: Vectors, others: Vectors) -> npt.NDArray[np.float64]:
+    """Of the vectors that both have, the cosine of each pair."""
+    pairs = [(some[name].astype(np.float64), others[name].astype(np.float64)) for name in some.keys() & others.keys()]
+    return np.array([a @ b / (np.linalg.norm(a) * np.linalg.norm(b)) for a, b in pairs])

@@ -1,0 +1,135 @@
+"""SavedModel or IR -> an IR that takes uint8 RGB pictures, one at a time, at the spec's size."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transforms.errors import ModelError
+from transforms.inference.engine import Floats
+from transforms.inference.openvino_import import openvino
+from transforms.inference.spec import ModelSpec
+
+
+def from_saved_model(folder: Path, spec: ModelSpec, to: Path) -> None:
+    """Freeze a SavedModel's variables into constants and write it as an IR (``to`` and its ``.bin``), f32.
+
+    The frozen graph, as OpenVINO cannot read the variables of every SavedModel. Raises ModelError.
+    """
+    from transforms.inference import openvino_engine, saved_model
+
+    ov = openvino()
+    tf = saved_model.tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    model = saved_model.SavedModel(folder, spec)
+    shape = [1, spec.size, spec.size, 3]
+    function = tf.function(model, input_signature=[tf.TensorSpec(shape, tf.float32)], autograph=False)
+    try:
+        frozen = convert_variables_to_constants_v2(function.get_concrete_function())
+        with _logging_kept():
+            converted = ov.convert_model(frozen.graph)
+    except Exception as error:  # both raise what they like
+        raise ModelError(f"{folder} cannot be converted for OpenVINO: {openvino_engine.line(error)}") from error
+    _write(converted, spec, "NHWC", to)
+
+
+@contextmanager
+def _logging_kept() -> Iterator[None]:
+    """``convert_model`` silences the warnings of the whole process, and when it fails they stay so."""
+    root = logging.getLogger()
+    level, filters, handlers = root.level, list(root.filters), list(root.handlers)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        root.filters, root.handlers = filters, handlers
+
+
+def from_ir(source: Path, spec: ModelSpec, to: Path) -> None:
+    """A user's own IR, which takes what its spec says (range, channel order, layout), likewise. Raises ModelError."""
+    from transforms.inference import openvino_engine
+
+    ov = openvino()
+    try:
+        model = ov.Core().read_model(source)
+    except RuntimeError as error:
+        raise ModelError(f"{source} cannot be read as an IR: {openvino_engine.line(error)}") from error
+    if len(model.inputs) != 1:
+        raise ModelError(f"{source} takes {len(model.inputs)} inputs; it must take one batch of images")
+    layout = spec.layout.upper()
+    shape = [1, spec.size, spec.size, 3] if layout == "NHWC" else [1, 3, spec.size, spec.size]
+    takes = model.input().partial_shape
+    try:
+        if not takes.compatible(ov.PartialShape([-1, *shape[1:]])):
+            raise RuntimeError(f"it takes {takes}")  # it may be possible to reshape, but is not what it was made for
+        model.reshape(shape)
+        _write(model, spec, layout, to)
+    except RuntimeError as error:
+        raise ModelError(
+            f"{source} does not take {shape} ({openvino_engine.line(error)}); check --size and --layout"
+        ) from error
+
+
+def _write(model: Any, spec: ModelSpec, layout: str, to: Path) -> None:
+    """Fold layout, channel order and scaling in, keep the one output that fits, and save at full precision."""
+    ov = openvino()
+    fitting = _of_shape(model.outputs, ov.PartialShape([1, -1]))
+    if len(fitting) > 1:
+        fitting = _of_shape(fitting, ov.PartialShape([1, spec.width]))
+    if len(fitting) != 1:
+        shapes = ", ".join(str(output.partial_shape) for output in model.outputs)
+        raise ModelError(f"{spec.name}: outputs are {shapes}; exactly one must be [1, {spec.width or 'width'}]")
+    model = ov.Model([fitting[0]], model.get_parameters(), spec.name)
+
+    steps = ov.preprocess.PrePostProcessor(model)
+    steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
+    steps.input().model().set_layout(ov.Layout(layout))
+    low, high = spec.value_range
+    scale = 255 / (high - low)
+    chain = steps.input().preprocess().convert_element_type(ov.Type.f32)
+    if spec.channel_order == "bgr":
+        chain = chain.reverse_channels()
+    if low:
+        chain = chain.mean(-low * scale)
+    if scale != 1:
+        chain.scale(scale)
+    model = steps.build()
+    _name(model)
+    to.parent.mkdir(parents=True, exist_ok=True)
+    ov.save_model(model, to, compress_to_fp16=False)
+
+
+def _of_shape(outputs: list[Any], shape: Any) -> list[Any]:
+    return [output for output in outputs if output.partial_shape.compatible(shape)]
+
+
+def _name(model: Any) -> None:
+    """Number the layers by their places and not by how many there were before: the same model gives the same file."""
+    for place, layer in enumerate(model.get_ordered_ops()):
+        name, numbered = re.subn(r"_\d+$", f"_{place}", layer.get_friendly_name())
+        if numbered:
+            layer.set_friendly_name(name)
+
+
+def agreement(reference: Floats, outputs: Floats) -> dict[str, float]:
+    """Outputs float32[N, D] of two engines for the same pictures -> how far they agree.
+
+    ``largest_difference`` of a number, relative to the largest number; ``top1`` share of pictures with the same largest
+    number; ``least_cosine`` between the rows of a picture.
+    """
+    reference, outputs = reference.astype(np.float64), outputs.astype(np.float64)
+    lengths = np.linalg.norm(reference, axis=1) * np.linalg.norm(outputs, axis=1)
+    cosines = (reference == outputs).all(axis=1).astype(np.float64)  # of zeros
+    np.divide((reference * outputs).sum(axis=1), lengths, out=cosines, where=lengths > 0)
+    return {
+        "largest_difference": float(np.abs(reference - outputs).max() / max(float(np.abs(reference).max()), 1e-30)),
+        "top1": float((reference.argmax(axis=1) == outputs.argmax(axis=1)).mean()),
+        "least_cosine": float(cosines.min()),
+    }
