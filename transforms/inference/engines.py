@@ -21,7 +21,7 @@ def choose(wanted: EngineName | None, precision: Precision, made: Bundle, *, gpu
     what the engine needs.
     """
     name: EngineName = wanted or ("tensorflow" if (gpu and made.has_saved_model) or not made.ir("f32") else "openvino")
-    if precision == "int8" and not made.ir("int8"):
+    if precision == "int8" and wanted != "tensorflow" and not made.ir("int8"):
         raise ModelError(f"{made.spec.name} has no int8 form; make it with `beamsight models quantize`")
     if name == "tensorflow" and precision == "int8":
         raise ModelError("the tensorflow engine has no int8; take --engine openvino, or --precision bf16")
