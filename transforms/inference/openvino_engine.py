@@ -21,10 +21,11 @@ ROUNDS = 8  # pictures a stream in a batch: streams that are done wait for the l
 
 
 class OpenVINOEngine:
-    """Pictures one by one through all streams of an asynchronous queue; scaling and channel order are in the IR.
+    """Pictures one by one through all streams of a compiled model; scaling and channel order are in the IR.
 
     Several streams with a picture each beat one with a batch: no layer waits for all cores. One call runs at a time, as
-    it uses all of them.
+    it uses all of them. No callbacks, and so no ``AsyncInferQueue``: its threads need the interpreter's lock, and wait
+    for it for ever when a model is dropped, under that lock, before they have ended.
     """
 
     def __init__(
@@ -47,19 +48,24 @@ class OpenVINOEngine:
             config["INFERENCE_NUM_THREADS"] = threads
         self._compile = partial(ov.Core().compile_model, model, "CPU", config)
         try:
-            self._queue = self._new_queue()
+            self._requests = self._new_requests()
         except RuntimeError as error:
             raise ModelError(f"{model} is no model that OpenVINO can run: {line(error)}") from error
-        self.batch = batch or ROUNDS * len(self._queue)
+        self.batch = batch or ROUNDS * len(self._requests)
 
     def infer(self, pixels: Pixels) -> Floats:
         """See ``Engine.infer``."""
         with self._running:
-            rows: list[Floats] = [np.empty(0, np.float32)] * len(pixels)
+            rows: list[Floats] = []
+            ahead = len(self._requests)
             try:
-                for index in range(len(pixels)):
-                    self._queue.start_async({0: pixels[index : index + 1]}, (rows, index))
-                self._queue.wait_all()
+                for index in range(len(pixels) + ahead):
+                    request = self._requests[index % ahead]
+                    if index >= ahead:
+                        request.wait()  # the oldest: pictures cost the same, so they end as they began
+                        rows.append(request.get_output_tensor(0).data[0].astype(np.float32))
+                    if index < len(pixels):
+                        request.start_async({0: pixels[index : index + 1]})
                 return np.stack(rows)
             except (RuntimeError, ValueError, TypeError, MemoryError) as error:
                 self._start_anew()
@@ -67,26 +73,18 @@ class OpenVINOEngine:
                 memory = isinstance(error, MemoryError) or "alloc" in message
                 raise (OutOfMemory if memory else EngineError)(f"{self._spec.name}: {message}") from error
 
-    def _new_queue(self) -> Any:
-        queue = ov.AsyncInferQueue(self._compile())
-        queue.set_callback(_take)
-        return queue
+    def _new_requests(self) -> list[Any]:
+        compiled = self._compile()
+        number = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        return [compiled.create_infer_request() for _ in range(number)]
 
     def _start_anew(self) -> None:
-        """After an error: a queue raises it again for ever, and the model below it may be left half way.
-
-        What still runs in the old queue is waited for first.
-        """
-        for request in self._queue:
+        """After an error, which may leave a model half way. What still runs in the old one is waited for first."""
+        for request in self._requests:
             with suppress(RuntimeError):
                 request.wait()
-        del request, self._queue  # two at once may not fit
-        self._queue = self._new_queue()
-
-
-def _take(request: Any, place: tuple[list[Floats], int]) -> None:
-    rows, index = place
-    rows[index] = request.get_output_tensor(0).data[0].astype(np.float32)
+        del request, self._requests  # two models at once may not fit
+        self._requests = self._new_requests()
 
 
 def line(error: Exception) -> str:

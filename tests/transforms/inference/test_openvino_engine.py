@@ -176,8 +176,8 @@ def test_threads(tmp_path: Path, threads: int):
     model = tiny(tmp_path, threads=threads)
     compiled = model._compile()
     assert compiled.get_property("INFERENCE_NUM_THREADS") == threads
-    assert len(model._queue) == compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") <= threads
-    assert model.batch == ROUNDS * len(model._queue)
+    assert len(model._requests) == compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") <= threads
+    assert model.batch == ROUNDS * len(model._requests)
     pixels = noise(5, TINY.size)
     np.testing.assert_allclose(model.infer(pixels), irs.expected(pixels, TINY), atol=1e-5)
 
@@ -185,7 +185,7 @@ def test_threads(tmp_path: Path, threads: int):
 def test_batch(tmp_path: Path):
     assert tiny(tmp_path, batch=3).batch == 3
     model = tiny(tmp_path)
-    assert model.batch == ROUNDS * len(model._queue)
+    assert model.batch == ROUNDS * len(model._requests)
 
 
 # --- what fails -----------------------------------------------------------------------------------------------------
