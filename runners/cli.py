@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from runners import arguments
-from transforms.errors import FetchError, UsageError
+from transforms.errors import EngineError, FetchError, UsageError
 from transforms.inference import engines
 
 DONE, TOO_MANY_FAILURES, WRONG_USE, RUN_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -32,6 +32,8 @@ def main(words: Sequence[str] | None = None) -> int:
         return _models(known)
     except (UsageError, FetchError) as error:
         return _say(str(error), WRONG_USE)
+    except EngineError as error:
+        return _say(f"the model cannot be run: {error}", RUN_FAILED)
     except KeyboardInterrupt:
         return _say("interrupted; what was finished is kept, and the same command goes on from there", INTERRUPTED)
 

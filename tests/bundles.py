@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from changed_photos import changed
 
-from transforms.inference import staging
+from transforms.imaging import drawn
+from transforms.inference import quantization, staging
 from transforms.inference.spec import ModelSpec
 
 TINY_LABELS = ("dark", "red", "green", "blue", "light")
@@ -37,8 +41,6 @@ def tiny_embedder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def _saved(folder: Path, width: int, key: str, head: Callable[[Any, Any], Any]) -> str:
     """A SavedModel: mean colour [N, 3] -> fixed weights [3, width] -> head."""
-    import numpy as np
-
     from transforms.inference.tensorflow_import import tensorflow
 
     tf = tensorflow()
@@ -71,5 +73,19 @@ def trained(shared_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
             ModelSpec(name=form, task=task, size=224, width=0, output=output),  # type: ignore[arg-type]
             str(to),
         )
+        made[form] = str(to)
+    return made
+
+
+@pytest.fixture(scope="session")
+def quantized(shared_dir: Path, trained: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Copies of two of them with an int8 form, calibrated on changes of the photos and on drawn pictures."""
+    photos = changed(shared_dir / "photos", range(90), 224)
+    pictures = np.concatenate([photos, [drawn.draw(seed, 224, 224) for seed in range(45)]])
+    made = {}
+    for form, agreement in (("classification", 0.85), ("feature_vector", 0.98)):  # no class is that of a drawn picture
+        to = tmp_path_factory.mktemp("quantized") / form
+        shutil.copytree(trained[form], to)
+        quantization.quantize(str(to), pictures, agreement, ways=(quantization.CAREFUL,))
         made[form] = str(to)
     return made

@@ -77,10 +77,10 @@ def _nearest(directions: npt.NDArray[np.float64], rows: slice, k: int) -> npt.ND
 
 
 def _directions(vectors: Floats) -> npt.NDArray[np.float64]:
-    """Vectors [N, D] -> the same with length 1, float64; a zero vector stays zero."""
+    """Vectors [N, D] -> the same with length 1, float64; a zero vector stays zero, and NaN stays NaN."""
     exact = vectors.astype(np.float64)
     lengths = np.linalg.norm(exact, axis=1, keepdims=True)
-    return np.divide(exact, lengths, out=np.zeros_like(exact), where=lengths > 0)
+    return np.divide(exact, lengths, out=np.zeros_like(exact), where=lengths != 0)
 
 
 def _require_same_shape(reference: Floats, outputs: Floats) -> None:

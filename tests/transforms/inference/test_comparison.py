@@ -39,6 +39,12 @@ def test_cosines() -> None:
     np.testing.assert_allclose(comparison.cosines(reference, outputs), [0.96, 0, -1, 1, 0, 1], atol=1e-15)
 
 
+def test_a_vector_with_nan_agrees_with_nothing() -> None:
+    found = comparison.cosines(floats([1, 0], [1, 0]), floats([float("nan"), 1], [1, 0]))
+    assert np.isnan(found[0])
+    assert found[1] == 1
+
+
 def test_cosines_of_vectors_whose_squares_leave_the_range_of_float32() -> None:
     assert comparison.cosines(floats([1e30, 1e30]), floats([1e-30, 1e-30]))[0] == pytest.approx(1, abs=1e-15)
 
