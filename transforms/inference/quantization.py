@@ -37,7 +37,7 @@ _FORM = tuple(f"{bundle.OPENVINO}/int8.{suffix}" for suffix in ("bin", "xml"))
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Way:
-    """How a form is made. Ways differ in minutes, in agreement and in images/s; see README.md for the figures.
+    """How a form is made. Ways differ in minutes, in agreement and in images/s.
 
     depthwise: whether depthwise convolutions become int8 too; they are a small part of the work, and in small networks
     the most sensitive one. fast: biases are corrected from statistics, and not layer by layer as pictures run through.
