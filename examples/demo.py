@@ -102,7 +102,7 @@ def bundles(folder: Path) -> list[Path]:
                 print(f"TF-Hub gives no models here: {said(fetching)}")
                 print("Going on with stand-ins, whose answers mean nothing", flush=True)
         if staged is None:
-            print(f"Making a stand-in for {name}, half a minute", flush=True)
+            print(f"Making a stand-in for {name}, about a minute", flush=True)
             making = beamsight("models", "standin", name, "--task", task, "--to", str(standin), quiet=True)
             if making.returncode:
                 sys.exit(f"no stand-in for {name} could be made: {said(making)}")
