@@ -191,5 +191,5 @@ def _nncf() -> Any:
         raise ModelError(f"int8 forms are made by NNCF ({error}): pip install 'beamsight[quantize]'") from error
     finally:
         logging.setLoggerClass(loggers)
-    nncf.set_log_level(logging.ERROR)
+    logging.getLogger("nncf").setLevel(logging.ERROR)  # nncf.set_log_level sets handlers too, also foreign ones
     return nncf
