@@ -37,7 +37,8 @@ class Free:
     """An engine whose answers cost nothing, and differ no more than they have to."""
 
     def __init__(self, spec: ModelSpec) -> None:
-        self.batch = 8
+        self.batch = 1
+        self.parallel = os.cpu_count() or 1
         self._answer = np.full((1, spec.width), 1 / spec.width, np.float32)
 
     def infer(self, pixels: Pixels) -> Floats:

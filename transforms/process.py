@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -86,53 +87,96 @@ def _load(recipe: Recipe, settings: Settings) -> Model:
 def process_unit(unit: Unit, models: list[Model], settings: Settings) -> Tally:
     """Do a unit and write its files: every image ends in each table that lacks it, or as one row of the failures.
 
-    At most ``window`` images are fetched ahead and at most a batch waits for each model, so that memory depends
-    neither on how many images there are nor on how large the unit is.
+    At most ``window`` images are fetched ahead, for each model a batch gathers, and few more calls wait than run, so
+    that memory depends neither on how many images there are nor on how large the unit is.
     """
     asked = {table for work in unit.work for table in work.tables}
     models = [model for model in models if model.recipe.table in asked]
     results = _Results(models)
     specs = {model.recipe.table: model.recipe.spec for model in models}
-    waiting: dict[str, list[Prepared]] = {table: [] for table in specs}
     ready = partial(prepare.prepare, specs=specs, limits=settings.limits)
     # While the models work on a batch, the next one gets ready.
-    window = settings.window or 2 * max(model.engine.batch for model in models)
-    for image in prefetch(unit.work, ready, threads=settings.threads, window=window):
-        results.spent(image.tally)
-        if isinstance(image, Failed):
-            results.failed(image.failure)
-            continue
-        for model in models:
-            queue = waiting[model.recipe.table]
-            if model.recipe.table in image.pixels:
-                queue.append(image)
-            if len(queue) >= model.engine.batch:
-                _infer(model, queue, results)
-        del image  # its pixels must not outlive their turn
-    for model in models:
-        _infer(model, waiting[model.recipe.table], results)
+    in_work = max(model.engine.batch * model.engine.parallel for model in models)
+    window = settings.window or max(settings.threads, 2 * in_work)
+    with _Inference(models, results) as inference:
+        for image in prefetch(unit.work, ready, threads=settings.threads, window=window):
+            results.spent(image.tally)
+            if isinstance(image, Failed):
+                results.failed(image.failure)
+            else:
+                inference.put(image)
+            del image  # its pixels must not outlive their turn
+        inference.finish()
     results.write(unit.name, settings)
     return results.tally
 
 
-def _infer(model: Model, queue: list[Prepared], results: _Results) -> None:
-    """Run a model on the images that wait for it, and empty their queue."""
-    if not queue:
-        return
-    recipe = model.recipe
+class _Inference:
+    """Images -> batches -> calls of the models, side by side in threads -> results, settled in the caller's thread.
+
+    The models share the machine: all together have as many calls under way as keep it busy, whatever model they are of,
+    so that none waits at the end of another's batch.
+    """
+
+    def __init__(self, models: list[Model], results: _Results) -> None:
+        self._models = models
+        self._results = results
+        self._gathered: dict[str, list[Prepared]] = {model.recipe.table: [] for model in models}
+        self._parallel = max(model.engine.parallel for model in models)
+        self._pool = ThreadPoolExecutor(self._parallel, thread_name_prefix="inference")
+        self._calls: set[Future[_Answered]] = set()
+
+    def __enter__(self) -> _Inference:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)  # and wait for those under way
+
+    def put(self, image: Prepared) -> None:
+        """Give an image to its models, and wait for a call to end when too many wait for their turn."""
+        for model in self._models:
+            gathered = self._gathered[model.recipe.table]
+            if model.recipe.table in image.pixels:
+                gathered.append(image)
+            if len(gathered) >= model.engine.batch:
+                self._call(model)
+        while len(self._calls) > self._parallel:
+            self._settle()
+
+    def finish(self) -> None:
+        """Run what is gathered, and wait for all of it."""
+        for model in self._models:
+            if self._gathered[model.recipe.table]:
+                self._call(model)
+        while self._calls:
+            self._settle()
+
+    def _call(self, model: Model) -> None:
+        table = model.recipe.table
+        images, self._gathered[table] = self._gathered[table], []
+        pictures = [image.pixels.pop(table) for image in images]
+        self._calls.add(self._pool.submit(_infer, model, images, pictures))
+
+    def _settle(self) -> None:
+        done, self._calls = wait(self._calls, return_when=FIRST_COMPLETED)
+        for call in done:
+            self._results.take(call.result())
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """What a model made of some images, and the time that it took."""
+
+    model: Model
+    images: list[Prepared]
+    outputs: list[engine.Floats | InferenceError]
+    nanoseconds: int
+
+
+def _infer(model: Model, images: list[Prepared], pictures: list[engine.Pixels]) -> _Answered:
     since = time.perf_counter_ns()
-    pictures = [image.pixels.pop(recipe.table) for image in queue]
-    outputs = engine.infer_each(model.engine, pictures, recipe.spec)
-    results.spent(Counter({counts.key(counts.NANOSECONDS, recipe.spec.task): time.perf_counter_ns() - since}))
-    for image, output in zip(queue, outputs, strict=True):
-        if isinstance(output, InferenceError):
-            output.version = image.version
-            results.failed(Failure.of(Work(image.work.ref, (recipe.table,)), output))
-        else:
-            results.answered(recipe.table, image, output)
-        if not image.pixels:
-            results.spent(Counter({counts.IMAGES: 1}))
-    queue.clear()
+    outputs = engine.infer_each(model.engine, pictures, model.recipe.spec)
+    return _Answered(model, images, outputs, time.perf_counter_ns() - since)
 
 
 class _Results:
@@ -146,6 +190,20 @@ class _Results:
     def spent(self, tally: Tally) -> None:
         self.tally.update(tally)
         counts.LIVE.add(tally)
+
+    def take(self, answered: _Answered) -> None:
+        """What a model answered, or refused to."""
+        recipe = answered.model.recipe
+        self.spent(Counter({counts.key(counts.NANOSECONDS, recipe.spec.task): answered.nanoseconds}))
+        for image, output in zip(answered.images, answered.outputs, strict=True):
+            if isinstance(output, InferenceError):
+                output.version = image.version
+                self.failed(Failure.of(Work(image.work.ref, (recipe.table,)), output))
+            else:
+                self.answered(recipe.table, image, output)
+            image.unanswered -= 1
+            if not image.unanswered:
+                self.spent(Counter({counts.IMAGES: 1}))
 
     def failed(self, failure: Failure) -> None:
         """One row an image: where both models refuse it, the first one's reason stands for both tables."""

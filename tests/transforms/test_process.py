@@ -37,6 +37,7 @@ class FakeEngine:
         self, width: int, refuses: Callable[[Floats], EngineError | None] = lambda _: None, batch: int = 8
     ) -> None:
         self.batch = batch
+        self.parallel = 1
         self.sizes: list[int] = []
         self._width = width
         self._refuses = refuses
@@ -189,4 +190,4 @@ def test_pixels_held_are_bounded_whatever_the_number_of_images(
     gc.collect()
     assert made == 2 * images
     assert held == 0
-    assert most <= len(models) * (6 + 4)  # window and batch
+    assert most <= len(models) * (6 + 4) + 3 * 4  # window and batch, and the calls that run or wait

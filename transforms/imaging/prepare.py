@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +36,8 @@ class Prepared:
     """An image that is ready for its models.
 
     pixels: uint8[size, size, 3] RGB by the name of the table that it is for; a model that has taken its pixels
-    removes them. width, height: of the picture, in pixels, after EXIF orientation.
+    removes them. unanswered: how many models have not done it yet. width, height: of the picture, in pixels, after EXIF
+    orientation.
     """
 
     work: Work
@@ -46,6 +47,10 @@ class Prepared:
     height: int
     pixels: dict[str, Pixels]
     tally: Tally
+    unanswered: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.unanswered = len(self.pixels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,10 @@ class Engine(Protocol):
     """A loaded model. Safe to call from many threads; it decides itself how many run at once."""
 
     batch: int
-    """How many pictures it takes best at a time."""
+    """How many pictures a call takes best."""
+
+    parallel: int
+    """How many calls of that size it takes to keep the machine busy."""
 
     def infer(self, pixels: Pixels) -> Floats:
         """uint8[N, size, size, 3] RGB, any N >= 1 -> float32[N, width]. Raises EngineError."""
@@ -35,7 +38,7 @@ def infer_each(engine: Engine, pictures: Sequence[Pixels], spec: ModelSpec) -> l
     that the run fails loudly and nothing is written down as the images' fault.
     """
     try:
-        outputs = engine.infer(np.stack(pictures))
+        outputs = engine.infer(np.stack(pictures) if len(pictures) > 1 else pictures[0][np.newaxis])
     except EngineError as error:
         if len(pictures) > 1:
             middle = len(pictures) // 2

@@ -37,6 +37,7 @@ class TensorFlowEngine:
         threads: int | None = None,
     ) -> None:
         self.batch = batch
+        self.parallel = 1
         self._spec = spec
         self._running = threading.Lock()
         _configure(precision, threads)
