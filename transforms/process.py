@@ -77,7 +77,12 @@ class _Models(list[Model]):
 
 
 def _load(recipe: Recipe, settings: Settings) -> Model:
-    folder = bundle.localize(recipe.bundle, recipe.content_hash)
+    folder = bundle.localize(
+        recipe.bundle,
+        recipe.content_hash,
+        quantized=recipe.quantized,
+        form=bundle.OPENVINO if recipe.engine == "openvino" else bundle.SAVED_MODEL,
+    )
     loaded = engines.load(
         recipe.engine, folder, recipe.spec, recipe.precision, batch=settings.batch, threads=settings.engine_threads
     )

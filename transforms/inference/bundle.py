@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from filelock import FileLock
@@ -124,16 +124,23 @@ def write(bundle: Bundle, folder: Path, to: str) -> None:
     files.write(files.join(to, MODEL_JSON), bundle.to_json().encode())
 
 
-def localize(uri: str, content_hash: str) -> Path:
+def localize(uri: str, content_hash: str, *, quantized: str | None = None, form: str | None = None) -> Path:
     """A bundle -> its folder on this disk, as it was when its hash was ``content_hash``.
 
     One on gs:// is copied once a machine, under a lock against the other processes, and its files' hashes are
     checked. One that lies on this disk is used where it is. Raises ModelError.
+    quantized: what its int8 form's hash must be too. form: ``SAVED_MODEL`` or ``OPENVINO`` leaves the other one out.
     """
     bundle = read(uri)
     _require(bundle.content_hash, content_hash, uri)
+    if quantized is not None:
+        _require(bundle.quantized_hash(), quantized, f"{uri}, int8")
     if files.is_local(uri):
         return Path(local.path_of(uri))
+    if form is not None:
+        other = {SAVED_MODEL: OPENVINO, OPENVINO: SAVED_MODEL}[form]
+        kept = {path: digest for path, digest in bundle.files.items() if not path.startswith(f"{other}/")}
+        bundle = replace(bundle, files=kept)
     target = cache_dir() / "bundles" / bundle.files_hash
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):

@@ -74,9 +74,14 @@ class TensorFlowEngine:
 
 
 def _configure(precision: Precision, threads: int | None) -> None:
-    """TensorFlow has one configuration a process. bf16 goes through oneDNN, in what its list of operations allows."""
-    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": precision == "bf16"})
-    for gpu in tf.config.list_physical_devices("GPU"):
+    """TensorFlow has one configuration a process. Its lists tell which operations may run in half the bits.
+
+    On CPUs they run as bf16, through oneDNN; on GPUs as float16, which all that are in use compute fast.
+    """
+    gpus = tf.config.list_physical_devices("GPU")
+    half = "auto_mixed_precision" if gpus else "auto_mixed_precision_onednn_bfloat16"
+    tf.config.optimizer.set_experimental_options({half: precision == "bf16"})
+    for gpu in gpus:
         with suppress(RuntimeError):  # set before, when the first model was loaded
             tf.config.experimental.set_memory_growth(gpu, True)
     if threads is not None:

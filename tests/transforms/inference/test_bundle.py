@@ -224,6 +224,35 @@ def test_localize_copies_anew_what_was_made_anew(remote: str, folder: Path, cach
     assert saved_models.contents(new) == FILES | dict.fromkeys(IR, b"new")
 
 
+def with_ir(folder: Path, remote: str) -> bundle.Bundle:
+    """The bundle at ``remote`` with an IR in two forms."""
+    contents = {path: path.encode() for path in (*IR, "openvino/int8.bin", "openvino/int8.xml")}
+    for path, data in contents.items():
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_bytes(data)
+    more = replace(MADE, files=HASHES | {path: hashlib.sha256(data).hexdigest() for path, data in contents.items()})
+    bundle.write(more, folder, remote)
+    return more
+
+
+@pytest.mark.parametrize(("form", "other"), [("saved_model", "openvino"), ("openvino", "saved_model")])
+def test_localize_copies_what_the_engine_needs(
+    remote: str, bucket: Bucket, folder: Path, cache: Path, form: str, other: str
+):
+    made = with_ir(folder, remote)
+    local = bundle.localize(remote, MADE.content_hash, form=form)
+    assert saved_models.contents(local).keys() == {path for path in made.files if not path.startswith(f"{other}/")}
+    assert not any(f"/{other}/" in path for path in bucket.gcs.media())
+    assert saved_models.contents(bundle.localize(remote, MADE.content_hash)).keys() == made.files.keys()
+
+
+def test_localize_refuses_another_int8_form(remote: str, folder: Path, cache: Path):
+    made = with_ir(folder, remote)
+    bundle.localize(remote, MADE.content_hash, quantized=made.quantized_hash())
+    with pytest.raises(ModelError, match=f"{remote}, int8: its hash is {made.quantized_hash()[:16]}… where 99999999"):
+        bundle.localize(remote, MADE.content_hash, quantized="9" * 64)
+
+
 def test_localize_copies_once(remote: str, bucket: Bucket, cache: Path):
     bundle.localize(remote, MADE.content_hash)
     bucket.gcs.requests.clear()
