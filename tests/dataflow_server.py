@@ -62,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"] or 0)))
-        server, found = self._server(), re.match(_JOB, self.path)
+        server, found = self._server(), re.fullmatch(_JOB, self.path.partition("?")[0])
         if found is None or found[3]:
             return self._answer(404, {"error": {"code": 404, "message": self.path}})
         if server.refusal:
@@ -74,7 +74,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._answer(200, self._job(job_id))
 
     def do_GET(self) -> None:
-        server, found = self._server(), re.match(_JOB, self.path)
+        server, found = self._server(), re.fullmatch(_JOB, self.path.partition("?")[0])
         if found is None or server.places.get(found[3]) != (found[1], found[2]):
             return self._answer(404, {"error": {"code": 404, "message": self.path}})
         if found[4] == "/metrics":

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import tables
+from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
@@ -26,6 +27,7 @@ from transforms.imaging import drawn
 
 PLACE = ["--project=test-project", "--region=europe-west4"]
 IMAGE = "europe-west4-docker.example/test-project/beamsight"
+BROKEN = b"no picture"
 PICTURES = {f"in/{number}.jpg": drawn.encode(drawn.draw(number, 90 + number, 60)) for number in range(7)}
 
 
@@ -39,7 +41,7 @@ def dataflow() -> Iterator[DataflowServer]:
 def pictures(bucket: Bucket) -> Bucket:
     for name, data in PICTURES.items():
         bucket.put(name, data)
-    bucket.put("in/broken.jpg", b"no picture")
+    bucket.put("in/broken.jpg", BROKEN)
     return bucket
 
 
@@ -57,13 +59,16 @@ def staged_pipeline(bucket: Bucket, options: dict[str, Any]) -> beam_runner_api_
     return beam_runner_api_pb2.Pipeline.FromString(bucket.get(name))
 
 
-def run_it(pipeline: beam_runner_api_pb2.Pipeline) -> None:
-    """Run a pipeline as it was staged, in this process instead of the image that it names."""
+def run_it(pipeline: beam_runner_api_pb2.Pipeline) -> dict[str, Any]:
+    """Run a pipeline as it was staged, in this process instead of the image that it names -> its metrics by name."""
     here = EmbeddedPythonEnvironment.default().to_runner_api(None)
     for environment in pipeline.components.environments.values():
         environment.CopyFrom(here)
         del environment.dependencies[:]
-    FnApiRunner().run_via_runner_api(pipeline, PipelineOptions()).wait_until_finish()
+    result = FnApiRunner().run_via_runner_api(pipeline, PipelineOptions())
+    result.wait_until_finish()
+    found = result.metrics().query(MetricsFilter().with_namespace("beamsight"))
+    return {each.key.metric.name: each.committed for each in (*found["counters"], *found["distributions"])}
 
 
 def test_a_job_is_sent_and_does_what_a_local_run_does(
@@ -111,7 +116,16 @@ def test_a_job_is_sent_and_does_what_a_local_run_does(
     top = {name for name in labels if "/" not in name and "AppliedPTransform" not in name}
     assert top == {"Read", "Missing", "Units", "Process", "Report"}
 
-    run_it(pipeline)
+    metrics = run_it(pipeline)
+    expected = {"images_listed": 8, "images_to_do": 8, "images_done": 8, "failed_in_decode": 1, "units_done": 4}
+    expected |= {"failed_decode_NotAnImage": 1, "rows_predictions": 7, "rows_embeddings": 7}
+    expected |= {"bytes_fetched": sum(map(len, PICTURES.values())) + len(BROKEN)}
+    assert {name: metrics[name] for name in expected} == expected
+    assert metrics["fetch_ms"].count == 8
+    assert metrics["decode_ms"].count == 8
+    for task in ("classify", "embed"):
+        assert metrics[f"{task}_batch_size"].sum == 7
+        assert metrics[f"{task}_ms"].count == metrics[f"{task}_batch_size"].count
     report = json.loads(pictures.get(f"out/runs/{run_id}.json"))
     assert report["state"] == "done"
     assert report["counts"]["failed"] == {"decode": 1}

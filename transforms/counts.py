@@ -8,6 +8,8 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterable
+from functools import cache
+from typing import Any
 
 from apache_beam.metrics import Metrics
 
@@ -118,8 +120,18 @@ def publish(tally: Tally) -> None:
     for name, count in tally.items():
         start = name.partition("/")[0]
         if start == NANOSECONDS:
-            Metrics.distribution(NAMESPACE, metric(name)).update(round(count / 1e6))
+            _distribution(name).update(round(count / 1e6))
         elif start == BATCHED:
-            Metrics.distribution(NAMESPACE, metric(name)).update(count)
+            _distribution(name).update(count)
         else:
-            Metrics.counter(NAMESPACE, metric(name)).inc(count)
+            _counter(name).inc(count)
+
+
+@cache
+def _counter(name: str) -> Any:
+    return Metrics.counter(NAMESPACE, metric(name))
+
+
+@cache
+def _distribution(name: str) -> Any:
+    return Metrics.distribution(NAMESPACE, metric(name))

@@ -47,25 +47,18 @@ class _Known:
     lacks: list[str] = field(default_factory=list)
 
 
-def describe(
-    run: RunOptions,
-    where: SubmitOptions,
-    arguments: Sequence[str],
-    figures: Figures,
-    *,
-    seconds: float = LOOK_UP_SECONDS,
-) -> str:
+def describe(run: RunOptions, where: SubmitOptions, arguments: Sequence[str], figures: Figures) -> str:
     """The job as it would be sent, its estimate, and what is not known, as text.
 
-    Raises UsageError for what would be refused without asking a cloud. What has to be asked is asked for so many
-    ``seconds`` and no longer.
+    Raises UsageError for what would be refused without asking a cloud. What has to be asked is asked for
+    ``LOOK_UP_SECONDS`` and no longer.
     """
     beam = where.to_beam(run.output, arguments)
     launch.require_visible(run, beam, models=False)
     checks.require_named(beam)
     files.check(run.output)
     run = submit.for_machines(run, beam)
-    known = _look_up(run, figures, seconds)
+    known = _look_up(run, figures)
     engine = _engine(run, known, options.gpu_of(beam) is not None)
     asked = _asked(run)
     made = estimate.of(
@@ -154,9 +147,9 @@ def _asked(run: RunOptions) -> dict[Task, str]:
     return {task: model for task, model in models.items() if model != launch.NO_MODEL}
 
 
-def _look_up(run: RunOptions, figures: Figures, seconds: float) -> _Known:
+def _look_up(run: RunOptions, figures: Figures) -> _Known:
     known = _Known(count=figures.count)
-    until = time.monotonic() + seconds
+    until = time.monotonic() + LOOK_UP_SECONDS
     for task, model in _asked(run).items():
         found, why = _within(until, partial(_bundle, model, task))
         if found is None:
