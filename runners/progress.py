@@ -34,8 +34,8 @@ class Progress:
         live: Sums,
         stream: TextIO,
         *,
-        pipe_seconds: float = PIPE_SECONDS,
         terminal_seconds: float | None = None,
+        pipe_seconds: float = PIPE_SECONDS,
     ) -> None:
         self._live = live
         self._stream = stream

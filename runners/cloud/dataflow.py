@@ -19,7 +19,7 @@ from transforms import counts
 from transforms.counts import Tally
 from transforms.errors import UsageError
 
-_ASK_SECONDS = 15.0  # between looks at the counters, which workers report every few seconds
+TERMINAL_SECONDS, PIPE_SECONDS = 15.0, 60.0  # between looks at the counters, which workers report every few seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,10 @@ def start(options: CatalogOptions, beam_options: PipelineOptions, write_report: 
     return Job(result.job_id(), cloud.region, cloud.project, result)
 
 
-def watch(job: Job, tables: tuple[str, ...], stream: TextIO, *, ask_seconds: float = _ASK_SECONDS) -> None:
+def watch(job: Job, tables: tuple[str, ...], stream: TextIO) -> None:
     """Show the job's own counters until it ends. Raises whatever stopped it, JobStopped where somebody did."""
-    with Progress(JobCounters(job, tables), stream, terminal_seconds=ask_seconds):
+    shown = JobCounters(job, tables)
+    with Progress(shown, stream, pipe_seconds=PIPE_SECONDS, terminal_seconds=TERMINAL_SECONDS):
         try:
             job.result.wait_until_finish()
         except Exception as error:

@@ -80,10 +80,11 @@ class SubmitOptions:
             cloud, project=self.project, region=self.region, job_name=self.job_name,
             service_account_email=self.service_account,
         )  # fmt: skip
-        if folder := self.bucket or _bucket(output):
+        if cloud.temp_location or cloud.staging_location:  # one stands for both, as with Beam
+            _fill(cloud, temp_location=cloud.staging_location, staging_location=cloud.temp_location)
+        elif folder := self.bucket or _bucket(output):
             at = files.join(folder, FOLDER)
-            _fill(cloud, temp_location=cloud.staging_location or files.join(at, "temp"))
-            _fill(cloud, staging_location=files.join(at, "staging"))
+            _fill(cloud, temp_location=files.join(at, "temp"), staging_location=files.join(at, "staging"))
         version = metadata.version("beamsight")
         cloud.labels = [f"beamsight={version.replace('.', '-')}", *self.labels, *(cloud.labels or [])]
         if self.gpu and gpu_of(beam) is None:
@@ -135,9 +136,14 @@ def machine_of(beam: PipelineOptions) -> Machine:
 
 
 def models_folder(beam: PipelineOptions) -> str:
-    """Where in the bucket models are staged: beside the temporary files. Empty where there is no bucket."""
-    temp = beam.view_as(GoogleCloudOptions).temp_location
-    return files.join(temp.rstrip("/").rpartition("/")[0], "models") if temp else ""
+    """Where models are staged: beside the temporary files where those are in a folder of ours, else in that bucket.
+
+    Empty where there is no bucket.
+    """
+    temp = beam.view_as(GoogleCloudOptions).temp_location or ""
+    ours = files.join("/", FOLDER, "temp")
+    root = temp.removesuffix(ours) if temp.endswith(ours) else _bucket(temp)
+    return files.join(root, FOLDER, "models") if root else ""
 
 
 def _bucket(output: str) -> str | None:
