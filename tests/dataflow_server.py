@@ -47,14 +47,22 @@ class DataflowServer:
         return job
 
     def count(self, name: str, value: int) -> None:
-        """Have the job count something, committed and tentative, as Dataflow tells of both."""
+        """Have the job count something."""
+        self._add(name, {"scalar": value})
+
+    def measure(self, name: str, **distribution: int) -> None:
+        """Have the job measure something: count, sum, min, max."""
+        self._add(name, {"distribution": distribution})
+
+    def _add(self, name: str, value: dict[str, Any]) -> None:
+        """Committed and tentative, as Dataflow tells of both."""
         for context in ({}, {"tentative": "true"}):
             structured = {
                 "origin": "user",
                 "name": name,
                 "context": {"namespace": "beamsight", "step": "s1", **context},
             }
-            self.metrics.append({"name": structured, "scalar": value})
+            self.metrics.append({"name": structured, **value})
 
 
 class _Handler(BaseHTTPRequestHandler):

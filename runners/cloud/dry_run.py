@@ -115,7 +115,7 @@ def _models(run: RunOptions, known: _Known, folder: str) -> list[tuple[str, str]
             lines.append((task, f"{model}; its hash is not known"))
             continue
         uri, made = known.models[task]
-        copied = f", copied to {folder}" if files.is_local(uri) else ""
+        copied = f", to be copied to {folder}" if files.is_local(uri) else ""
         lines.append((task, f"{made.spec.name}, content hash {made.content_hash[:16]}…, at {uri}{copied}"))
     return lines
 

@@ -68,6 +68,12 @@ class SubmitOptions:
                 raise UsageError(f"--label {label} is no KEY=VALUE of a-z, 0-9, '_' and '-', a letter first")
         if self.gpu is not None and self.gpu not in machine.GPUS:
             raise UsageError(f"--gpu {self.gpu} is none of {', '.join(machine.GPUS)}")
+        if self.gpu is not None and self.machine_type is not None:
+            suits, asked = (kind.partition("-")[0] for kind in (machine.GPUS[self.gpu].machine_type, self.machine_type))
+            if asked != suits:
+                raise UsageError(
+                    f"--machine-type {self.machine_type} takes no {self.gpu}; choose one of the family {suits}"
+                )
         if self.workers is not None and self.workers > self.max_workers:
             raise UsageError(f"--workers {self.workers} is more than --max-workers {self.max_workers}; raise that too")
 

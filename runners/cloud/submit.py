@@ -87,7 +87,7 @@ def for_machines(run: RunOptions, beam: PipelineOptions) -> RunOptions:
 def said(sent: Submitted, output: str) -> str:
     """What a person is told of a job that is not waited for."""
     if sent.job is None:
-        return "Beam's checks passed; nothing was sent"
+        return "Beam took the options; the job was not sent, as Beam was told by --dry_run or --template_location"
     return f"{_accepted(sent.job)}\nreport: {layout.run_report(output, sent.run_id)}"
 
 

@@ -41,7 +41,7 @@ def test_with_a_cloud(
         "network           no public IPs",
         "labels            beamsight=0-1-0, team=birds",
         f"classify          tiny, content hash {made.content_hash[:16]}…, at {in_bucket}\n",
-        f", at {tiny_embedder}, copied to gs://{bucket.name}/beamsight/models",
+        f", at {tiny_embedder}, to be copied to gs://{bucket.name}/beamsight/models",
         "images to do      3, if the tables hold none of them",
         "units             3 of up to 512 images",
         "images/s          10 a machine, as you said",

@@ -105,6 +105,7 @@ def test_a_bucket_of_ones_own() -> None:
         ({"labels": ("Team=birds",)}, "--label Team=birds"),
         ({"labels": ("team",)}, "--label team"),
         ({"gpu": "h100"}, "--gpu h100.*nvidia-l4"),
+        ({"gpu": "nvidia-l4", "machine_type": "c3-standard-8"}, "c3-standard-8 takes no nvidia-l4.*family g2"),
         ({"workers": 11}, "--workers 11.*--max-workers 10"),
     ],
 )
