@@ -237,7 +237,7 @@ def test_a_gpu_sets_all_that_belongs_to_it(dataflow: DataflowServer, pictures: B
     assert cli.main([*command, "--gpu", "nvidia-l4"]) == cli.DONE
     environment = dataflow.job["environment"]
     (pool,) = environment["workerPools"]
-    assert environment["serviceOptions"] == ["worker_accelerator=type:nvidia-l4;count:1;install-nvidia-driver"]
+    assert environment["serviceOptions"] == ["worker_accelerator=type:nvidia-l4;count:1;install-nvidia-driver:5xx"]
     assert (pool["machineType"], pool["diskSizeGb"]) == ("g2-standard-8", 100)
     assert pool["sdkHarnessContainerImages"][0]["containerImage"] == f"{IMAGE}:0.1.0-gpu"
     report = the_report(pictures)

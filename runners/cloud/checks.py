@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, SetupOptions, WorkerOptions
 
 from runners import launch
-from runners.cloud.options import gpu_of
+from runners.cloud import options
 from transforms.errors import FetchError, ModelError, UsageError
 from transforms.inference import bundle
 from transforms.inference.bundle import Bundle
@@ -43,11 +44,22 @@ def require_named(beam: PipelineOptions) -> None:
         )
 
 
+def require_python(beam: PipelineOptions) -> None:
+    """Raises UsageError where the image has another Python: the code of one minor version is no code for another."""
+    image = str(beam.view_as(WorkerOptions).sdk_container_image or "")
+    here, there = (f"{major}.{minor}" for major, minor in (sys.version_info[:2], options.IMAGES_PYTHON))
+    if options.is_ours(image) and here != there:
+        raise UsageError(
+            f"this is Python {here}, and {image} has {there}, which cannot read what another one sends; submit with "
+            f"Python {there}, or name an image of your own by its tag"
+        )
+
+
 def require_engine(recipes: Sequence[Recipe], beam: PipelineOptions) -> None:
     """Raises UsageError for a model that only TensorFlow can run, where the image for CPUs comes without it."""
     image = str(beam.view_as(WorkerOptions).sdk_container_image or "")
     for recipe in recipes:
-        if recipe.engine == "tensorflow" and gpu_of(beam) is None and image.endswith("-cpu"):
+        if recipe.engine == "tensorflow" and options.gpu_of(beam) is None and options.is_ours(image):
             raise UsageError(
                 f"{recipe.spec.name} would run with TensorFlow, which {image} has not; stage the model again so that "
                 "it has a form for OpenVINO, take --engine openvino, or name an image with TensorFlow by its tag"

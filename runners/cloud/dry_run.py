@@ -56,6 +56,7 @@ def describe(run: RunOptions, where: SubmitOptions, arguments: Sequence[str], fi
     beam = where.to_beam(run.output, arguments)
     launch.require_visible(run, beam, models=False)
     checks.require_named(beam)
+    checks.require_python(beam)
     files.check(run.output)
     run = submit.for_machines(run, beam)
     known = _look_up(run, figures)

@@ -25,6 +25,8 @@ from transforms.storage import files
 
 FOLDER = "beamsight"  # of the bucket: models, staged code, temporary files
 
+IMAGES_PYTHON = (3, 11)  # of the images that are built from containers/
+
 # The next unit is fetched and decoded while the last one is written. More would hold more pixels and do no more: the
 # models take all cores anyway.
 HARNESS_THREADS = 2
@@ -94,7 +96,7 @@ class SubmitOptions:
         version = metadata.version("beamsight")
         cloud.labels = [f"beamsight={version.replace('.', '-')}", *self.labels, *(cloud.labels or [])]
         if self.gpu and gpu_of(beam) is None:
-            service = f"worker_accelerator=type:{self.gpu};count:1;install-nvidia-driver"
+            service = f"worker_accelerator=type:{self.gpu};count:1;install-nvidia-driver:5xx"
             cloud.dataflow_service_options = [*(cloud.dataflow_service_options or []), service]
         self._machines(workers, gpu_of(beam))
         _fill(workers, network=self.network, subnetwork=self.subnetwork)
@@ -127,6 +129,11 @@ def tagged(image: str, version: str, gpu: bool) -> str:
     """An image without a tag or digest -> the one of this version for CPUs or GPUs."""
     name = image.rpartition("/")[2]
     return image if ":" in name or "@" in name else f"{image}:{version}-{'gpu' if gpu else 'cpu'}"
+
+
+def is_ours(image: str) -> bool:
+    """Whether an image is named as ``tagged`` names those that are built from ``containers/``."""
+    return image.endswith((f":{metadata.version('beamsight')}-cpu", f":{metadata.version('beamsight')}-gpu"))
 
 
 def gpu_of(beam: PipelineOptions) -> str | None:

@@ -41,6 +41,7 @@ def submit(run: RunOptions, where: SubmitOptions, arguments: Sequence[str], stre
     send = not beam.view_as(TestOptions).dry_run
     launch.require_visible(run, beam, models=False)
     checks.require_named(beam)
+    checks.require_python(beam)
     files.check(run.output)
     sources.check(run.images, run.uri_column)
     if send:

@@ -99,6 +99,17 @@ def test_what_no_cloud_need_be_asked_for_is_refused_in_one_line(
     assert (said.out, said.err.count("\n")) == ("", 1)
 
 
+def test_an_image_with_another_python_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runners.cloud.options.IMAGES_PYTHON", (3, 99))
+    command = ["submit", "--dry-run", "--images", "gs://b/in/*.jpg", "--output", "gs://b/out", *PLACE]
+    assert cli.main(command) == cli.WRONG_USE
+    said = capsys.readouterr().err
+    assert "repository/beamsight:0.1.0-cpu has 3.99" in said
+    assert said.count("\n") == 1
+
+
 def test_a_model_for_tensorflow_alone_needs_an_image_with_it(
     bucket: Bucket, tiny_classifier: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
