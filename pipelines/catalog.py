@@ -87,6 +87,7 @@ class _Read(beam.PTransform):
 
 def _list(source: str, uri_column: str) -> Iterator[Any]:
     for chunk in sources.list_images(source, uri_column):
+        counts.publish(Counter({counts.LISTED: len(chunk.refs), counts.IGNORED: chunk.ignored}))
         yield beam.pvalue.TaggedOutput(_TALLY, Counter({counts.IGNORED: chunk.ignored}))
         for shard, refs in history.shard_refs(chunk.refs):
             yield shard, [tuple(ref) for ref in refs]
@@ -135,7 +136,7 @@ def _subtract(shard: tuple[int, Any], tables: tuple[str, ...], check_versions: b
     known = (Known(*fields) for fields in sides["known"])
     look_up = sources.look_up if check_versions else None
     work, tally = history.missing(sides["refs"], known, tables, look_up)
-    counts.publish(tally)
+    counts.publish(Counter({name: count for name, count in tally.items() if name != counts.LISTED}))  # as it was listed
     counts.LIVE.add(tally)
     yield beam.pvalue.TaggedOutput(_TALLY, tally)
     if work:

@@ -6,8 +6,9 @@ import argparse
 from importlib import metadata
 from typing import get_args
 
-from transforms import manifests, units
-from transforms.imaging import decode, fetch, prepare
+from runners import arguments_run
+from runners.arguments_run import count
+from transforms import manifests
 from transforms.inference import engines, origin
 from transforms.inference.spec import ChannelOrder, Crop, EngineName, Layout, Precision, Task
 
@@ -21,104 +22,10 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--version", action="version", version=f"beamsight {metadata.version('beamsight')}")
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_run(commands)
+    arguments_run.add_run(commands)
+    arguments_run.add_submit(commands)
     _add_models(commands)
     return made
-
-
-def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    run = commands.add_parser(
-        "run",
-        help="do the images that the tables lack",
-        description="Do the images that the tables lack. Options that are not listed go to Beam, such as --runner.",
-        epilog="Exit codes: 0 done; 1 done, but too many images failed; 2 wrong use; 3 run failed; 130 interrupted.",
-        allow_abbrev=False,
-    )
-    add = run.add_argument
-    add(
-        "--images",
-        action="append",
-        required=True,
-        metavar="WHAT",
-        help="a file, a folder, a glob ('*' within a folder, '**' below it too), or a manifest "
-        f"({', '.join(manifests.KINDS)}, also .gz); on a disk, gs:// or what Beam can read; may be repeated",
-    )
-    add("--output", required=True, metavar="FOLDER", help="where the tables are, or will be")
-    add(
-        "--classifier",
-        default="efficientnet-b7",
-        metavar="MODEL",
-        help="a name of `beamsight models list`, a bundle's folder, or none (default: %(default)s)",
-    )
-    add("--embedder", default="efficientnet-b6", metavar="MODEL", help="likewise (default: %(default)s)")
-    add(
-        "--uri-column",
-        default=manifests.URI_COLUMN,
-        metavar="NAME",
-        help="column of the manifests that holds the URIs (default: %(default)s)",
-    )
-    add("--retry-failed", action="store_true", help="try images again that failed for good in earlier runs")
-    add(
-        "--check-versions",
-        action="store_true",
-        help="look up whether images that a manifest names have changed since they were done",
-    )
-    add(
-        "--precision",
-        choices=get_args(Precision),
-        default="f32",
-        help="of the models: bf16 is fast where the processor has it, int8 needs bundles with it (default: f32)",
-    )
-    add(
-        "--engine",
-        choices=(engines.AUTO, *get_args(EngineName)),
-        default=engines.AUTO,
-        help="what runs the models (default: openvino on CPUs, tensorflow on GPUs)",
-    )
-    add("--engine-threads", type=_count, metavar="N", help="cores for the models (default: all of the machine)")
-    add("--top-k", type=int, default=5, metavar="K", help="classes an image (default: %(default)s)")
-    add("--probabilities", action="store_true", help="write the probabilities of all classes too")
-    add("--normalize", action="store_true", help="write vectors of length 1")
-    add(
-        "--max-pixels",
-        type=_count,
-        default=decode.MAX_PIXELS,
-        metavar="N",
-        help="refuse larger pictures (default: %(default)s)",
-    )
-    add(
-        "--max-bytes",
-        type=_count,
-        default=fetch.MAX_BYTES,
-        metavar="N",
-        help="refuse larger files (default: %(default)s)",
-    )
-    add(
-        "--max-failures",
-        default="10%",
-        metavar="N|P%%",
-        help="exit with 1 if more of the images fail (default: 10%%)",
-    )
-    add(
-        "--unit-size",
-        type=_count,
-        default=units.UNIT_SIZE,
-        metavar="N",
-        help="images a file of a table, and what is lost at most with a worker (default: %(default)s)",
-    )
-    add(
-        "--batch-size",
-        type=_count,
-        metavar="N",
-        help="images that go through a model at once (default: what suits the engine)",
-    )
-    add(
-        "--threads",
-        type=_count,
-        default=prepare.THREADS,
-        metavar="N",
-        help="images that are fetched at once (default: %(default)s)",
-    )
 
 
 def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -139,7 +46,7 @@ def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     add("--to", required=True, metavar="FOLDER", help="the bundle's folder, on a disk or gs://")
     add("--name", help="what to call it; a registered name takes that model's spec (default: from the source)")
     add("--task", choices=get_args(Task), help="what it is for")
-    add("--size", type=_count, metavar="PIXELS", help="side of its square input")
+    add("--size", type=count, metavar="PIXELS", help="side of its square input")
     add("--crop", choices=get_args(Crop), help="what of a picture it is shown (default: square)")
     add("--value-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="of its input (default: 0 1)")
     add("--channel-order", choices=get_args(ChannelOrder), help="of its input (default: rgb)")
@@ -182,7 +89,7 @@ def _add_precisions(actions: argparse._SubParsersAction[argparse.ArgumentParser]
         add("--uri-column", default=manifests.URI_COLUMN, metavar="NAME", help="likewise (default: %(default)s)")
         add(
             "--limit",
-            type=_count,
+            type=count,
             default=limit,
             metavar="N",
             help="take so many of the images, from all over them (default: %(default)s)",
@@ -198,10 +105,3 @@ def _add_precisions(actions: argparse._SubParsersAction[argparse.ArgumentParser]
         help="what it must reach: of a classifier the share of images with the same best class (default: 0.97), of an "
         "embedder the mean cosine (default: 0.98)",
     )
-
-
-def _count(text: str) -> int:
-    value = int(text.replace("_", "").replace(",", ""))
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return value

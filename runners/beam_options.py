@@ -15,7 +15,7 @@ from apache_beam.options.pipeline_options import (
 
 from transforms.errors import UsageError
 
-_REMOTE = ("DataflowRunner",)
+DATAFLOW = "DataflowRunner"
 
 
 def parse(arguments: Sequence[str]) -> PipelineOptions:
@@ -48,6 +48,11 @@ def _all_subclasses(base: type[PipelineOptions]) -> list[type[PipelineOptions]]:
     return [cls for cls in found if cls.__module__.startswith("apache_beam.")]
 
 
+def is_dataflow(arguments: Sequence[str]) -> bool:
+    """Whether the arguments ask for Dataflow."""
+    return parse(arguments).view_as(StandardOptions).runner == DATAFLOW
+
+
 def workers(options: PipelineOptions) -> int:
     """How many workers the job may have, at least 1."""
     wanted = options.view_as(WorkerOptions)
@@ -58,4 +63,4 @@ def workers(options: PipelineOptions) -> int:
 def sees_this_disk(options: PipelineOptions) -> bool:
     """Whether the workers of the runner can read and write this machine's files, as far as the options tell."""
     in_containers = options.view_as(PortableOptions).environment_type == "DOCKER"
-    return options.view_as(StandardOptions).runner not in _REMOTE and not in_containers
+    return options.view_as(StandardOptions).runner != DATAFLOW and not in_containers

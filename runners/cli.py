@@ -10,10 +10,15 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from runners import arguments
 from transforms.errors import EngineError, FetchError, UsageError
 from transforms.inference import engines
+
+if TYPE_CHECKING:
+    from runners.cloud.options import SubmitOptions
+    from runners.launch import RunOptions
 
 DONE, TOO_MANY_FAILURES, WRONG_USE, RUN_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -25,7 +30,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = arguments.parser()
     known, rest = parser.parse_known_args(words)
     try:
-        if known.command == "run":
+        if known.command in ("run", "submit"):
             return _run(known, rest)
         if rest:
             parser.error(f"unknown option {rest[0]}")
@@ -39,11 +44,57 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _run(known: argparse.Namespace, rest: list[str]) -> int:
+    from runners import beam_options, launch
+
+    options = _run_options(known)
+    try:
+        if known.command == "submit" or beam_options.is_dataflow(rest):
+            return _submit(known, options, rest)
+        return _ended(options, launch.run(options, rest, sys.stderr))
+    except launch.RunFailed as error:
+        return _say(
+            f"the run failed: {error}\nwhat it had finished is kept; the same command goes on from there",
+            RUN_FAILED,
+        )
+    except launch.LeftAlone as error:
+        return _say(str(error), INTERRUPTED)
+
+
+def _submit(known: argparse.Namespace, options: RunOptions, rest: list[str]) -> int:
+    from runners.cloud import dry_run, submit
+    from runners.cloud.options import SubmitOptions
+
+    where = _submit_options(known) if known.command == "submit" else SubmitOptions(wait=True)
+    if known.command == "submit" and known.dry_run:
+        figures = dry_run.Figures(known.count, known.images_per_second, known.machine_price)
+        print(dry_run.describe(options, where, rest, figures))
+        return DONE
+    sent = submit.submit(options, where, rest, sys.stderr)
+    if sent.report is not None:
+        return _ended(options, sent.report)
+    print(submit.said(sent, options.output))
+    return DONE
+
+
+def _ended(options: RunOptions, done: dict[str, Any]) -> int:
     from runners import launch, report
+
+    print(report.summary(done, launch.output_of(options)))
+    failed, images = report.failed(done), done["counts"]["images"]
+    if options.max_failures.allows(failed, images):
+        return DONE
+    return _say(
+        f"{failed:,} of {images:,} images failed, more than --max-failures {options.max_failures} allows",
+        TOO_MANY_FAILURES,
+    )
+
+
+def _run_options(known: argparse.Namespace) -> RunOptions:
+    from runners import launch
     from runners.limits import MaxFailures
     from transforms.imaging.prepare import Limits
 
-    options = launch.RunOptions(
+    return launch.RunOptions(
         images=tuple(known.images),
         output=known.output,
         classifier=known.classifier,
@@ -63,20 +114,28 @@ def _run(known: argparse.Namespace, rest: list[str]) -> int:
         threads=known.threads,
         max_failures=MaxFailures.parse(known.max_failures),
     )
-    try:
-        done = launch.run(options, rest, sys.stderr)
-    except launch.RunFailed as error:
-        return _say(
-            f"the run failed: {error}\nwhat it had finished is kept; the same command goes on from there",
-            RUN_FAILED,
-        )
-    print(report.summary(done, launch.output_of(options)))
-    failed, images = report.failed(done), done["counts"]["images"]
-    if options.max_failures.allows(failed, images):
-        return DONE
-    return _say(
-        f"{failed:,} of {images:,} images failed, more than --max-failures {options.max_failures} allows",
-        TOO_MANY_FAILURES,
+
+
+def _submit_options(known: argparse.Namespace) -> SubmitOptions:
+    from runners.cloud.options import SubmitOptions
+
+    return SubmitOptions(
+        project=known.project,
+        region=known.region,
+        bucket=known.bucket,
+        job_name=known.job_name,
+        service_account=known.service_account,
+        network=known.network,
+        subnetwork=known.subnetwork,
+        public_ips=not known.no_public_ips,
+        labels=tuple(known.label),
+        container_image=known.container_image,
+        gpu=known.gpu,
+        machine_type=known.machine_type,
+        workers=known.workers,
+        max_workers=known.max_workers,
+        disk_gb=known.disk_gb,
+        wait=known.wait,
     )
 
 

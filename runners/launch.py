@@ -74,7 +74,7 @@ def run(options: RunOptions, beam_arguments: Iterable[str], stream: TextIO) -> d
     require_visible(options, beam)
     files.check(options.output)
     sources.check(options.images, options.uri_column)
-    job, run_ = settle(options, beam)
+    job, run_ = settle(options, beam, gpu=Path("/dev/nvidia0").exists())
     report.write(Counter(), run_, "running")  # an output that cannot be written to is found out now, not after a unit
     try:
         local.run(job, beam, partial(report.write, run=run_), stream)
@@ -91,12 +91,20 @@ class RunFailed(BeamsightError):
     """The job stopped before its end. What it had finished is in the tables, and the next run goes on from there."""
 
 
-def settle(options: RunOptions, beam: PipelineOptions) -> tuple[CatalogOptions, report.Run]:
-    """What was asked -> what the graph is built from: bundles found or staged, the day and the run's id fixed."""
+class LeftAlone(BeamsightError):
+    """The command was interrupted while it watched a job elsewhere, which goes on."""
+
+
+def settle(options: RunOptions, beam: PipelineOptions, *, gpu: bool) -> tuple[CatalogOptions, report.Run]:
+    """What was asked -> what the graph is built from: bundles found or staged, the day and the run's id fixed.
+
+    gpu: whether the workers have one.
+    """
     started = datetime.now(timezone.utc)
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     output = output_of(options)
-    recipes = tuple(recipe for recipe in (_recipe(options, "classify"), _recipe(options, "embed")) if recipe)
+    asked = (_recipe(options, "classify", gpu), _recipe(options, "embed", gpu))
+    recipes = tuple(recipe for recipe in asked if recipe)
     settings = Settings(
         output=output,
         day=f"{started:%Y-%m-%d}",
@@ -126,7 +134,7 @@ def output_of(options: RunOptions) -> str:
     return files.absolute(options.output)
 
 
-def _recipe(options: RunOptions, task: Task) -> Recipe | None:
+def _recipe(options: RunOptions, task: Task, gpu: bool) -> Recipe | None:
     """A registered name or a bundle -> the table to make with it; None for ``none``."""
     model = options.classifier if task == "classify" else options.embedder
     if model == NO_MODEL:
@@ -142,7 +150,7 @@ def _recipe(options: RunOptions, task: Task) -> Recipe | None:
         bundle=uri,
         content_hash=made.content_hash,
         source=made.source,
-        engine=engines.choose(options.engine, options.precision, made, gpu=Path("/dev/nvidia0").exists()),
+        engine=engines.choose(options.engine, options.precision, made, gpu=gpu),
         precision=options.precision,
         quantized=made.quantized_hash() if options.precision == "int8" else None,
         top_k=options.top_k,
@@ -163,16 +171,13 @@ def find_bundle(model: str, task: Task) -> str:
     return files.absolute(model)
 
 
-def require_visible(options: RunOptions, beam: PipelineOptions) -> None:
-    """Raises UsageError for a path on this disk when the workers are elsewhere."""
+def require_visible(options: RunOptions, beam: PipelineOptions, *, models: bool = True) -> None:
+    """Raises UsageError for a path on this disk when the workers are elsewhere. models: look at those too."""
     if beam_options.sees_this_disk(beam):
         return
-    named = [
-        *(("--images", image) for image in options.images),
-        ("--output", options.output),
-        ("--classifier", options.classifier),
-        ("--embedder", options.embedder),
-    ]
+    named = [*(("--images", image) for image in options.images), ("--output", options.output)]
+    if models:
+        named += [("--classifier", options.classifier), ("--embedder", options.embedder)]
     for option, value in named:
         if value == NO_MODEL or not files.is_local(value):
             continue

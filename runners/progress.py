@@ -6,24 +6,41 @@ import shutil
 import threading
 import time
 from types import TracebackType
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from runners.report import duration
 from transforms import counts
-from transforms.counts import Live, Tally
+from transforms.counts import Tally
 
 TERMINAL_SECONDS = 0.5
 PIPE_SECONDS = 30.0
 
 
+class Sums(Protocol):
+    """What a job has counted: ``counts.Live`` of one in this process, or what is asked of a service."""
+
+    def reset(self) -> None:
+        """Forget what an earlier job counted."""
+
+    def snapshot(self) -> Tally:
+        """The sums so far."""
+
+
 class Progress:
     """Shows the sums of ``live`` from a thread of its own for as long as the ``with`` block lasts."""
 
-    def __init__(self, live: Live, stream: TextIO, *, pipe_seconds: float = PIPE_SECONDS) -> None:
+    def __init__(
+        self,
+        live: Sums,
+        stream: TextIO,
+        *,
+        terminal_seconds: float | None = None,
+        pipe_seconds: float = PIPE_SECONDS,
+    ) -> None:
         self._live = live
         self._stream = stream
         self._terminal = stream.isatty()
-        self._pause = TERMINAL_SECONDS if self._terminal else pipe_seconds
+        self._pause = (terminal_seconds or TERMINAL_SECONDS) if self._terminal else pipe_seconds
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._show, name="progress", daemon=True)
 

@@ -11,6 +11,7 @@ os.environ.setdefault("GLOG_minloglevel", "3")
 os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
 
 import json
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,6 +72,12 @@ def quick_retries(gcs: GcsServer, monkeypatch: pytest.MonkeyPatch) -> files.File
     system = gcs_objects.GcsObjects(retry)
     monkeypatch.setitem(files.SYSTEMS, "gs", system)
     return system
+
+
+@pytest.fixture(autouse=True)
+def images_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the images for workers had the Python that runs the tests."""
+    monkeypatch.setattr("runners.cloud.options.IMAGES_PYTHON", sys.version_info[:2])
 
 
 @pytest.fixture(scope="session")

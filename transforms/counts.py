@@ -8,6 +8,8 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterable
+from functools import cache
+from typing import Any
 
 from apache_beam.metrics import Metrics
 
@@ -24,6 +26,7 @@ REASON = "reason"  # by stage and class of error
 BYTES = "bytes"
 UNITS = "units"
 NANOSECONDS = "ns"  # by step, summed over threads
+BATCHED = "batched"  # by task: images that went through a model
 
 Tally = Counter[str]
 
@@ -70,7 +73,65 @@ class Live:
 LIVE = Live()
 
 
+NAMESPACE = "beamsight"  # of Beam's metrics
+
+# What a person reads in a console, where counters stand without an explanation.
+_METRICS = {
+    LISTED: "images_listed",
+    IGNORED: "files_ignored",
+    DUPLICATES: "skipped_named_twice",
+    DONE_BEFORE: "skipped_done_before",
+    FAILED_BEFORE: "skipped_failed_before",
+    MISSING: "images_to_do",
+    IMAGES: "images_done",
+    BYTES: "bytes_fetched",
+    UNITS: "units_done",
+}
+_FAMILIES = {OK: "rows_", FAILED: "failed_in_", REASON: "failed_"}
+_STAGES = ("list", "fetch", "decode", "classify", "embed")
+
+
+def metric(name: str) -> str:
+    """A key -> its name among Beam's metrics: ``failed/decode`` -> ``failed_in_decode``.
+
+    Rows are counted by the kind of table: ``rows_predictions``.
+    """
+    start, _, member = name.partition("/")
+    if start == NANOSECONDS:
+        return f"{member}_ms"
+    if start == BATCHED:
+        return f"{member}_batch_size"
+    if start == OK:
+        member = member.partition("/")[0]
+    return _METRICS.get(name) or _FAMILIES[start] + member.replace("/", "_")
+
+
+def keys_by_metric(tables: Iterable[str]) -> dict[str, str]:
+    """The names of counters -> their keys, for those of a job that makes ``tables``; without reasons."""
+    families = (*(key(OK, table) for table in tables), *(key(FAILED, stage) for stage in _STAGES))
+    return {metric(name): name for name in (*_METRICS, *families)}
+
+
 def publish(tally: Tally) -> None:
-    """Add a tally to Beam's counters, where a Dataflow console shows them."""
+    """Add what was counted to Beam's metrics, where a Dataflow console shows it; from the thread of a DoFn only.
+
+    Times and batches are distributions, in which this is one measurement each; all else are counters.
+    """
     for name, count in tally.items():
-        Metrics.counter("beamsight", name).inc(count)
+        start = name.partition("/")[0]
+        if start == NANOSECONDS:
+            _distribution(name).update(round(count / 1e6))
+        elif start == BATCHED:
+            _distribution(name).update(count)
+        else:
+            _counter(name).inc(count)
+
+
+@cache
+def _counter(name: str) -> Any:
+    return Metrics.counter(NAMESPACE, metric(name))
+
+
+@cache
+def _distribution(name: str) -> Any:
+    return Metrics.distribution(NAMESPACE, metric(name))

@@ -64,9 +64,7 @@ class ProcessUnits(beam.DoFn):
     def process(self, unit: Unit) -> Iterator[Tally]:
         # Not in setup, which runs also where there is nothing to do, and models take seconds and gigabytes.
         self._models = self._models or self._shared.acquire(self._load)
-        tally = process_unit(unit, self._models, self._settings)
-        counts.publish(tally)
-        yield tally
+        yield process_unit(unit, self._models, self._settings)
 
     def _load(self) -> _Models:
         return _Models(_load(recipe, self._settings) for recipe in self._recipes)
@@ -188,18 +186,20 @@ class _Results:
     """What became of the images of a unit, until it is written."""
 
     def __init__(self, models: list[Model]) -> None:
-        self.tally: Tally = Counter({counts.UNITS: 1})
+        self.tally: Tally = Counter()
         self._answers = {model.recipe.table: Answers(model.recipe, model.labels) for model in models}
         self._failures: dict[str, Failure] = {}
 
     def spent(self, tally: Tally) -> None:
         self.tally.update(tally)
         counts.LIVE.add(tally)
+        counts.publish(tally)  # now and not at the end of the unit: a console shows minutes of work as they pass
 
     def take(self, answered: _Answered) -> None:
         """What a model answered, or refused to."""
         recipe = answered.model.recipe
-        self.spent(Counter({counts.key(counts.NANOSECONDS, recipe.spec.task): answered.nanoseconds}))
+        spent, batched = counts.key(counts.NANOSECONDS, recipe.spec.task), counts.key(counts.BATCHED, recipe.spec.task)
+        self.spent(Counter({spent: answered.nanoseconds, batched: len(answered.images)}))
         for image, output in zip(answered.images, answered.outputs, strict=True):
             if isinstance(output, InferenceError):
                 output.version = image.version
@@ -234,4 +234,4 @@ class _Results:
         failures = sorted(self._failures.values(), key=lambda failure: failure.uri)
         rows = schemas.failures_to_arrow(failures, settings.run_id, datetime.now(timezone.utc))
         writer.put(layout.unit_file(settings.output, layout.FAILURES, settings.day, unit), rows, footer)
-        self.spent(Counter({counts.key(counts.NANOSECONDS, "write"): time.perf_counter_ns() - since}))
+        self.spent(Counter({counts.key(counts.NANOSECONDS, "write"): time.perf_counter_ns() - since, counts.UNITS: 1}))

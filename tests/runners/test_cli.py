@@ -50,8 +50,9 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--images", "{photo}", "--output", "http://host/out"], ["http://host/out"]),
         (["--images", "{photo}", "--runner=DataflowRunner"], ["--images {photo}", "copy it to a bucket"]),
         (["--images", "gs://b/a.jpg", "--runner=DataflowRunner"], ["--output {folder}/out", "in a bucket"]),
+        (["--images", "gs://b/a.jpg", "--output", "gs://b/out", "--runner=DataflowRunner"], ["--project"]),
         (
-            ["--images", "gs://b/a.jpg", "--output", "gs://b/out", "--runner=DataflowRunner"],
+            ["--images", "gs://b/a", "--output", "gs://b/out", "--runner=FlinkRunner", "--environment_type=DOCKER"],
             ["--classifier {classifier}", "--to gs://"],
         ),
         (

@@ -1,0 +1,151 @@
+"""The machines there are: types of workers and GPUs, what they cost, and how many images they are estimated to do.
+
+Prices: Dataflow batch in us-central1, USD an hour, list prices of 2025; another region and another year have others.
+Speeds: B6 and B7 were measured with OpenVINO on 2 cores with AVX-512 BF16, which a vCPU of c3 and c4 has too, and are
+scaled by vCPUs and by operations. All other speeds are estimates that nobody has measured. The command line takes
+better figures for both.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from transforms.inference.spec import EngineName, Precision
+
+# Dataflow charges vCPUs and memory alike whatever the family, so that the newest costs no more. Of those, c3 takes the
+# common SSD disks, and its Sapphire Rapids have AVX-512 BF16 and AMX, which bf16 and int8 are fast with.
+CPU_TYPE = "c3-standard-8"
+CPU_DISK_GB = 50  # the image, two models of half a gigabyte, logs; the shuffle is Dataflow's own
+GPU_DISK_GB = 100  # CUDA's images are large
+MAX_WORKERS = 10
+
+_VCPU_HOUR = 0.056
+_MEMORY_GB_HOUR = 0.003557
+_SSD_GB_HOUR = 0.000298
+_DISK_GB_HOUR = 0.000054
+
+_SSD = "compute.googleapis.com/projects//zones//diskTypes/pd-ssd"
+_HYPERDISK = "compute.googleapis.com/projects//zones//diskTypes/hyperdisk-balanced"
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """A GPU and the machine that suits it. gflops: estimated, of 10^9 operations a second at f32; batch: of images."""
+
+    machine_type: str
+    hour: float
+    gflops: float
+    batch: int
+
+
+# Speeds from those of a V100 at fp16 (EfficientNetV2, arXiv:2104.00298, table 7: B7 94, B6 165 images/s), by the ratio
+# of memory bandwidths, and half of it for f32.
+GPUS = {
+    "nvidia-l4": Gpu("g2-standard-8", 0.672, 1_150, 32),
+    "nvidia-tesla-t4": Gpu("n1-standard-8", 0.42, 1_250, 32),
+    "nvidia-tesla-a100": Gpu("a2-highgpu-1g", 3.72, 6_000, 64),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """memory_gb: a vCPU. speed: at f32 beside the machine that was measured. bf16: whether it computes in that."""
+
+    memory_gb: float
+    speed: float
+    bf16: bool
+    disk_type: str | None  # None: what Dataflow takes by itself, a standard disk
+
+
+_FAMILIES = {
+    "c3-standard": _Family(4, 1.0, True, _SSD),
+    "c3-highcpu": _Family(2, 1.0, True, _SSD),
+    "c3-highmem": _Family(8, 1.0, True, _SSD),
+    "c4-standard": _Family(3.75, 1.0, True, _HYPERDISK),
+    "c4-highcpu": _Family(2, 1.0, True, _HYPERDISK),
+    "c4-highmem": _Family(7.75, 1.0, True, _HYPERDISK),
+    "n2-standard": _Family(4, 0.8, False, None),
+    "n2-highcpu": _Family(1, 0.8, False, None),
+    "e2-standard": _Family(4, 0.5, False, None),
+    "n1-standard": _Family(3.75, 0.5, False, None),
+    "g2-standard": _Family(4, 0.8, False, _SSD),
+}
+_FIXED = {"a2-highgpu-1g": (12, 85.0)}
+
+# Of 10^9 operations a second and vCPU, within the whole pipeline.
+_GFLOPS: dict[tuple[EngineName, Precision], float] = {
+    ("openvino", "f32"): 150,
+    ("openvino", "bf16"): 290,
+    ("openvino", "int8"): 380,
+    ("tensorflow", "f32"): 120,
+    ("tensorflow", "bf16"): 210,
+}
+_DECODE_SECONDS = 0.03  # of one vCPU, an image of 12 megapixels: fetch, decode, fit
+
+# Of 10^9 operations an image, a multiply-add being two. B6 and B7 were counted, the others are twice those published.
+_OPERATIONS = {
+    "efficientnet-b0": 0.8,
+    "efficientnet-b1": 1.4,
+    "efficientnet-b2": 2.0,
+    "efficientnet-b3": 3.7,
+    "efficientnet-b4": 8.8,
+    "efficientnet-b5": 20.6,
+    "efficientnet-b6": 38.8,
+    "efficientnet-b7": 77.6,
+    "efficientnet-b7_auto_aug": 77.6,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """A worker. vcpus and memory_gb are None for a type that is not in the tables here."""
+
+    machine_type: str
+    gpu: str | None
+    disk_gb: int
+    vcpus: int | None
+    memory_gb: float | None
+
+    @classmethod
+    def of(cls, machine_type: str, gpu: str | None, disk_gb: int) -> Machine:
+        """A type's name -> what is known of it."""
+        vcpus, memory = _FIXED.get(machine_type, (None, None))
+        if (family := _family(machine_type)) is not None:
+            vcpus = int(machine_type.rpartition("-")[2])
+            memory = vcpus * family.memory_gb
+        return cls(machine_type, gpu, disk_gb, vcpus, memory)
+
+    def hour(self) -> float | None:
+        """USD an hour, or None where the type is not known."""
+        if self.vcpus is None or self.memory_gb is None or (self.gpu and self.gpu not in GPUS):
+            return None
+        disk = _DISK_GB_HOUR if disk_type(self.machine_type) is None else _SSD_GB_HOUR
+        gpu = GPUS[self.gpu].hour if self.gpu else 0.0
+        return self.vcpus * _VCPU_HOUR + self.memory_gb * _MEMORY_GB_HOUR + self.disk_gb * disk + gpu
+
+    def images_per_second(self, models: list[str], engine: EngineName, precision: Precision) -> float | None:
+        """How many images it may do through all ``models``, by name; None where a model or the type is not known."""
+        family = _family(self.machine_type)
+        operations = [_OPERATIONS.get(model.removesuffix("-standin")) for model in models]
+        if self.vcpus is None or None in operations:
+            return None
+        work = sum(each for each in operations if each is not None)
+        decoding = _DECODE_SECONDS / self.vcpus
+        if self.gpu:
+            return 1 / max(work / GPUS[self.gpu].gflops, decoding) if self.gpu in GPUS else None
+        if family is None or (engine, precision) not in _GFLOPS:
+            return None
+        form: Precision = "f32" if precision == "bf16" and not family.bf16 else precision
+        return 1 / (work / (self.vcpus * family.speed * _GFLOPS[engine, form]) + decoding)
+
+
+def disk_type(machine_type: str) -> str | None:
+    """The disk that a machine of this type can be started with; None for the one that Dataflow takes by itself."""
+    family = _family(machine_type)
+    return family.disk_type if family else None
+
+
+def _family(machine_type: str) -> _Family | None:
+    found = re.fullmatch(r"(.+)-\d+", machine_type)
+    return _FAMILIES.get(found[1]) if found else None

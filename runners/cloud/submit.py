@@ -1,0 +1,109 @@
+"""``beamsight submit``: check all that can be checked here, send the job, and, if asked to, stay until it ends."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TextIO
+
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, TestOptions
+
+from runners import launch, report
+from runners.cloud import checks, dataflow, machine, options
+from runners.cloud.dataflow import Job
+from runners.cloud.options import SubmitOptions
+from runners.launch import RunFailed, RunOptions
+from transforms import sources
+from transforms.errors import UsageError
+from transforms.storage import files
+from transforms.tables import layout
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What became of a job. job: None where Beam was told to send nothing. report: once it was waited for."""
+
+    run_id: str
+    job: Job | None
+    report: dict[str, Any] | None = None
+
+
+def submit(run: RunOptions, where: SubmitOptions, arguments: Sequence[str], stream: TextIO) -> Submitted:
+    """Send a job to Dataflow. ``arguments`` are Beam's own options, which go before those of ``where``.
+
+    Raises UsageError before anything is sent; with ``where.wait``, RunFailed when the job stopped before its end, and
+    launch.LeftAlone when the command was interrupted.
+    """
+    beam = where.to_beam(run.output, arguments)
+    send = not beam.view_as(TestOptions).dry_run
+    launch.require_visible(run, beam, models=False)
+    checks.require_named(beam)
+    checks.require_python(beam)
+    files.check(run.output)
+    sources.check(run.images, run.uri_column)
+    if send:
+        cloud = beam.view_as(GoogleCloudOptions)
+        checks.require_writable("--output", run.output)
+        for place in dict.fromkeys((cloud.temp_location, cloud.staging_location)):
+            checks.require_writable("the folder for temporary files", place)
+    run = for_machines(with_models(run, options.models_folder(beam)), beam)
+    job, run_ = launch.settle(run, beam, gpu=options.gpu_of(beam) is not None)
+    checks.require_engine(job.recipes, beam)
+    if not send:
+        dataflow.start(job, beam, partial(report.write, run=run_))
+        return Submitted(run_.run_id, None)
+
+    report.write(Counter(), run_, "running")
+    try:
+        sent = dataflow.start(job, beam, partial(report.write, run=run_))
+    except UsageError as error:
+        report.write(Counter(), run_, "failed", str(error))
+        raise
+    if sent is None or not where.wait:
+        return Submitted(run_.run_id, sent)
+    print(_accepted(sent), file=stream, flush=True)
+    return Submitted(run_.run_id, sent, _until_its_end(sent, run_, stream))
+
+
+def with_models(run: RunOptions, folder: str) -> RunOptions:
+    """The same with bundles in the bucket for models."""
+    return dataclasses.replace(
+        run,
+        classifier=checks.staged(run.classifier, "classify", folder),
+        embedder=checks.staged(run.embedder, "embed", folder),
+    )
+
+
+def for_machines(run: RunOptions, beam: PipelineOptions) -> RunOptions:
+    """The same with a batch that suits the GPU, where there is one and no other was asked for."""
+    gpu = options.gpu_of(beam)
+    if gpu not in machine.GPUS or run.batch_size is not None:
+        return run
+    return dataclasses.replace(run, batch_size=machine.GPUS[gpu].batch)
+
+
+def said(sent: Submitted, output: str) -> str:
+    """What a person is told of a job that is not waited for."""
+    if sent.job is None:
+        return "Beam took the options; the job was not sent, as Beam was told by --dry_run or --template_location"
+    return f"{_accepted(sent.job)}\nreport: {layout.run_report(output, sent.run_id)}"
+
+
+def _accepted(job: Job) -> str:
+    return f"job: {job.job_id}\nconsole: {job.console}\nto stop it: {job.cancel}"
+
+
+def _until_its_end(job: Job, run: report.Run, stream: TextIO) -> dict[str, Any]:
+    tables = tuple(run.models)
+    try:
+        dataflow.watch(job, tables, stream)
+    except KeyboardInterrupt:
+        raise launch.LeftAlone(f"no longer watched; job {job.job_id} goes on. To stop it: {job.cancel}") from None
+    except Exception as error:
+        why = launch.reason(error)
+        report.write(dataflow.JobCounters(job, tables).snapshot(), run, "failed", why)
+        raise RunFailed(why) from error
+    return report.read(run)

@@ -1,0 +1,116 @@
+"""Dataflow on localhost: as much of its REST API as Beam's client needs to create a job and to watch it.
+
+Nothing is run: a test sets a job's state, messages and metrics.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+_JOB = r"/v1b3/projects/([^/]+)/locations/([^/]+)/jobs(?:/([^/:]+)(/metrics|/messages)?)?"
+
+
+class DataflowServer:
+    """A server for as long as it is entered. created: the jobs as they were sent, by id."""
+
+    def __init__(self) -> None:
+        self.created: dict[str, dict[str, Any]] = {}
+        self.places: dict[str, tuple[str, str]] = {}
+        self.states: list[str] = ["JOB_STATE_RUNNING"]  # one for each time that one is asked for; the last one stays
+        self.messages: list[dict[str, Any]] = []
+        self.metrics: list[dict[str, Any]] = []
+        self.refusal: tuple[int, str] | None = None
+        self.at_first_look: Callable[[], None] | None = None  # done when a job's state is asked for the first time
+        self._httpd = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._httpd.dataflow = self  # type: ignore[attr-defined]
+        self.url = f"http://localhost:{self._httpd.server_port}"  # Beam takes no other name for a server of one's own
+
+    def __enter__(self) -> DataflowServer:
+        self._thread = threading.Thread(target=self._httpd.serve_forever, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._httpd.shutdown()
+        self._thread.join()
+        self._httpd.server_close()
+
+    @property
+    def job(self) -> dict[str, Any]:
+        """The one job that was sent."""
+        (job,) = self.created.values()
+        return job
+
+    def count(self, name: str, value: int) -> None:
+        """Have the job count something."""
+        self._add(name, {"scalar": value})
+
+    def measure(self, name: str, **distribution: int) -> None:
+        """Have the job measure something: count, sum, min, max."""
+        self._add(name, {"distribution": distribution})
+
+    def _add(self, name: str, value: dict[str, Any]) -> None:
+        """Committed and tentative, as Dataflow tells of both."""
+        for context in ({}, {"tentative": "true"}):
+            structured = {
+                "origin": "user",
+                "name": name,
+                "context": {"namespace": "beamsight", "step": "s1", **context},
+            }
+            self.metrics.append({"name": structured, **value})
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"] or 0)))
+        server, found = self._server(), re.fullmatch(_JOB, self.path.partition("?")[0])
+        if found is None or found[3]:
+            return self._answer(404, {"error": {"code": 404, "message": self.path}})
+        if server.refusal:
+            code, message = server.refusal
+            return self._answer(code, {"error": {"code": code, "message": message}})
+        job_id = f"2026-01-02_03_04_05-{len(server.created) + 1}"
+        server.created[job_id] = body
+        server.places[job_id] = (found[1], found[2])
+        return self._answer(200, self._job(job_id))
+
+    def do_GET(self) -> None:
+        server, found = self._server(), re.fullmatch(_JOB, self.path.partition("?")[0])
+        if found is None or server.places.get(found[3]) != (found[1], found[2]):
+            return self._answer(404, {"error": {"code": 404, "message": self.path}})
+        if found[4] == "/metrics":
+            return self._answer(200, {"metrics": server.metrics})
+        if found[4] == "/messages":
+            return self._answer(200, {"jobMessages": server.messages})
+        if server.at_first_look:
+            meanwhile, server.at_first_look = server.at_first_look, None
+            meanwhile()
+        if len(server.states) > 1:
+            server.states.pop(0)
+        return self._answer(200, self._job(found[3]))
+
+    def _job(self, job_id: str) -> dict[str, Any]:
+        server = self._server()
+        sent = {key: server.created[job_id][key] for key in ("name", "clientRequestId")}
+        return {"id": job_id, "currentState": server.states[0], **sent}
+
+    def _server(self) -> DataflowServer:
+        return self.server.dataflow  # type: ignore[attr-defined,no-any-return]
+
+    def _answer(self, status: int, body: dict[str, Any]) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        pass

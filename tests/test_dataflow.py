@@ -1,0 +1,269 @@
+"""The job by its command on Dataflow: what is sent, over HTTP, and what the sent pipeline does when it is run."""
+
+from __future__ import annotations
+
+import _thread
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tables
+from apache_beam.metrics import MetricsFilter
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability.api import beam_runner_api_pb2
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.transforms.environments import EmbeddedPythonEnvironment
+from dataflow_server import DataflowServer
+from gcs_server import Bucket, GcsServer
+
+from runners import arguments, cli
+from runners.cloud import submit
+from runners.launch import RunFailed
+from transforms.imaging import drawn
+
+PLACE = ["--project=test-project", "--region=europe-west4"]
+IMAGE = "europe-west4-docker.example/test-project/beamsight"
+BROKEN = b"no picture"
+PICTURES = {f"in/{number}.jpg": drawn.encode(drawn.draw(number, 90 + number, 60)) for number in range(7)}
+
+
+@pytest.fixture
+def dataflow() -> Iterator[DataflowServer]:
+    with DataflowServer() as server:
+        yield server
+
+
+@pytest.fixture
+def pictures(bucket: Bucket) -> Bucket:
+    for name, data in PICTURES.items():
+        bucket.put(name, data)
+    bucket.put("in/broken.jpg", BROKEN)
+    return bucket
+
+
+@pytest.fixture
+def job(pictures: Bucket, tiny_classifier: str, tiny_embedder: str) -> list[str]:
+    """What is to be done, with models on this disk."""
+    return [
+        *("--images", pictures.uri("in/*.jpg"), "--output", pictures.uri("out")),
+        *("--classifier", tiny_classifier, "--embedder", tiny_embedder, "--unit-size", "3", "--max-failures", "100%"),
+    ]
+
+
+def staged_pipeline(bucket: Bucket, options: dict[str, Any]) -> beam_runner_api_pb2.Pipeline:
+    name = options["pipelineUrl"].removeprefix(f"gs://{bucket.name}/")
+    return beam_runner_api_pb2.Pipeline.FromString(bucket.get(name))
+
+
+def run_it(pipeline: beam_runner_api_pb2.Pipeline) -> dict[str, Any]:
+    """Run a pipeline as it was staged, in this process instead of the image that it names -> its metrics by name."""
+    here = EmbeddedPythonEnvironment.default().to_runner_api(None)
+    for environment in pipeline.components.environments.values():
+        environment.CopyFrom(here)
+        del environment.dependencies[:]
+    result = FnApiRunner().run_via_runner_api(pipeline, PipelineOptions())
+    result.wait_until_finish()
+    found = result.metrics().query(MetricsFilter().with_namespace("beamsight"))
+    return {each.key.metric.name: each.committed for each in (*found["counters"], *found["distributions"])}
+
+
+def test_a_job_is_sent_and_does_what_a_local_run_does(
+    dataflow: DataflowServer, pictures: Bucket, job: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [
+        *("submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE),
+        *("--label", "team=birds", "--network", "net", "--subnetwork", "regions/europe-west4/subnetworks/sub"),
+        *("--service-account", "worker@test-project.iam", "--no-public-ips", "--workers", "2", "--max-workers", "4"),
+        *("--job-name", "first"),
+    ]
+    assert cli.main(command) == cli.DONE
+
+    sent = dataflow.job
+    said, complaints = capsys.readouterr()
+    assert complaints == ""
+    assert "job: 2026-01-02_03_04_05-1\n" in said
+    assert "dataflow/jobs/europe-west4/2026-01-02_03_04_05-1?project=test-project" in said
+    assert sent["name"] == "first"
+    assert sent["labels"] == {"beamsight": "0-1-0", "team": "birds"}
+    environment = sent["environment"]
+    (pool,) = environment["workerPools"]
+    assert (pool["machineType"], pool["diskSizeGb"], pool["numThreadsPerWorker"]) == ("c3-standard-8", 50, 2)
+    assert pool["diskType"].endswith("/pd-ssd")
+    assert (pool["numWorkers"], pool["autoscalingSettings"]["maxNumWorkers"]) == (2, 4)
+    assert pool["sdkHarnessContainerImages"][0]["containerImage"] == f"{IMAGE}:0.1.0-cpu"
+    assert (pool["network"], pool["subnetwork"]) == ("net", "regions/europe-west4/subnetworks/sub")
+    assert pool["ipConfiguration"] in (2, "WORKER_IP_PRIVATE")
+    assert environment["serviceAccountEmail"] == "worker@test-project.iam"
+    assert "no_use_multiple_sdk_containers" in environment["experiments"]
+    assert "use_multiple_sdk_containers" not in environment["experiments"]
+    options = environment["sdkPipelineOptions"]["options"]
+    assert options["sdk_location"] == "container"
+    assert options["temp_location"].startswith(pictures.uri("beamsight/temp/first."))
+
+    run_id = re.findall(r"out/runs/(\S+)\.json", said)[0]
+    assert json.loads(pictures.get(f"out/runs/{run_id}.json"))["state"] == "running"
+    pipeline = staged_pipeline(pictures, options)
+    (image,) = {
+        beam_runner_api_pb2.DockerPayload.FromString(each.payload).container_image
+        for each in pipeline.components.environments.values()
+    }
+    assert image == f"{IMAGE}:0.1.0-cpu"
+    labels = {transform.unique_name for transform in pipeline.components.transforms.values()}
+    top = {name for name in labels if "/" not in name and "AppliedPTransform" not in name}
+    assert top == {"Read", "Missing", "Units", "Process", "Report"}
+
+    metrics = run_it(pipeline)
+    expected = {"images_listed": 8, "images_to_do": 8, "images_done": 8, "failed_in_decode": 1}
+    expected |= {"failed_decode_NotAnImage": 1, "rows_predictions": 7, "rows_embeddings": 7}
+    expected |= {"bytes_fetched": sum(map(len, PICTURES.values())) + len(BROKEN)}
+    assert {name: metrics[name] for name in expected} == expected
+    assert metrics["fetch_ms"].count == 8
+    assert metrics["decode_ms"].count == 8
+    for task in ("classify", "embed"):
+        assert metrics[f"{task}_batch_size"].sum == 7
+        assert metrics[f"{task}_ms"].count == metrics[f"{task}_batch_size"].count
+    report = json.loads(pictures.get(f"out/runs/{run_id}.json"))
+    assert report["state"] == "done"
+    assert report["counts"]["failed"] == {"decode": 1}
+    assert report["counts"]["units"] == metrics["units_done"] > 1
+    there = {table: tables.rows(pictures, table, tmp_path) for table in ("predictions", "embeddings", "failures")}
+    assert [len(rows) for rows in there.values()] == [7, 7, 1]
+
+    for name in pictures.names():
+        if name.startswith("out/"):
+            pictures.delete(name)
+    assert cli.main(["run", *job]) == cli.DONE
+    for table, rows in there.items():
+        assert without_run(tables.rows(pictures, table, tmp_path)) == without_run(rows)
+
+
+def without_run(rows: tables.Rows) -> tables.Rows:
+    return [{key: value for key, value in row.items() if key not in ("run_id", "failed_at")} for row in rows]
+
+
+def test_run_takes_beams_own_options_and_watches(
+    dataflow: DataflowServer, pictures: Bucket, job: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def finish() -> None:  # what workers and Dataflow do meanwhile
+        run_it(staged_pipeline(pictures, dataflow.job["environment"]["sdkPipelineOptions"]["options"]))
+        dataflow.states = ["JOB_STATE_DONE"]
+
+    dataflow.at_first_look = finish
+    command = [
+        *("run", *job, "--runner=DataflowRunner", *PLACE, f"--dataflow_endpoint={dataflow.url}"),
+        *(f"--temp_location={pictures.uri('tmp')}", f"--sdk_container_image={IMAGE}:mine"),
+        *("--machine_type=n2-standard-16", "--num_workers=12", "--disk_size_gb=30"),
+        *("--number_of_worker_harness_threads=1", "--max-failures", "0"),
+    ]
+    assert cli.main(command) == cli.TOO_MANY_FAILURES
+
+    environment = dataflow.job["environment"]
+    (pool,) = environment["workerPools"]
+    assert (pool["machineType"], pool["diskSizeGb"], pool["numThreadsPerWorker"]) == ("n2-standard-16", 30, 1)
+    assert "diskType" not in pool
+    assert (pool["numWorkers"], pool["autoscalingSettings"]["maxNumWorkers"]) == (12, 12)
+    assert pool["sdkHarnessContainerImages"][0]["containerImage"] == f"{IMAGE}:mine"
+    assert "no_use_multiple_sdk_containers" in environment["experiments"]
+    assert [name for name in pictures.names() if name.startswith("beamsight/models/tiny-") and "model.json" in name]
+    said = capsys.readouterr()
+    assert "done: 8 images" in said.out
+    assert "1 decode: NotAnImage" in said.out
+    assert "1 of 8 images failed" in said.err
+
+
+def test_the_counters_of_the_job_are_shown_while_it_is_watched(
+    dataflow: DataflowServer, pictures: Bucket, job: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"images_to_do": 800, "images_done": 200, "failed_in_decode": 3, "units_done": 1}.items():
+        dataflow.count(name, value)
+    dataflow.measure("decode_ms", count=200, sum=6000, min=20, max=90)
+    monkeypatch.setattr("runners.cloud.dataflow.PIPE_SECONDS", 0.5)
+    stream = io.StringIO()
+    dataflow.states = ["JOB_STATE_RUNNING", "JOB_STATE_RUNNING", "JOB_STATE_CANCELLED"]
+    with pytest.raises(RunFailed, match=r"the job 2026.*-1 was cancelled"):
+        watched(job, dataflow, stream)
+    assert "200 of 800 images" in stream.getvalue()
+    assert "3 failed" in stream.getvalue()
+    report = the_report(pictures)
+    assert (report["state"], report["counts"]["images"]) == ("failed", 200)
+    assert report["counts"]["failed"] == {"decode": 3}
+
+
+def test_a_job_that_fails_is_a_run_that_failed(
+    dataflow: DataflowServer, pictures: Bucket, job: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    why = "Traceback (most recent call last):\n  File a\ntransforms.errors.ModelError: bundle gs://b/m lacks f32.bin"
+    dataflow.states = ["JOB_STATE_RUNNING", "JOB_STATE_FAILED"]
+    dataflow.messages = [
+        {"id": "1", "time": "2026-01-02T03:04:05Z", "messageImportance": "JOB_MESSAGE_ERROR", "messageText": why}
+    ]
+    command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE, "--wait"]
+    assert cli.main(command) == cli.RUN_FAILED
+    assert "the run failed: bundle gs://b/m lacks f32.bin\n" in capsys.readouterr().err
+    assert (the_report(pictures)["state"], the_report(pictures)["error"]) == ("failed", "bundle gs://b/m lacks f32.bin")
+
+
+def test_interrupting_the_command_leaves_the_job_alone(
+    dataflow: DataflowServer, pictures: Bucket, job: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataflow.at_first_look = _thread.interrupt_main
+    command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE, "--wait"]
+    assert cli.main(command) == cli.INTERRUPTED
+    said = capsys.readouterr().err
+    assert "no longer watched; job 2026-01-02_03_04_05-1 goes on" in said
+    assert "gcloud dataflow jobs cancel 2026-01-02_03_04_05-1 --region europe-west4" in said
+    assert the_report(pictures)["state"] == "running"
+
+
+def test_a_job_that_dataflow_refuses(
+    dataflow: DataflowServer, pictures: Bucket, job: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataflow.refusal = (403, "The caller does not have permission")
+    command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE]
+    assert cli.main(command) == cli.WRONG_USE
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "The caller does not have permission" in said
+    assert "is the Dataflow API enabled in test-project" in said
+    assert the_report(pictures)["state"] == "failed"
+
+
+def test_a_gpu_sets_all_that_belongs_to_it(dataflow: DataflowServer, pictures: Bucket, job: list[str]) -> None:
+    command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE]
+    assert cli.main([*command, "--gpu", "nvidia-l4"]) == cli.DONE
+    environment = dataflow.job["environment"]
+    (pool,) = environment["workerPools"]
+    assert environment["serviceOptions"] == ["worker_accelerator=type:nvidia-l4;count:1;install-nvidia-driver:5xx"]
+    assert (pool["machineType"], pool["diskSizeGb"]) == ("g2-standard-8", 100)
+    assert pool["sdkHarnessContainerImages"][0]["containerImage"] == f"{IMAGE}:0.1.0-gpu"
+    report = the_report(pictures)
+    assert {model["engine"] for model in report["models"].values()} == {"tensorflow"}
+    assert report["options"]["batch_size"] == 32
+
+
+def test_beams_own_checks_pass_without_an_endpoint(
+    gcs: GcsServer, pictures: Bucket, job: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["submit", *job, *PLACE, "--container-image", IMAGE, "--dry_run=true"]
+    assert cli.main(command) == cli.DONE
+    assert capsys.readouterr().out.startswith("Beam took the options; the job was not sent")
+    assert not [name for name in pictures.names() if name.startswith("out/")]
+    wrong = ["--project=123", "--region=r", "--container-image", IMAGE, "--dry_run=true"]
+    assert cli.main(["submit", *job, *wrong]) == cli.WRONG_USE
+    assert "Beam refuses the options" in capsys.readouterr().err
+
+
+def watched(job: list[str], dataflow: DataflowServer, stream: io.StringIO) -> None:
+    known, rest = arguments.parser().parse_known_args(
+        ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE, "--wait"]
+    )
+    submit.submit(cli._run_options(known), cli._submit_options(known), rest, stream)
+
+
+def the_report(bucket: Bucket) -> dict[str, Any]:
+    (name,) = (name for name in bucket.names() if name.startswith("out/runs/"))
+    return dict(json.loads(bucket.get(name)))
