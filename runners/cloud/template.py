@@ -11,8 +11,12 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from runners import arguments_run
+from apache_beam.options.pipeline_options import GoogleCloudOptions
+
+from runners import arguments_run, beam_options
+from runners.cloud import options
 from transforms.errors import UsageError
+from transforms.storage import files
 
 if TYPE_CHECKING:
     from google.cloud import dataflow_v1beta3
@@ -57,11 +61,11 @@ def words(parameters: Sequence[str]) -> list[str]:
 
     What is no option of ours goes on as it is, to Beam. Raises UsageError.
     """
-    options = {action.dest: action for action in _options()}
+    ours = {action.dest: action for action in _options()}
     made: list[str] = []
     for parameter in parameters:
         name, _, value = parameter.removeprefix("--").partition("=")
-        action = options.get(name.replace("-", "_"))
+        action = ours.get(name.replace("-", "_"))
         if action is None:
             made.append(parameter)
         elif value and action.dest in NOT_HERE:
@@ -93,11 +97,15 @@ def launch_request(template: str, words: Sequence[str]) -> dataflow_v1beta3.Laun
 
 
 def _environment(known: argparse.Namespace, beam: list[str]) -> dataflow_v1beta3.FlexTemplateRuntimeEnvironment:
-    """What the machine of the launcher needs to know too."""
+    """What the machine of the launcher needs to know too, and what is for Beam."""
     from google.cloud import dataflow_v1beta3
 
     private = dataflow_v1beta3.WorkerIPAddressConfiguration.WORKER_IP_PRIVATE if known.no_public_ips else None
+    cloud = beam_options.parse(beam).view_as(GoogleCloudOptions)
+    at = options.folder(known.bucket, known.output)
     return dataflow_v1beta3.FlexTemplateRuntimeEnvironment(
+        temp_location=cloud.temp_location or (at and files.join(at, "temp")),
+        staging_location=cloud.staging_location or (at and files.join(at, "staging")),
         service_account_email=known.service_account,
         network=known.network,
         subnetwork=known.subnetwork,
