@@ -149,12 +149,15 @@ def test_a_launched_template_makes_the_job_on_a_machine_without_tensorflow(
         f"--template_location={bucket.uri('launch/job_object')}",
         f"--temp_location={request.environment.temp_location}",
         f"--staging_location={request.environment.staging_location}",
+        "--of_the_launcher=1",
         *(f"--{name}={value}" for name, value in request.parameters.items()),
     ]
     command = [python, "-I", ROOT / "containers" / "launch.py", *called]
     environment = {**os.environ, "BEAMSIGHT_IMAGE": "europe/beamsight", "BEAMSIGHT_CACHE": str(tmp_path)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env=environment, timeout=300)
     assert done.returncode == 0, done.stderr
+
+    assert "passed over --of_the_launcher=1" in done.stderr
 
     job = json.loads(bucket.get("launch/job_object"))
     assert job["name"] == "beamsight"
