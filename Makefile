@@ -1,6 +1,7 @@
 # make demo    the main job on sample pictures, or on yours: make demo IMAGES=folder
 # make test    all tests, the linter and the type checker
-# make lock    requirements.lock made anew from pyproject.toml
+# make lock    requirements.lock made anew from pyproject.toml, and from that what the images install
+# make metadata  the Flex Template's parameters made anew from the options of `beamsight submit`
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 IMAGES ?=
 WORKERS ?= 2
 
-.PHONY: demo test check lock clean
+.PHONY: demo test check lock metadata clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py --output demo-output $(if $(IMAGES),--images "$(IMAGES)")
@@ -31,9 +32,18 @@ $(VENV)/installed-dev: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable ".[dev]"
 	touch $@
 
+COMPILE := uv pip compile --universal --python-version 3.10 --no-emit-find-links --no-emit-index-url \
+	--custom-compile-command "make lock"
+IMAGE := --no-annotate --constraint requirements.lock
+
 lock:
-	uv pip compile --universal --python-version 3.10 --all-extras --no-emit-find-links --no-emit-index-url \
-		--custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
+	$(COMPILE) --all-extras --output-file requirements.lock pyproject.toml
+	$(COMPILE) $(IMAGE) --excludes containers/cpu-without.txt --output-file containers/cpu-requirements.txt pyproject.toml
+	sed -n 's/^tensorflow==/tensorflow[and-cuda]==/p' requirements.lock | $(COMPILE) $(IMAGE) \
+		--excludes containers/gpu-without.txt --output-file containers/gpu-requirements.txt pyproject.toml -
+
+metadata:
+	$(BIN)/python -m runners.cloud.template > containers/metadata.json
 
 clean:
 	rm -rf $(VENV) demo-output .demo build dist *.egg-info

@@ -92,8 +92,8 @@ def add_cloud(parser: argparse.ArgumentParser) -> None:
         help="say what would be sent, and estimate hours and price; send nothing, and need no cloud",
     )
     ways("--count", type=count, metavar="N", help="estimate for so many images (default: those that --images names)")
-    ways("--images-per-second", type=_positive, metavar="X", help="of one machine, as measured, for the estimate")
-    ways("--machine-price", type=_positive, metavar="USD", help="of one machine an hour, all in, for the estimate")
+    ways("--images-per-second", type=positive, metavar="X", help="of one machine, as measured, for the estimate")
+    ways("--machine-price", type=positive, metavar="USD", help="of one machine an hour, all in, for the estimate")
 
 
 def add_job(parser: argparse.ArgumentParser) -> None:
@@ -193,7 +193,7 @@ def count(text: str) -> int:
     return value
 
 
-def _positive(text: str) -> float:
+def positive(text: str) -> float:
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is no number above 0")

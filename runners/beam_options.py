@@ -23,6 +23,17 @@ def parse(arguments: Sequence[str]) -> PipelineOptions:
 
     Beam itself drops what it does not know with a line in the log, and a job without its misspelt option then runs.
     """
+    if strange := unknown(arguments):
+        raise UsageError(
+            f"unknown option {strange[0]}; `beamsight run --help` lists ours, and Beam has none of that name"
+            if strange[0].startswith("-")
+            else f"{strange[0]} belongs to no option; a glob must stand in quotes, or the shell makes many words of it"
+        )
+    return PipelineOptions(list(arguments))
+
+
+def unknown(arguments: Sequence[str]) -> list[str]:
+    """Those that Beam has no option for. Raises UsageError for an option of Beam's that is used wrongly."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for options in _all_subclasses(PipelineOptions):
         known = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")
@@ -31,16 +42,9 @@ def parse(arguments: Sequence[str]) -> PipelineOptions:
             if not set(action.option_strings) & set(parser._option_string_actions):
                 parser._add_action(action)
     try:
-        _, unknown = parser.parse_known_args(list(arguments))
+        return parser.parse_known_args(list(arguments))[1]
     except argparse.ArgumentError as error:
         raise UsageError(str(error)) from error
-    if unknown:
-        raise UsageError(
-            f"unknown option {unknown[0]}; `beamsight run --help` lists ours, and Beam has none of that name"
-            if unknown[0].startswith("-")
-            else f"{unknown[0]} belongs to no option; a glob must stand in quotes, or the shell makes many words of it"
-        )
-    return PipelineOptions(list(arguments))
 
 
 def _all_subclasses(base: type[PipelineOptions]) -> list[type[PipelineOptions]]:

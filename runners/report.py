@@ -8,15 +8,14 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from importlib import metadata
 from typing import Any, Literal
 
-from transforms import counts
+from transforms import counts, installed
 from transforms.counts import Tally
 from transforms.storage import files
 from transforms.tables import layout
 
-_PACKAGES = ("beamsight", "apache-beam", "numpy", "pillow", "pyarrow", "tensorflow")
+_PACKAGES = ("beamsight", "apache-beam", "numpy", "openvino", "pillow", "pyarrow", "tensorflow")
 
 
 State = Literal["running", "done", "failed"]
@@ -45,7 +44,7 @@ class Run:
 
 
 def _versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES}
+    return {"python": platform.python_version()} | installed.versions(*_PACKAGES)
 
 
 def _host() -> dict[str, Any]:

@@ -17,7 +17,7 @@ MODULES = {
 
 # Each layer may import those before it.
 LAYERS = (
-    ("transforms.errors", "transforms.records"),
+    ("transforms.errors", "transforms.installed", "transforms.records"),
     ("transforms.counts", "transforms.storage"),
     ("transforms.inference.spec",),
     ("transforms.imaging",),

@@ -90,8 +90,7 @@ class SubmitOptions:
         )  # fmt: skip
         if cloud.temp_location or cloud.staging_location:  # one stands for both, as with Beam
             _fill(cloud, temp_location=cloud.staging_location, staging_location=cloud.temp_location)
-        elif folder := self.bucket or _bucket(output):
-            at = files.join(folder, FOLDER)
+        elif at := folder(self.bucket, output):
             _fill(cloud, temp_location=files.join(at, "temp"), staging_location=files.join(at, "staging"))
         version = metadata.version("beamsight")
         cloud.labels = [f"beamsight={version.replace('.', '-')}", *self.labels, *(cloud.labels or [])]
@@ -157,6 +156,12 @@ def models_folder(beam: PipelineOptions) -> str:
     ours = files.join("/", FOLDER, "temp")
     root = temp.removesuffix(ours) if temp.endswith(ours) else _bucket(temp)
     return files.join(root, FOLDER, "models") if root else ""
+
+
+def folder(bucket: str | None, output: str) -> str | None:
+    """Where temporary files go: in the bucket, or in that of the output; None where neither is one."""
+    named = bucket or _bucket(output)
+    return files.join(named, FOLDER) if named else None
 
 
 def _bucket(output: str) -> str | None:

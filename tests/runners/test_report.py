@@ -59,7 +59,7 @@ def test_compose() -> None:
     assert made["models"] == {"predictions/model=m-1": {"model": "m"}}
     assert made["options"] == {"images": ["a"]}
     assert made["host"].keys() == {"name", "cpus", "system"}
-    assert {"python", "beamsight", "apache-beam", "tensorflow"} <= made["versions"].keys()
+    assert {"python", "beamsight", "apache-beam", "openvino", "tensorflow"} <= made["versions"].keys()
 
 
 def test_written_and_read_back(tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ import dataclasses
 import logging
 import shutil
 import tempfile
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 
+from transforms import installed
 from transforms.errors import EngineError, ModelError, NotFound
 from transforms.imaging import drawn
 from transforms.inference import bundle, conversion, engines, heads, labels, origin, registry
@@ -64,7 +64,8 @@ def stage(
                 raise ModelError(f"{source} cannot be copied: {error}") from error
         if spec.task == "classify":
             (folder / bundle.LABELS).write_text(text, encoding="utf-8")
-        made = Bundle(spec, recorded_source or source, _hashes(folder), _versions())
+        made_with = installed.versions("beamsight", "openvino", "tensorflow")
+        made = Bundle(spec, recorded_source or source, _hashes(folder), made_with)
         if expected_hash is not None and made.content_hash != expected_hash.lower():
             raise ModelError(
                 f"{source} has content hash {made.content_hash} where {expected_hash} is expected; "
@@ -157,10 +158,6 @@ def _found(outputs: Floats, spec: ModelSpec, source: str) -> ModelSpec:
 def _hashes(folder: Path) -> dict[str, str]:
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): bundle.sha256(path) for path in paths}
-
-
-def _versions() -> dict[str, str]:
-    return {name: metadata.version(name) for name in ("beamsight", "openvino", "tensorflow")}
 
 
 def _require_free(to: str, made: Bundle) -> None:

@@ -1,0 +1,33 @@
+"""What Dataflow's launcher calls to make the job of a Flex Template: ``beamsight submit``, said with parameters."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from runners import arguments, beam_options, cli
+from runners.cloud import template
+from transforms.errors import UsageError
+
+
+def main(parameters: Sequence[str]) -> int:
+    """``--name=value`` as the launcher gives them -> the exit code of ``beamsight submit``.
+
+    Workers run the image that stands in $BEAMSIGHT_IMAGE, beside which the launcher's own was built, unless the
+    parameter container_image names another. Options that nobody here knows are the launcher's own, as a launch with an
+    unknown parameter is refused before; they are named and left out.
+    """
+    try:
+        words = template.words(parameters)
+        strange = beam_options.unknown(arguments.parser().parse_known_args(["submit", *words])[1])
+    except UsageError as error:
+        print(f"beamsight: {error}", file=sys.stderr)
+        return cli.WRONG_USE
+    if strange:
+        print(f"beamsight: passed over {' '.join(strange)}, which neither beamsight nor Beam knows", file=sys.stderr)
+        words = [word for word in words if word not in strange]
+    image = os.environ.get("BEAMSIGHT_IMAGE")
+    if image and not any(word.startswith("--container-image=") for word in words):
+        words.append(f"--container-image={image}")
+    return cli.main(["submit", *words])
