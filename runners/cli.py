@@ -29,7 +29,7 @@ def main(words: Sequence[str] | None = None) -> int:
             return _run(known, rest)
         if rest:
             parser.error(f"unknown option {rest[0]}")
-        return _models(known)
+        return _report(known) if known.command == "report" else _models(known)
     except (UsageError, FetchError) as error:
         return _say(str(error), WRONG_USE)
     except EngineError as error:
@@ -78,6 +78,13 @@ def _run(known: argparse.Namespace, rest: list[str]) -> int:
         f"{failed:,} of {images:,} images failed, more than --max-failures {options.max_failures} allows",
         TOO_MANY_FAILURES,
     )
+
+
+def _report(known: argparse.Namespace) -> int:
+    from runners.page import make
+
+    print(make.make(make.ReportOptions(known.output, known.date, known.run, known.to)))
+    return DONE
 
 
 def _models(known: argparse.Namespace) -> int:
