@@ -109,7 +109,7 @@ class Nights:
         unit_size: int = 64,
         options: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Store the images and do them -> the run's report. ``running``: killed after half of the units."""
+        """Store the images and do them -> the run's report. Unless ``done``, it ends after half of the units."""
         models = self.models if models is None else models
         started = datetime(day.year, day.month, day.day, hour, 4, tzinfo=timezone.utc)
         run_id = f"{started:%Y%m%dT%H%M%SZ}-{len(self.runs):06x}"
@@ -120,7 +120,8 @@ class Nights:
         work = []
         for name, data in images.items():
             uri = f"{self.photos}/{name}"
-            files.write(uri, data)
+            if not files.exists(uri) or files.read(uri)[0] != data:
+                files.write(uri, data)  # else it keeps its version
             work.append((tuple(ImageRef(uri, files.stat(uri).version)), tuple(tables)))
         units = [make_unit([work[start : start + unit_size]]) for start in range(0, len(work), unit_size)]
         settings = Settings(self.output, f"{day}", run_id, "0.1.0")

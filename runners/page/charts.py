@@ -13,7 +13,7 @@ from markupsafe import Markup
 from runners.page.vectors import Floats
 
 WIDTH, HEIGHT = 280, 64  # of the small charts, in their own units: they are stretched to the room they have
-MAP_WIDTH, MAP_HEIGHT, MAP_MARGIN = 720, 480, 24
+MAP_WIDTH, MAP_HEIGHT, MAP_MARGIN = 720, 540, 28
 
 _SHAPES = (  # around 0, 0; a class has a shape besides its colour
     "h0",  # a dot, by the round ends of its line

@@ -56,6 +56,11 @@ class Left:
     rows: Mapping[str, int]
     failed: int
 
+    @property
+    def images(self) -> int:
+        """Those that stand in the table that holds most of them."""
+        return max(self.rows.values(), default=0)
+
 
 def left_by(output: str, run: Run) -> Left:
     """Looks for the rows of a run in the files of its day."""

@@ -38,6 +38,7 @@ def to_html(night: Night) -> str:
         finalize=_visible,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters |= {
         "number": _number,
@@ -72,11 +73,11 @@ def _visible(value: object) -> object:
         return value
     if value.isprintable():
         return value
-    return "".join(char if char.isprintable() or char in " \n" else _escape(char) for char in value)
+    return "".join(char if char.isprintable() else _escape(char) for char in value)
 
 
 def _escape(char: str) -> str:
-    return " " if unicodedata.category(char) == "Zs" else f"\\u{ord(char):04x}"
+    return char if unicodedata.category(char) == "Zs" else f"\\u{ord(char):04x}"
 
 
 def _charts(night: Night) -> list[Chart]:

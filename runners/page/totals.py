@@ -70,7 +70,7 @@ def of_runs(runs: Sequence[Run], left: Mapping[str, Left]) -> Totals:
     return Totals(
         runs=len(runs),
         unfinished=len(unfinished),
-        done=sum(run.images for run in done) - failed + sum(max(each.rows.values(), default=0) for each in unfinished),
+        done=sum(run.images for run in done) - failed + sum(each.images for each in unfinished),
         failed=failed + sum(each.failed for each in unfinished),
         already_done=sum(run.already_done for run in done),
         failed_before=sum(run.failed_before for run in done),
