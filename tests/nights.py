@@ -141,8 +141,14 @@ def fortnight(nights: Nights, per_night: int = 20) -> None:
     for back in range(13, 0, -1):
         if back == 5:
             continue
-        seeds = range(1000 * back, 1000 * back + per_night + back % 4)
+        seeds = range(1000 * back, 1000 * back + per_night * (8 + back * 5 % 7) // 10)
         images = pictures(seeds)
         if back % 3 == 0:
             images["broken.jpg"] = images[next(iter(images))][:900]
-        nights.run(images, DAY - timedelta(days=back), state="running" if back == 8 else "done", unit_size=8)
+        nights.run(
+            images,
+            DAY - timedelta(days=back),
+            state="running" if back == 8 else "done",
+            unit_size=8,
+            seconds=len(images) / (2 + back * 3 % 5 / 9),
+        )

@@ -114,7 +114,7 @@ def _amount(evidence: Evidence) -> Iterator[Finding]:
         yield Finding("look", f"Only {now.new:,} new images; usual are {median(news):,.0f}.", "nights")
     rates = [before.rate for before in evidence.before if before.rate]
     if len(rates) >= FEW_NIGHTS and now.rate and now.rate < LOW * median(rates):
-        yield Finding("look", f"Slow: {now.rate:.2f} images a second; usual are {median(rates):.2f}.", "nights")
+        yield Finding("look", f"Slow: {now.rate:,.2f} images a second; usual are {median(rates):,.2f}.", "nights")
 
 
 def _scores(now: Tally | None, before: Tally | None) -> Iterator[Finding]:

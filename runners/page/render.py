@@ -46,6 +46,7 @@ def to_html(night: Night) -> str:
         "change": _change,
         "duration": report.duration,
         "milliseconds": _milliseconds,
+        "rate": _rate,
         "size": _size,
         "day": _day,
         "name": files.name,
@@ -98,7 +99,7 @@ def _charts(night: Night) -> list[Chart]:
     return [
         chart("New images", new, [_number(value) for value in new]),
         chart("Failed", failed, [NONE if value is None else findings.percent(value) for value in failed]),
-        chart("Images a second", rates, [NONE if value is None else f"{value:.2f}" for value in rates]),
+        chart("Images a second", rates, [_rate(value) for value in rates]),
         chart("Time", hours, [NONE if value is None else report.duration(value) for value in hours]),
     ]
 
@@ -146,6 +147,10 @@ def _size(value: float) -> str:
     else:
         unit = "TB"
     return f"{value:,.0f} {unit}" if value >= 10 or unit == "bytes" else f"{value:.1f} {unit}"
+
+
+def _rate(value: float | None) -> str:
+    return NONE if value is None else f"{value:,.2f}" if value < 100 else f"{value:,.0f}"
 
 
 def _milliseconds(seconds: float) -> str:

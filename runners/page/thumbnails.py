@@ -12,7 +12,7 @@ from functools import partial
 from PIL import Image as Pillow
 
 from runners.page.vectors import Image
-from transforms.errors import Changed, FetchError, ImageError, UsageError
+from transforms.errors import Changed, ImageError, UsageError
 from transforms.imaging import decode
 from transforms.imaging.fetch import fetch
 from transforms.imaging.prefetch import prefetch
@@ -22,7 +22,7 @@ LARGE, SMALL = 320, 112  # pixels of the longer side: twice what a page shows, f
 MAX_BYTES, MAX_PIXELS = 32 * 1024 * 1024, 50_000_000  # what is larger is left out: a page is not worth it
 
 _THREADS = 8
-_PATIENCE = 3  # images whose bytes cannot be had for a passing fault; then a store is not asked for more
+_PATIENCE = 3  # images that a store does not give at all; then it is not asked for more
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +61,18 @@ class Thumbnails:
         return Counter(self.missing.values())
 
     def _off(self) -> bool:
-        return self.reasons()["Unreadable"] >= _PATIENCE
+        reasons = self.reasons()
+        return reasons["Unreadable"] + reasons["NoCredentials"] >= _PATIENCE
 
 
 def _thumbnail(image: Image, off: Callable[[], bool]) -> tuple[Image, Thumbnail | str]:
     if off():
-        return image, "Unreadable"
+        return image, "not tried"
     try:
         fetched = fetch(ImageRef(image.uri, image.version), MAX_BYTES)
         if fetched.sha256 != image.sha256:
             raise Changed(f"{image.uri} holds other bytes than it did")
         pixels = decode.decode_image(fetched.data, min_side=LARGE, max_pixels=MAX_PIXELS).pixels
-    except FetchError as error:
-        return image, "Unreadable" if error.retryable and not isinstance(error, Changed) else type(error).__name__
     except (ImageError, UsageError) as error:
         return image, type(error).__name__
     large, small = (_scaled(Pillow.fromarray(pixels), side) for side in (LARGE, SMALL))

@@ -64,7 +64,7 @@ def sample(uris: Sequence[str], limit: int = SAMPLE, *, with_vectors: bool = Tru
             chosen = heapq.nsmallest(limit - len(kept), [*found, *rows], key=_place)
             found = [(place, image, np.array(vector)) for place, image, vector in chosen]  # lets go of the row group
         kept += found
-    kept.sort(key=_place)
+    kept = sorted({row[1].key: row for row in kept}.values(), key=_place)  # a row that stands there twice counts once
     vectors = np.stack([vector for _, _, vector in kept]) if kept else np.zeros((0, 0), np.float32)
     return Sample(tuple(image for _, image, _ in kept), vectors)
 
@@ -100,13 +100,13 @@ class Health:
 def health(sampled: Sample) -> Health:
     """A sample -> what is wrong with it."""
     vectors = sampled.vectors
-    finite = np.isfinite(vectors).all(axis=1) if vectors.size else np.zeros(len(vectors), bool)
+    finite: npt.NDArray[np.bool_] = np.asarray(np.isfinite(vectors).all(axis=1))
     good = vectors[finite]
     zero = (good == 0).all(axis=1) if good.size else np.zeros(0, bool)
     constant = (good == good[:, :1]).all(axis=1) & ~zero if good.size else np.zeros(0, bool)
     by_vector: dict[bytes, set[str]] = {}
     members: dict[bytes, int] = {}
-    for image, vector, usable in zip(sampled.images, vectors, list(finite), strict=True):
+    for image, vector, usable in zip(sampled.images, vectors, finite, strict=True):
         if usable and vector.any():
             key = vector.tobytes()
             by_vector.setdefault(key, set()).add(image.sha256)
