@@ -41,6 +41,7 @@ class Thumbnails:
 
     made: dict[tuple[str, str], Thumbnail] = field(default_factory=dict)
     missing: dict[tuple[str, str], str] = field(default_factory=dict)
+    silent: int = 0  # images that a store did not give at all
 
     def get(self, image: Image) -> Thumbnail | None:
         """The thumbnail of an image that was looked for, if there is one."""
@@ -55,14 +56,14 @@ class Thumbnails:
                 self.made[image.key] = found
             else:
                 self.missing[image.key] = found
+                self.silent += found in ("Unreadable", "NoCredentials")
 
     def reasons(self) -> Counter[str]:
         """How many images could not be shown, by the reason."""
         return Counter(self.missing.values())
 
     def _off(self) -> bool:
-        reasons = self.reasons()
-        return reasons["Unreadable"] + reasons["NoCredentials"] >= _PATIENCE
+        return self.silent >= _PATIENCE
 
 
 def _thumbnail(image: Image, off: Callable[[], bool]) -> tuple[Image, Thumbnail | str]:

@@ -203,6 +203,9 @@ def test_where_the_page_goes(place: Path | Bucket) -> None:
     pages = [files.read(uri)[0].decode() for uri in (usual, one, other)]
     assert all(page.startswith("<!doctype html>") and page.endswith("</html>\n") for page in pages)
     assert made.runs[0] in pages[1]
+    if isinstance(place, Bucket):  # a browser shows it, and does not offer to keep it
+        stored = place.gcs.storage.objects[place.name][f"out/reports/{DAY}.html"]
+        assert stored["contentType"] == "text/html; charset=utf-8"
     again = make.make(ReportOptions(made.output))
     text = files.read(again)[0].decode()
     assert text.partition("<footer>")[0] == pages[0].partition("<footer>")[0]
