@@ -54,6 +54,8 @@ def main() -> int:
     code = beamsight("run", "--images", str(images), "--output", str(output), *models).returncode
     if code in (0, 1):  # 1: the tables are there, and many images failed
         show(output)
+        print("\nThe same as a page, to open in a browser:", flush=True)
+        return beamsight("report", str(output)).returncode or code
     return code
 
 

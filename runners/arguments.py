@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from datetime import date
 from importlib import metadata
 from typing import get_args
 
@@ -24,8 +25,23 @@ def parser() -> argparse.ArgumentParser:
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     arguments_run.add_run(commands)
     arguments_run.add_submit(commands)
+    _add_report(commands)
     _add_models(commands)
     return made
+
+
+def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    report = commands.add_parser(
+        "report",
+        help="make a page of what a night did",
+        description="Make one HTML file that shows what a night's runs did, and print where it is.",
+        allow_abbrev=False,
+    )
+    report.add_argument("output", metavar="OUTPUT", help="the --output of `beamsight run`, on a disk or gs://")
+    which = report.add_mutually_exclusive_group()
+    which.add_argument("--date", type=_date, metavar="DAY", help="of the runs that started on 2026-11-20 (UTC), say")
+    which.add_argument("--run", metavar="RUN", help="of one run, by its id (default: the newest day with a run)")
+    report.add_argument("--to", metavar="FILE", help="where it goes (default: OUTPUT/reports/<date or run>.html)")
 
 
 def _add_models(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -105,3 +121,17 @@ def _add_precisions(actions: argparse._SubParsersAction[argparse.ArgumentParser]
         help="what it must reach: of a classifier the share of images with the same best class (default: 0.97), of an "
         "embedder the mean cosine (default: 0.98)",
     )
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no day such as 2026-11-20") from error
+
+
+def _count(text: str) -> int:
+    value = int(text.replace("_", "").replace(",", ""))
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return value

@@ -34,7 +34,7 @@ def main(words: Sequence[str] | None = None) -> int:
             return _run(known, rest)
         if rest:
             parser.error(f"unknown option {rest[0]}")
-        return _models(known)
+        return _report(known) if known.command == "report" else _models(known)
     except (UsageError, FetchError) as error:
         return _say(str(error), WRONG_USE)
     except EngineError as error:
@@ -137,6 +137,13 @@ def _submit_options(known: argparse.Namespace) -> SubmitOptions:
         disk_gb=known.disk_gb,
         wait=known.wait,
     )
+
+
+def _report(known: argparse.Namespace) -> int:
+    from runners.page import make
+
+    print(make.make(make.ReportOptions(known.output, known.date, known.run, known.to)))
+    return DONE
 
 
 def _models(known: argparse.Namespace) -> int:

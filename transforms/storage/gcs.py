@@ -79,7 +79,8 @@ class GcsObjects:
         """Upload with a checksum. An object appears whole or not at all, and to do it twice does no harm."""
         blob = _blob(uri)
         with writing(uri):
-            blob.upload_from_string(data, "application/octet-stream", checksum="crc32c", **self._request)
+            kind = "text/html; charset=utf-8" if uri.endswith(".html") else "application/octet-stream"
+            blob.upload_from_string(data, kind, checksum="crc32c", **self._request)  # a page opens in a browser
 
     def delete(self, uri: str) -> None:
         """Remove an object; it is no error when it is not there."""
