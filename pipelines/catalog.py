@@ -94,7 +94,7 @@ def _list(source: str, uri_column: str) -> Iterator[Any]:
 
 
 class _Missing(beam.PTransform):
-    """(shard, chunk of ImageRefs) -> ``work``: what the tables lack, a list of Work a shard."""
+    """(shard, chunk of ImageRefs) -> ``work``: what the tables lack, in lists of Work."""
 
     def __init__(self, options: CatalogOptions) -> None:
         super().__init__()
@@ -139,8 +139,8 @@ def _subtract(shard: tuple[int, Any], tables: tuple[str, ...], check_versions: b
     counts.publish(Counter({name: count for name, count in tally.items() if name != counts.LISTED}))  # as it was listed
     counts.LIVE.add(tally)
     yield beam.pvalue.TaggedOutput(_TALLY, tally)
-    if work:
-        yield [(tuple(item.ref), item.tables) for item in work]
+    for start in range(0, len(work), sources.CHUNK):  # a shard of a very large job is too much for one element
+        yield [(tuple(item.ref), item.tables) for item in work[start : start + sources.CHUNK]]
 
 
 class _Units(beam.PTransform):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import (
     DirectOptions,
+    FlinkRunnerOptions,
     PipelineOptions,
     PortableOptions,
     StandardOptions,
@@ -61,10 +62,23 @@ def workers(options: PipelineOptions) -> int:
     """How many workers the job may have, at least 1."""
     wanted = options.view_as(WorkerOptions)
     direct = options.view_as(DirectOptions).direct_num_workers
-    return max(1, wanted.num_workers or 0, wanted.max_num_workers or 0, direct or 0)
+    flink = options.view_as(FlinkRunnerOptions).parallelism
+    return max(1, wanted.num_workers or 0, wanted.max_num_workers or 0, direct or 0, flink or 0)
 
 
 def sees_this_disk(options: PipelineOptions) -> bool:
-    """Whether the workers of the runner can read and write this machine's files, as far as the options tell."""
-    in_containers = options.view_as(PortableOptions).environment_type == "DOCKER"
-    return options.view_as(StandardOptions).runner != DATAFLOW and not in_containers
+    """Whether the workers of the runner can read and write this machine's files, as far as the options tell.
+
+    Workers that Flink finds elsewhere (``EXTERNAL``, ``PROCESS``) may share a disk with this machine.
+    """
+    runner = options.view_as(StandardOptions).runner
+    return runner != DATAFLOW and _environment(options, runner) != "DOCKER"
+
+
+def _environment(options: PipelineOptions, runner: str | None) -> str | None:
+    """Where Beam has the workers run; what it chooses where nothing is asked for, as its runners do."""
+    asked = options.view_as(PortableOptions).environment_type
+    if asked is not None:
+        return str(asked)
+    elsewhere = options.view_as(FlinkRunnerOptions).flink_master.strip() not in ("[local]", "[auto]")
+    return "DOCKER" if runner == "PortableRunner" or (runner == "FlinkRunner" and elsewhere) else None

@@ -18,7 +18,7 @@ from typing import Any, TextIO
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.catalog import CatalogOptions
-from runners import beam_options, local, report
+from runners import beam_options, local, portable, report
 from runners.limits import MaxFailures
 from transforms import counts, errors, manifests, sources, units
 from transforms.errors import BeamsightError, UsageError
@@ -77,14 +77,21 @@ def run(options: RunOptions, beam_arguments: Iterable[str], stream: TextIO) -> d
     job, run_ = settle(options, beam, gpu=Path("/dev/nvidia0").exists())
     report.write(Counter(), run_, "running")  # an output that cannot be written to is found out now, not after a unit
     try:
-        local.run(job, beam, partial(report.write, run=run_), stream)
+        start = local.run if local.is_local(beam) else portable.run
+        start(job, beam, partial(report.write, run=run_), stream)
     except (Exception, KeyboardInterrupt) as error:
         why = reason(error)
         report.write(counts.LIVE.snapshot(), run_, "failed", why)
         if why == _INTERRUPTED:
             raise KeyboardInterrupt from error
         raise RunFailed(why) from error
-    return report.read(run_)
+    done = report.read(run_)
+    if done["state"] != "done":
+        raise RunFailed(
+            f"--output {options.output} is another folder for the workers: they have not written {run_.uri} here; "
+            "name one that all can reach, on gs:// or a shared disk"
+        )
+    return done
 
 
 class RunFailed(BeamsightError):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from runners import beam_options, cli
+from runners import beam_options, cli, portable
 from transforms.errors import UsageError
 from transforms.imaging import drawn
 
@@ -125,5 +125,48 @@ def test_beams_own_options_pass() -> None:
     assert not beam_options.sees_this_disk(options)
     assert beam_options.sees_this_disk(beam_options.parse(["--runner=FlinkRunner", "--environment_type=LOOPBACK"]))
     assert beam_options.sees_this_disk(beam_options.parse([]))
+
+
+@pytest.mark.parametrize(
+    ("words", "sees"),
+    [
+        (["--runner=FlinkRunner"], True),  # Beam starts a Flink here, and has this process do the work
+        (["--runner=FlinkRunner", "--flink_master=[local]"], True),
+        (["--runner=FlinkRunner", "--flink_master=host:8081"], False),  # in containers, as nothing else was asked for
+        (["--runner=FlinkRunner", "--flink_master=host:8081", "--environment_type=EXTERNAL"], True),  # a shared disk
+        (["--runner=PortableRunner", "--job_endpoint=host:8099"], False),
+        (["--runner=PrismRunner"], True),
+        (["--runner=PrismRunner", "--environment_type=DOCKER"], False),
+    ],
+)
+def test_containers_do_not_see_this_disk(words: list[str], sees: bool) -> None:
+    assert beam_options.sees_this_disk(beam_options.parse(words)) == sees
+
+
+def test_slots_of_flink_are_workers() -> None:
+    assert beam_options.workers(beam_options.parse(["--runner=FlinkRunner", "--parallelism=6"])) == 6
+    assert beam_options.workers(beam_options.parse(["--runner=FlinkRunner"])) == 1
     with pytest.raises(UsageError, match="--regoin"):
         beam_options.parse(["--regoin=r"])
+
+
+def test_workers_with_another_disk_are_found_out(
+    photo: str,
+    tmp_path: Path,
+    tiny_classifier: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(portable, "run", lambda *_: None)  # an engine that has ended, and whose report is not here
+    words = [
+        "--images",
+        photo,
+        "--output",
+        str(tmp_path / "out"),
+        "--classifier",
+        tiny_classifier,
+        "--embedder",
+        "none",
+    ]
+    assert cli.main(["run", *words, "--runner=PrismRunner", "--environment_type=EXTERNAL"]) == cli.RUN_FAILED
+    assert f"--output {tmp_path}/out is another folder for the workers" in capsys.readouterr().err

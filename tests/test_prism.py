@@ -1,0 +1,45 @@
+"""The job on Prism with its worker outside: it ends with the worker, and the same command goes on from there."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import tables
+import worker_pools
+from gcs_server import Bucket, GcsServer
+
+from runners import cli
+
+
+@pytest.fixture
+def prism() -> list[str]:
+    """The options that lead to Prism."""
+    found = shutil.which("prism") or shutil.which("prism", path=Path.home() / "go" / "bin")
+    if found is None:
+        pytest.skip("no prism on the path; go install github.com/apache/beam/sdks/v2/go/cmd/prism@v2.77.0")
+    return ["--runner=PrismRunner", f"--prism_location={found}"]
+
+
+def test_a_job_on_prism_loses_its_worker_and_the_next_one_does_the_rest(
+    prism: list[str], gcs: GcsServer, bucket: Bucket, trained: Mapping[str, str], tmp_path: Path
+) -> None:
+    command = worker_pools.fill(bucket, trained)
+    with worker_pools.worker_pool(tmp_path) as (workers, pool):
+        beamsight = [sys.executable, "-m", "runners.cli", *command, "--output", bucket.uri("out"), *prism, *workers]
+        gcs.delay = 0.02  # seconds an answer, so that the worker is killed before the end
+        with worker_pools.started(beamsight, tmp_path / "run.log") as running:
+            worker_pools.wait_for("units", lambda: len(tables.files_of(bucket, "predictions")) >= 4, running)
+            worker_pools.kill_a_worker(pool)
+            assert running.process.wait(timeout=120) == cli.RUN_FAILED, running.said()
+        gcs.delay = 0
+        assert running.said().count("\n") == 3, "the engine, why, and what to do"
+        first = set(tables.files_of(bucket, "predictions"))
+        assert len(first) < worker_pools.IMAGES // worker_pools.UNIT_SIZE - 4, "nearly all was done before the kill"
+        with worker_pools.started(beamsight, tmp_path / "run.log") as running:
+            assert running.process.wait(timeout=120) == cli.DONE, running.said()
+        assert first < set(tables.files_of(bucket, "predictions"))
+    worker_pools.require_same_as_here(gcs, bucket, command, tmp_path)
