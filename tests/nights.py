@@ -19,7 +19,8 @@ from transforms.inference.engine import Floats, Pixels
 from transforms.inference.labels import Label
 from transforms.inference.recipe import Recipe
 from transforms.inference.spec import ModelSpec
-from transforms.process import Model, Settings
+from transforms.models import Model
+from transforms.process import Settings
 from transforms.records import ImageRef
 from transforms.storage import files
 from transforms.units import make_unit

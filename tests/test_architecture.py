@@ -24,7 +24,7 @@ LAYERS = (
     ("transforms.inference",),
     ("transforms.tables",),
     ("transforms.manifests",),
-    ("transforms.sources", "transforms.history", "transforms.units", "transforms.answers"),
+    ("transforms.sources", "transforms.history", "transforms.units", "transforms.answers", "transforms.models"),
     ("transforms.process",),
     ("pipelines",),
     ("runners",),

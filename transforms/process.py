@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
@@ -20,10 +19,10 @@ from transforms.errors import InferenceError
 from transforms.imaging import prepare
 from transforms.imaging.prefetch import prefetch
 from transforms.imaging.prepare import Failed, Limits, Prepared
-from transforms.inference import bundle, engine, engines
-from transforms.inference.engine import Engine
-from transforms.inference.labels import Label
+from transforms.inference import bundle, engines
+from transforms.inference.engine import Floats
 from transforms.inference.recipe import Recipe
+from transforms.models import Answered, Model, SideBySide
 from transforms.records import Failure, Unit, Work
 from transforms.tables import layout, schemas, writer
 
@@ -41,15 +40,6 @@ class Settings:
     engine_threads: int | None = None
     threads: int = prepare.THREADS
     window: int | None = None  # images ahead of the models; their pixels are 2 MB each for B7 and B6 together
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """A table that is asked for, and what answers for it."""
-
-    recipe: Recipe
-    engine: Engine
-    labels: tuple[Label, ...]
 
 
 class ProcessUnits(beam.DoFn):
@@ -101,7 +91,7 @@ def process_unit(unit: Unit, models: list[Model], settings: Settings) -> Tally:
     # While the models work on a batch, the next one gets ready.
     in_work = max(model.engine.batch * model.engine.parallel for model in models)
     window = settings.window or max(settings.threads, 2 * in_work)
-    with _Inference(models, results) as inference:
+    with SideBySide(models, results.take) as inference:
         for image in prefetch(unit.work, ready, threads=settings.threads, window=window):
             results.spent(image.tally)
             if isinstance(image, Failed):
@@ -112,74 +102,6 @@ def process_unit(unit: Unit, models: list[Model], settings: Settings) -> Tally:
         inference.finish()
     results.write(unit.name, settings)
     return results.tally
-
-
-class _Inference:
-    """Images -> batches -> calls of the models, side by side in threads -> results, settled in the caller's thread.
-
-    The models share the machine: all together have as many calls under way as keep it busy, whatever model they are of,
-    so that none waits at the end of another's batch.
-    """
-
-    def __init__(self, models: list[Model], results: _Results) -> None:
-        self._models = models
-        self._results = results
-        self._gathered: dict[str, list[Prepared]] = {model.recipe.table: [] for model in models}
-        self._parallel = max(model.engine.parallel for model in models)
-        self._pool = ThreadPoolExecutor(self._parallel, thread_name_prefix="inference")
-        self._calls: set[Future[_Answered]] = set()
-
-    def __enter__(self) -> _Inference:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)  # and wait for those under way
-
-    def put(self, image: Prepared) -> None:
-        """Give an image to its models, and wait for a call to end when too many wait for their turn."""
-        for model in self._models:
-            gathered = self._gathered[model.recipe.table]
-            if model.recipe.table in image.pixels:
-                gathered.append(image)
-            if len(gathered) >= model.engine.batch:
-                self._call(model)
-        while len(self._calls) > self._parallel:
-            self._settle()
-
-    def finish(self) -> None:
-        """Run what is gathered, and wait for all of it."""
-        for model in self._models:
-            if self._gathered[model.recipe.table]:
-                self._call(model)
-        while self._calls:
-            self._settle()
-
-    def _call(self, model: Model) -> None:
-        table = model.recipe.table
-        images, self._gathered[table] = self._gathered[table], []
-        pictures = [image.pixels.pop(table) for image in images]
-        self._calls.add(self._pool.submit(_infer, model, images, pictures))
-
-    def _settle(self) -> None:
-        done, self._calls = wait(self._calls, return_when=FIRST_COMPLETED)
-        for call in done:
-            self._results.take(call.result())
-
-
-@dataclass(frozen=True, slots=True)
-class _Answered:
-    """What a model made of some images, and the time that it took."""
-
-    model: Model
-    images: list[Prepared]
-    outputs: list[engine.Floats | InferenceError]
-    nanoseconds: int
-
-
-def _infer(model: Model, images: list[Prepared], pictures: list[engine.Pixels]) -> _Answered:
-    since = time.perf_counter_ns()
-    outputs = engine.infer_each(model.engine, pictures, model.recipe.spec)
-    return _Answered(model, images, outputs, time.perf_counter_ns() - since)
 
 
 class _Results:
@@ -195,7 +117,7 @@ class _Results:
         counts.LIVE.add(tally)
         counts.publish(tally)  # now and not at the end of the unit: a console shows minutes of work as they pass
 
-    def take(self, answered: _Answered) -> None:
+    def take(self, answered: Answered) -> None:
         """What a model answered, or refused to."""
         recipe = answered.model.recipe
         spent, batched = counts.key(counts.NANOSECONDS, recipe.spec.task), counts.key(counts.BATCHED, recipe.spec.task)
@@ -220,7 +142,7 @@ class _Results:
         reason = counts.key(failure.stage, failure.error)
         self.spent(Counter({counts.key(counts.FAILED, failure.stage): 1, counts.key(counts.REASON, reason): 1}))
 
-    def answered(self, table: str, image: Prepared, output: engine.Floats) -> None:
+    def answered(self, table: str, image: Prepared, output: Floats) -> None:
         self._answers[table].add(image, output)
         self.spent(Counter({counts.key(counts.OK, table): 1}))
 

@@ -20,7 +20,8 @@ from transforms.inference.engine import Floats, Pixels
 from transforms.inference.labels import Label
 from transforms.inference.recipe import Recipe
 from transforms.inference.spec import ModelSpec
-from transforms.process import Model, Settings, process_unit
+from transforms.models import Model
+from transforms.process import Settings, process_unit
 from transforms.records import ImageRef, Work
 from transforms.storage import files
 from transforms.units import make_unit
