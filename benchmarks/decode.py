@@ -43,7 +43,7 @@ def ours(data: bytes) -> None:
     """As the pipeline does it for these two models."""
     decoded = decode.decode_image(data, min_side=max(map(fit.min_side, SPECS)))
     for spec in SPECS:
-        fit.fit_image(decoded.pixels, spec)
+        fit.fit_image(decoded.image, spec)
 
 
 def milliseconds(work: Callable[[bytes], None], data: bytes) -> float:
@@ -114,7 +114,7 @@ def _files(arguments: argparse.Namespace, side: int) -> Iterator[bytes]:
 
 def fitted(data: bytes, spec: ModelSpec, min_side: int | None) -> bare.Pixels:
     """The pixels that the embedder takes, from a scaled or a full decode."""
-    return fit.fit_image(decode.decode_image(data, min_side=min_side).pixels, spec)
+    return fit.fit_image(decode.decode_image(data, min_side=min_side).image, spec)
 
 
 def main() -> None:

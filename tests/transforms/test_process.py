@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tables
+from PIL import Image
 
 from transforms import counts, process
 from transforms.errors import EngineError, OutOfMemory
@@ -174,9 +175,9 @@ def test_pixels_held_are_bounded_whatever_the_number_of_images(
         with lock:
             held -= 1
 
-    def counted(pixels: Pixels, spec: ModelSpec) -> Pixels:
+    def counted(picture: Image.Image, spec: ModelSpec) -> Pixels:
         nonlocal held, most, made
-        fitted = fit_image(pixels, spec)
+        fitted = fit_image(picture, spec)
         with lock:
             held, made = held + 1, made + 1
             most = max(most, held)

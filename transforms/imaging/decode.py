@@ -37,13 +37,18 @@ _one_large = threading.Lock()
 class Decoded:
     """A picture, upright and in sRGB.
 
-    pixels: uint8[h, w, 3], RGB, read-only; smaller than the picture where a JPEG was decoded scaled.
+    image: RGB; smaller than the picture where a JPEG was decoded scaled.
     width, height: of the picture itself, in pixels, after EXIF orientation.
     """
 
-    pixels: npt.NDArray[np.uint8]
+    image: Image.Image
     width: int
     height: int
+
+    @property
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """uint8[h, w, 3], RGB, read-only: a copy, which fitting does without."""
+        return np.asarray(self.image)
 
 
 def decode_image(data: bytes, *, min_side: int | None = None, max_pixels: int = MAX_PIXELS) -> Decoded:
@@ -90,7 +95,7 @@ def _decode(data: bytes, kind: str, min_side: int | None, max_pixels: int) -> De
         upright = colour.to_srgb(image)
         if orientation in _TURNS:
             upright = upright.transpose(_TURNS[orientation])
-        return Decoded(np.asarray(upright), *(size if orientation < 5 else size[::-1]))
+        return Decoded(upright, *(size if orientation < 5 else size[::-1]))
 
 
 def _orientation(image: Image.Image) -> int:

@@ -28,22 +28,22 @@ CENTRAL_FRACTION = 0.875  # openvinotoolkit/open_model_zoo, models/public/effici
 Box = tuple[float, float, float, float]
 
 
-def fit_image(pixels: npt.NDArray[np.uint8], spec: specs.ModelSpec) -> npt.NDArray[np.uint8]:
-    """uint8[h, w, 3] -> uint8[size, size, 3], contiguous, read-only, by Pillow's bicubic filter.
+def fit_image(picture: Image.Image, spec: specs.ModelSpec) -> npt.NDArray[np.uint8]:
+    """RGB picture -> uint8[size, size, 3], contiguous, read-only, by Pillow's bicubic filter.
 
-    Any h and w from 1 on. The channels stay red, green, blue: their order is the engine's matter.
+    Any width and height from 1 on. The channels stay red, green, blue: their order is the engine's matter.
     """
-    height, width, _ = pixels.shape
+    width, height = picture.size
     if spec.crop != "pad":
         left, upper, right, lower = _box(width, height, spec)
         # Pillow's filter looks beyond the box it is given; models were trained on pictures that were cropped first.
         x, y = math.floor(left), math.floor(upper)
-        cropped = Image.fromarray(pixels[y : math.ceil(lower), x : math.ceil(right)])
+        cropped = picture.crop((x, y, math.ceil(right), math.ceil(lower)))
         box = left - x, upper - y, right - x, lower - y
         return np.asarray(cropped.resize((spec.size, spec.size), Image.Resampling.BICUBIC, box))
     scale = spec.size / max(width, height)
     inner = max(1, round(width * scale)), max(1, round(height * scale))
-    whole = Image.fromarray(pixels).resize(inner, Image.Resampling.BICUBIC)
+    whole = picture.resize(inner, Image.Resampling.BICUBIC)
     square = Image.new("RGB", (spec.size, spec.size))
     square.paste(whole, ((spec.size - inner[0]) // 2, (spec.size - inner[1]) // 2))
     return np.asarray(square)

@@ -101,7 +101,7 @@ def _pixels(
             stamp("decode")
         way = f"{spec.crop} {spec.size}"
         if way not in fitted:
-            fitted[way] = fit.fit_image(decoded[side].pixels, spec)
+            fitted[way] = fit.fit_image(decoded[side].image, spec)
             stamp("fit")
         pixels[table] = fitted[way]
     picture = next(iter(decoded.values()))

@@ -40,7 +40,7 @@ def test_each_model_gets_its_own_pixels(photo: Path) -> None:
     assert (image.width, image.height) == (1500, 1400)
     scaled = decode.decode_image(data, min_side=fit.DRAFT_SIDE)
     for table, spec in SPECS.items():
-        np.testing.assert_array_equal(image.pixels[table], fit.fit_image(scaled.pixels, spec))
+        np.testing.assert_array_equal(image.pixels[table], fit.fit_image(scaled.image, spec))
     assert image.tally[counts.BYTES] == len(data)
 
 

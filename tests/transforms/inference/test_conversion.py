@@ -11,6 +11,7 @@ import pytest
 import saved_models
 import tables
 from gcs_server import Bucket
+from PIL import Image
 
 from runners import cli, models
 from runners.models import StageOptions
@@ -197,7 +198,9 @@ def test_the_registered_one_at_its_own_size(tmp_path: Path):
     source = irs.save(tmp_path / "FP32" / "efficientnet-b7_auto_aug.xml", AUTO_AUG)
     made = models.stage(StageOptions(str(source), str(tmp_path / "bundle"), name="efficientnet-b7_auto_aug"))
     assert made.spec == AUTO_AUG
-    pixels = np.stack([fit.fit_image(drawn.draw(seed, 800 + seed, 650), AUTO_AUG) for seed in range(2)])
+    pixels = np.stack(
+        [fit.fit_image(Image.fromarray(drawn.draw(seed, 800 + seed, 650)), AUTO_AUG) for seed in range(2)]
+    )
     outputs = engines.load("openvino", tmp_path / "bundle", made.spec).infer(pixels)
     np.testing.assert_allclose(outputs, irs.expected(pixels, AUTO_AUG), rtol=1e-4, atol=1e-2)
 
