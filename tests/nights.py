@@ -47,6 +47,7 @@ class ColourEngine:
     """Probabilities by how near the mean colour of a picture is to those of the palette."""
 
     batch: int = 16
+    parallel: int = 1
     sharpness: float = 900.0
 
     def infer(self, pixels: Pixels) -> Floats:
@@ -61,6 +62,7 @@ class MosaicEngine:
     """Vectors: a picture in 6 x 6 stones, less middle grey. ``spoil`` may change them."""
 
     batch: int = 16
+    parallel: int = 1
     spoil: Callable[[Floats], Floats] = lambda vectors: vectors
 
     def infer(self, pixels: Pixels) -> Floats:

@@ -52,15 +52,23 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
+class Pin:
+    """Where a card lies on the map, 0..1, and the layer that it is of, if it is of one."""
+
+    place: tuple[float, float]
+    layer: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Map:
-    """Where the sample lies. variance: the share of it that the two axes hold. pins: of each card, its place, 0..1.
+    """Where the sample lies. variance: the share of it that the two axes hold. pins: one a card, in their order.
 
     layers: the most frequent classes, then all others (``None`` where no class is known of any).
     """
 
     layers: tuple[Layer, ...]
     other: Layer | None
-    pins: tuple[tuple[float, float], ...]
+    pins: tuple[Pin, ...]
     variance: float
 
 
@@ -154,4 +162,6 @@ def _map(images: Sequence[Image], unit: Floats, best: Mapping[Key, tuple[Best, .
     layers = tuple(Layer(labels[class_id], places[ids == class_id]) for class_id in frequent)
     rest = places[~np.isin(ids, frequent)]
     other = Layer("other classes" if labels else "all images", rest) if len(rest) else None
-    return Map(layers, other, tuple((float(places[i, 0]), float(places[i, 1])) for i in chosen), variance)
+    layer_of = {class_id: layer for layer, class_id in enumerate(frequent)}
+    pins = [Pin((float(places[i, 0]), float(places[i, 1])), layer_of.get(int(ids[i]))) for i in chosen]
+    return Map(layers, other, tuple(pins), variance)

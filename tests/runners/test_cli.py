@@ -100,6 +100,15 @@ def test_a_column_that_is_not_there(tmp_path: Path, tiny_classifier: str, capsys
     assert "--uri-column" in said
 
 
+def test_wrong_use_of_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "no run report" in refused(["report", str(tmp_path)], capsys)
+    assert "https://host/out" in refused(["report", "https://host/out"], capsys)
+    for arguments in (["--date", "yesterday"], ["--date", "2026-11-20", "--run", "r1"]):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(["report", str(tmp_path), *arguments])
+        assert stopped.value.code == cli.WRONG_USE
+
+
 @pytest.mark.parametrize(
     "arguments", [[], ["run"], ["fly"], ["models"], ["models", "fly"], ["models", "list", "--fast"]]
 )

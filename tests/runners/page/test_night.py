@@ -12,6 +12,7 @@ import tables
 from gcs_server import Bucket
 from nights import DAY, Nights
 
+from runners import cli
 from runners.page import make, night, runs, vectors
 from runners.page.make import ReportOptions
 from runners.page.night import Night
@@ -205,10 +206,33 @@ def test_where_the_page_goes(place: Path | Bucket) -> None:
     assert made.runs[0] in pages[1]
     if isinstance(place, Bucket):  # a browser shows it, and does not offer to keep it
         stored = place.gcs.storage.objects[place.name][f"out/reports/{DAY}.html"]
-        assert stored["contentType"] == "text/html; charset=utf-8"
+        assert stored["contentType"].startswith("text/html")
     again = make.make(ReportOptions(made.output))
     text = files.read(again)[0].decode()
     assert text.partition("<footer>")[0] == pages[0].partition("<footer>")[0]
+
+
+def test_after_a_run_by_the_command(
+    place: Path | Bucket, tiny_classifier: str, tiny_embedder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = begun(place)
+    for name, data in (nights.pictures(range(6)) | {"text.jpg": b"no picture"}).items():
+        files.write(f"{made.photos}/{name}", data)
+    models = ["--classifier", tiny_classifier, "--embedder", tiny_embedder]
+    run = ["run", "--images", f"{made.photos}/", "--output", made.output, "--max-failures", "1", *models]
+    assert cli.main(run) == cli.DONE
+    assert cli.main(run) == cli.DONE
+    capsys.readouterr()
+    assert cli.main(["report", made.output]) == cli.DONE
+    uri = capsys.readouterr().out.strip()
+    told = read(made)
+    assert uri == f"{made.output}/reports/{told.nights.day}.html"
+    assert (told.totals.runs, told.totals.new, told.totals.done, told.totals.failed) == (2, 7, 6, 1)
+    assert (told.totals.already_done, told.totals.failed_before) == (6, 1)
+    assert {len(card.best) for card in told.samples.cards} == {5}
+    assert len(told.samples.cards) == 6
+    assert {"fetch", "decode", "classify", "embed", "write"} <= set(told.totals.steps)
+    assert "6 images done, 1 failed, 7 skipped" in files.read(uri)[0].decode()
 
 
 def test_what_there_is_no_report_of(tmp_path: Path) -> None:
