@@ -41,7 +41,7 @@ def run(options: CatalogOptions, beam_options: PipelineOptions, write_report: Wr
         with _interrupts_come_here():
             result = pipeline.run()
         where = f"Flink at {flink}" if flink else runner
-        stream.write(f"{named.job_name} runs on {where}, which shows how it goes; the counts come at its end\n")
+        stream.write(f"{named.job_name} runs on {where}, in other processes; the counts come at its end\n")
         stream.flush()
         try:
             result.wait_until_finish()
