@@ -39,7 +39,7 @@ def require_named(beam: PipelineOptions) -> None:
     setup = beam.view_as(SetupOptions)
     if not workers.sdk_container_image and not any(getattr(setup, name) for name in _INSTALLS):
         raise UsageError(
-            "no image: name the one that workers run with --container-image (docs/dataflow.md tells how it is built), or have "
+            "no image: name the one for workers with --container-image (docs/dataflow.md: how it is built), or have "
             "them install the job at each start with --setup_file=./setup.py"
         )
 
