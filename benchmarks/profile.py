@@ -1,8 +1,8 @@
 """Where the time of a run goes: fetch, decode, fit, B7, B6, write, from the run's own report.
 
 Seconds are sums over threads, and steps overlap, so all together are more than the wall. Of a model it is the time in
-its calls, which use all cores: where both models together come near the wall, nothing kept them waiting. The wall is
-the run's own, without what comes before it, such as imports.
+its calls, as many of which run at once as OpenVINO has streams: where both models together come near the wall times
+these, nothing kept them waiting. The wall is the run's own, without what comes before it, such as imports.
 """
 
 from __future__ import annotations
