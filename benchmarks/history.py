@@ -53,7 +53,7 @@ def write(folder: Path, count: int, classifier: Path, embedder: Path) -> list[st
     with manifest.open("w", encoding="utf-8") as file:
         file.writelines(f"{uri(index)}\n" for index in range(count))
     options = launch.RunOptions((str(manifest),), str(output), str(classifier), str(embedder))
-    job, _ = launch.settle(options, PipelineOptions([]))
+    job, _ = launch.settle(options, PipelineOptions([]), gpu=False)
     for start in range(0, count, units.UNIT_SIZE):
         uris = [uri(index) for index in range(start, min(start + units.UNIT_SIZE, count))]
         for recipe in job.recipes:
