@@ -32,8 +32,9 @@ from transforms import history, sources, units
 from transforms.counts import Tally
 from transforms.history import Known
 from transforms.imaging import prepare
-from transforms.imaging.prepare import Prepared
+from transforms.imaging.prepare import Limits, Prepared
 from transforms.inference import engines, registry
+from transforms.inference.spec import ModelSpec
 from transforms.records import ImageRef, Work
 
 SIZES = {1_000_000: 64, 100_000_000: 1_024, 1_000_000_000: 8_192}  # images: cores
@@ -123,7 +124,7 @@ def run(folder: Path) -> None:
 
     begun: list[float] = []
 
-    def ready(work: Work, **_: object) -> Prepared:
+    def ready(work: Work, specs: dict[str, ModelSpec], limits: Limits) -> Prepared:  # noqa: ARG001
         begun[:] = begun or [time.perf_counter()]
         pixels = dict.fromkeys(work.tables, GREY)
         return Prepared(work, work.ref.version or "1", "0" * 64, 8, 8, pixels, Counter())
