@@ -112,7 +112,7 @@ def test_a_job_on_flink_loses_a_worker_and_ends_with_the_rows_of_a_local_run(
             killed = worker_pools.kill_a_worker(pool)
             done_before = len(tables.files_of(bucket, "predictions"))
             worker_pools.wait_for("a new worker", lambda: bool({w.pid for w in pool.children()} - before), running)
-            code = running.process.wait(timeout=120)
+            code = running.process.wait(timeout=300)
         gcs.delay = 0
     assert code == cli.DONE, running.said()
     assert " runs on Flink at localhost:" in running.said()
@@ -142,7 +142,7 @@ def test_an_interrupted_job_is_cancelled_on_flink(
             worker_pools.wait_for("units", lambda: len(tables.files_of(bucket, "predictions")) >= 1, running)
             assert flink.states()[0] == "RUNNING"
             running.process.send_signal(signal.SIGINT)
-            code = running.process.wait(timeout=60)
+            code = running.process.wait(timeout=240)
         gcs.delay = 0
         assert code == cli.INTERRUPTED, running.said()
         ends = time.monotonic() + 30

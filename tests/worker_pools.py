@@ -32,7 +32,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(what: str, ready: Callable[[], bool], running: Running, seconds: float = 60) -> None:
+def wait_for(what: str, ready: Callable[[], bool], running: Running, seconds: float = 240) -> None:
     """Until ``ready``, while a process runs."""
     ends = time.monotonic() + seconds
     while not ready():

@@ -265,12 +265,13 @@ def test_a_model_without_variables_is_whole(tmp_path: Path, scratch: Path):
 
 def test_a_hub_url(model: Path, scratch: Path, hub: HubServer, hub_cache: Path):
     url = hub.put("/birds/1", Answer(saved_models.archive(model)))
+    before = socket.getdefaulttimeout()
     for _ in range(2):
         folder = origin.fetch(url, scratch)
         assert folder.parent == hub_cache
         assert same(folder, model)
     assert hub.requests == ["/birds/1?tf-hub-format=compressed"]
-    assert socket.getdefaulttimeout() is None
+    assert socket.getdefaulttimeout() == before
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -307,11 +308,12 @@ def test_a_hub_that_cannot_be_reached(scratch: Path, hub: HubServer):
 
 def test_a_hub_that_never_answers(scratch: Path, hub: HubServer):
     url = hub.put("/birds/1", Answer(silent=True))
+    before = socket.getdefaulttimeout()
     since = time.monotonic()
     with pytest.raises(ModelError, match=f"{url} cannot be downloaded .*timed out.*; check the network"):
         origin.fetch(url, scratch, timeout=0.2)
     assert time.monotonic() - since < 5
-    assert socket.getdefaulttimeout() is None
+    assert socket.getdefaulttimeout() == before
 
 
 def test_a_hub_that_sends_a_page(scratch: Path, hub: HubServer):
