@@ -1,7 +1,7 @@
 """The command line: arguments in, frozen options out, an exit code back. The rest never sees a Namespace.
 
 Exit codes: 0 done; 1 done, but more images failed than ``--max-failures`` allows; 2 wrong use; 3 the run itself failed;
-130 interrupted.
+4 another run works on the output; 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from runners import arguments
-from transforms.errors import EngineError, FetchError, UsageError
+from runners import arguments, interrupts
+from runners.interrupts import Interrupted
+from transforms.errors import EngineError, FetchError, Locked, UsageError
 from transforms.inference import engines
 
 if TYPE_CHECKING:
     from runners.cloud.options import SubmitOptions
     from runners.launch import RunOptions
 
-DONE, TOO_MANY_FAILURES, WRONG_USE, RUN_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, TOO_MANY_FAILURES, WRONG_USE, RUN_FAILED, LOCKED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 130, 143
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -30,17 +31,25 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = arguments.parser()
     known, rest = parser.parse_known_args(words)
     try:
-        if known.command in ("run", "submit"):
-            return _run(known, rest)
-        if rest:
-            parser.error(f"unknown option {rest[0]}")
-        return _report(known) if known.command == "report" else _models(known)
+        with interrupts.heeded():
+            return _command(known, rest, parser)
+    except Locked as error:
+        return _say(str(error), LOCKED)
     except (UsageError, FetchError) as error:
         return _say(str(error), WRONG_USE)
     except EngineError as error:
         return _say(f"the model cannot be run: {error}", RUN_FAILED)
-    except KeyboardInterrupt:
-        return _say("interrupted; what was finished is kept, and the same command goes on from there", INTERRUPTED)
+    except KeyboardInterrupt as error:
+        code = error.code if isinstance(error, Interrupted) else INTERRUPTED
+        return _say("interrupted; what was finished is kept, and the same command goes on from there", code)
+
+
+def _command(known: argparse.Namespace, rest: list[str], parser: argparse.ArgumentParser) -> int:
+    if known.command in ("run", "submit"):
+        return _run(known, rest)
+    if rest:
+        parser.error(f"unknown option {rest[0]}")
+    return _report(known) if known.command == "report" else _models(known)
 
 
 def _run(known: argparse.Namespace, rest: list[str]) -> int:
@@ -57,7 +66,7 @@ def _run(known: argparse.Namespace, rest: list[str]) -> int:
             RUN_FAILED,
         )
     except launch.LeftAlone as error:
-        return _say(str(error), INTERRUPTED)
+        return _say(str(error), error.code)
 
 
 def _submit(known: argparse.Namespace, options: RunOptions, rest: list[str]) -> int:

@@ -18,8 +18,10 @@ from typing import Any, TextIO
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.catalog import CatalogOptions
-from runners import beam_options, local, portable, report
+from runners import beam_options, local, lock, portable, report
+from runners.interrupts import Interrupted
 from runners.limits import MaxFailures
+from runners.lock import Lock
 from transforms import counts, errors, manifests, sources, units
 from transforms.errors import BeamsightError, UsageError
 from transforms.imaging import prepare
@@ -64,10 +66,11 @@ class RunOptions:
         return values | values.pop("limits") | {"images": list(self.images), "max_failures": str(self.max_failures)}
 
 
-def run(options: RunOptions, beam_arguments: Iterable[str], stream: TextIO) -> dict[str, Any]:
+def run(options: RunOptions, beam_arguments: Iterable[str], stream: TextIO, held: Lock | None = None) -> dict[str, Any]:
     """Run a job to its end -> its report. Progress goes to ``stream``.
 
-    Raises UsageError before anything is started, and RunFailed when the job stopped before its end.
+    held: the lock of the output, where the caller has it for several runs. Raises UsageError or Locked before anything
+    is started, and RunFailed when the job stopped before its end.
     """
     arguments = list(beam_arguments)
     beam = beam_options.parse(arguments)
@@ -75,20 +78,29 @@ def run(options: RunOptions, beam_arguments: Iterable[str], stream: TextIO) -> d
     files.check(options.output)
     sources.check(options.images, options.uri_column)
     job, run_ = settle(options, beam, gpu=Path("/dev/nvidia0").exists())
+    if held is not None:
+        held.name(run_.run_id)
+        return _run(job, run_, beam, held, stream)
+    with lock.hold(run_.output, "beamsight run", stream, run_id=run_.run_id) as mine:
+        return _run(job, run_, beam, mine, stream)
+
+
+def _run(job: CatalogOptions, run_: report.Run, beam: PipelineOptions, held: Lock, stream: TextIO) -> dict[str, Any]:
     report.write(Counter(), run_, "running")  # an output that cannot be written to is found out now, not after a unit
     try:
         start = local.run if local.is_local(beam) else portable.run
         start(job, beam, partial(report.write, run=run_), stream)
     except (Exception, KeyboardInterrupt) as error:
-        why = reason(error)
-        report.write(counts.LIVE.snapshot(), run_, "failed", why)
-        if why == _INTERRUPTED:
-            raise KeyboardInterrupt from error
+        why = held.lost or reason(error)
+        interrupted = why.startswith(_INTERRUPTED)
+        report.write(counts.LIVE.snapshot(), run_, "interrupted" if interrupted else "failed", why)
+        if interrupted:
+            raise error if isinstance(error, Interrupted) else KeyboardInterrupt from error
         raise RunFailed(why) from error
     done = report.read(run_)
     if done["state"] != "done":
         raise RunFailed(
-            f"--output {options.output} is another folder for the workers: they have not written {run_.uri} here; "
+            f"--output {run_.output} is another folder for the workers: they have not written {run_.uri} here; "
             "name one that all can reach, on gs:// or a shared disk"
         )
     return done
@@ -99,7 +111,11 @@ class RunFailed(BeamsightError):
 
 
 class LeftAlone(BeamsightError):
-    """The command was interrupted while it watched a job elsewhere, which goes on."""
+    """The command was interrupted while it watched a job elsewhere, which goes on. code: to exit with."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def settle(options: RunOptions, beam: PipelineOptions, *, gpu: bool) -> tuple[CatalogOptions, report.Run]:
@@ -202,6 +218,8 @@ def require_visible(options: RunOptions, beam: PipelineOptions, *, models: bool 
 
 def reason(error: BaseException) -> str:
     """What stopped a job, in one line. Beam wraps errors of workers into text with their tracebacks in it."""
+    if isinstance(error, Interrupted):
+        return str(error)
     if "KeyboardInterrupt" in f"{type(error).__name__}: {error}":
         return _INTERRUPTED
     ours = "|".join(name for name, kind in vars(errors).items() if isinstance(kind, type))

@@ -18,7 +18,7 @@ from transforms.tables import layout
 _PACKAGES = ("beamsight", "apache-beam", "numpy", "openvino", "pillow", "pyarrow", "tensorflow")
 
 
-State = Literal["running", "done", "failed"]
+State = Literal["running", "done", "failed", "interrupted"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from transforms.inference.engine import Floats
 from transforms.inference.recipe import Recipe
 from transforms.models import Answered, Model, SideBySide
 from transforms.records import Failure, Unit, Work
+from transforms.stop import STOP
 from transforms.tables import layout, schemas, writer
 
 
@@ -83,6 +84,7 @@ def process_unit(unit: Unit, models: list[Model], settings: Settings) -> Tally:
     At most ``window`` images are fetched ahead, for each model a batch gathers, and few more calls wait than run, so
     that memory depends neither on how many images there are nor on how large the unit is.
     """
+    STOP.check()
     asked = {table for work in unit.work for table in work.tables}
     models = [model for model in models if model.recipe.table in asked]
     results = _Results(models)
@@ -93,6 +95,7 @@ def process_unit(unit: Unit, models: list[Model], settings: Settings) -> Tally:
     window = settings.window or max(settings.threads, 2 * in_work)
     with SideBySide(models, results.take) as inference:
         for image in prefetch(unit.work, ready, threads=settings.threads, window=window):
+            STOP.check()  # what is in hand is dropped: the files of a unit are written at its end, or not at all
             results.spent(image.tally)
             if isinstance(image, Failed):
                 results.failed(image.failure)
