@@ -19,10 +19,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.catalog import CatalogOptions
 from runners import beam_options, local, lock, portable, report
+from runners.dates import Night
 from runners.interrupts import Interrupted
 from runners.limits import MaxFailures
 from runners.lock import Lock
-from transforms import counts, errors, manifests, sources, units
+from transforms import counts, errors, history, manifests, sources, units
 from transforms.errors import BeamsightError, UsageError
 from transforms.imaging import prepare
 from transforms.imaging.prepare import Limits
@@ -39,7 +40,10 @@ _INTERRUPTED = "interrupted"
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """``beamsight run`` as it was asked for. classifier, embedder: a registered name, a bundle, or ``none``."""
+    """``beamsight run`` as it was asked for. classifier, embedder: a registered name, a bundle, or ``none``.
+
+    night: of ``beamsight nightly``, the days that ``images`` are of.
+    """
 
     images: tuple[str, ...]
     output: str
@@ -47,6 +51,7 @@ class RunOptions:
     embedder: str = "efficientnet-b6"
     uri_column: str = manifests.URI_COLUMN
     retry_failed: bool = False
+    max_attempts: int = history.MAX_ATTEMPTS
     check_versions: bool = False
     top_k: int = 5
     probabilities: bool = False
@@ -59,6 +64,7 @@ class RunOptions:
     precision: Precision = "f32"
     threads: int = prepare.THREADS
     max_failures: MaxFailures = dataclasses.field(default_factory=lambda: MaxFailures(share=0.1))
+    night: Night | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for the run report."""
@@ -76,12 +82,13 @@ def run(options: RunOptions, beam_arguments: Iterable[str], stream: TextIO, held
     beam = beam_options.parse(arguments)
     require_visible(options, beam)
     files.check(options.output)
-    sources.check(options.images, options.uri_column)
+    require_images(options)
     job, run_ = settle(options, beam, gpu=Path("/dev/nvidia0").exists())
     if held is not None:
         held.name(run_.run_id)
         return _run(job, run_, beam, held, stream)
-    with lock.hold(run_.output, "beamsight run", stream, run_id=run_.run_id) as mine:
+    command = "beamsight nightly" if options.night else "beamsight run"
+    with lock.hold(run_.output, command, stream, run_id=run_.run_id) as mine:
         return _run(job, run_, beam, mine, stream)
 
 
@@ -143,13 +150,19 @@ def settle(options: RunOptions, beam: PipelineOptions, *, gpu: bool) -> tuple[Ca
         recipes=recipes,
         settings=settings,
         uri_column=options.uri_column,
-        retry_failed=options.retry_failed,
+        retries=history.Retries(options.max_attempts, options.retry_failed),
         check_versions=options.check_versions,
         unit_size=options.unit_size,
         workers=beam_options.workers(beam),
     )
     models = {recipe.table: recipe.metadata() for recipe in recipes}
     return job, report.Run(run_id, output, started, options.to_json(), models)
+
+
+def require_images(options: RunOptions) -> None:
+    """Raises UsageError for a source without images. A night may have none."""
+    if options.night is None:
+        sources.check(options.images, options.uri_column)
 
 
 def output_of(options: RunOptions) -> str:

@@ -23,7 +23,7 @@ from transforms.inference import bundle, engines
 from transforms.inference.engine import Floats
 from transforms.inference.recipe import Recipe
 from transforms.models import Answered, Model, SideBySide
-from transforms.records import Failure, Unit, Work
+from transforms.records import Failure, Unit
 from transforms.stop import STOP
 from transforms.tables import layout, schemas, writer
 
@@ -128,7 +128,7 @@ class _Results:
         for image, output in zip(answered.images, answered.outputs, strict=True):
             if isinstance(output, InferenceError):
                 output.version = image.version
-                self.failed(Failure.of(Work(image.work.ref, (recipe.table,)), output))
+                self.failed(Failure.of(image.work._replace(tables=(recipe.table,)), output))
             else:
                 self.answered(recipe.table, image, output)
             image.unanswered -= 1
@@ -144,6 +144,8 @@ class _Results:
         self._failures[failure.uri] = failure
         reason = counts.key(failure.stage, failure.error)
         self.spent(Counter({counts.key(counts.FAILED, failure.stage): 1, counts.key(counts.REASON, reason): 1}))
+        if failure.retryable:
+            self.spent(Counter({counts.PASSING: 1}))
 
     def answered(self, table: str, image: Prepared, output: Floats) -> None:
         self._answers[table].add(image, output)

@@ -17,7 +17,6 @@ from runners.cloud.dataflow import Job
 from runners.cloud.options import SubmitOptions
 from runners.interrupts import Interrupted
 from runners.launch import RunFailed, RunOptions
-from transforms import sources
 from transforms.errors import UsageError
 from transforms.storage import files
 from transforms.tables import layout
@@ -44,7 +43,7 @@ def submit(run: RunOptions, where: SubmitOptions, arguments: Sequence[str], stre
     checks.require_named(beam)
     checks.require_python(beam)
     files.check(run.output)
-    sources.check(run.images, run.uri_column)
+    launch.require_images(run)
     if send:
         cloud = beam.view_as(GoogleCloudOptions)
         checks.require_writable("--output", run.output)

@@ -36,6 +36,7 @@ VALUES: dict[str, Any] = {
     "embedder": "none",
     "uri_column": "where",
     "retry_failed": True,
+    "max_attempts": "3",
     "check_versions": True,
     "precision": "bf16",
     "engine": "openvino",
