@@ -76,11 +76,11 @@ def read(file: str, options: Sequence[argparse.Action]) -> Read:
 def _nearest(key: str, known: Mapping[str, object], values: Mapping[str, Any]) -> str:
     if isinstance(values[key], dict):
         return f"; the one table that there may be is [{BEAM}]"
+    if f"--{key.replace('-', '_')}" in beam_options.names():
+        return f"; it is one of Beam's, which stand below [{BEAM}]"
     near = difflib.get_close_matches(f"--{key.replace('_', '-')}", known, n=1)
     if near:
         return f"; is {near[0].removeprefix('--')} meant?"
-    if f"--{key.replace('-', '_')}" in beam_options.names():
-        return f"; it is one of Beam's, which stand below [{BEAM}]"
     return "; `beamsight nightly --help` lists them"
 
 
@@ -113,7 +113,10 @@ def _beam(file: str, values: Any) -> dict[str, list[str]]:
         else:
             several = value if isinstance(value, list) else [value]
             made[name] = [f"{name}={_text(file, key, each)}" for each in several]
-    beam_options.parse([word for words in made.values() for word in words])
+    try:
+        beam_options.parse([word for words in made.values() for word in words])
+    except UsageError as error:
+        raise UsageError(f"{file}: [{BEAM}] {error}") from error
     return made
 
 
