@@ -6,7 +6,7 @@ import argparse
 from importlib import metadata
 from typing import get_args
 
-from runners import arguments_nightly, arguments_run
+from runners import arguments_nightly, arguments_run, arguments_schedule
 from runners.arguments_run import count
 from transforms import manifests
 from transforms.inference import engines, origin
@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     arguments_run.add_submit(commands)
     arguments_nightly.add_nightly(commands)
     arguments_nightly.add_config(commands)
+    arguments_schedule.add_schedule(commands)
     _add_report(commands)
     _add_models(commands)
     return made

@@ -27,7 +27,7 @@ def add_nightly(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         epilog=_EXIT_CODES.replace("%", "%%"),
         allow_abbrev=False,
     )
-    _add_days(nightly)
+    add_days(nightly)
     arguments_run.add_job(nightly)
     arguments_run.add_cloud(nightly)
     _add_opposites(nightly)
@@ -72,7 +72,8 @@ def day(text: str) -> date:
         raise argparse.ArgumentTypeError(f"{text!r} is no day such as 2026-11-20") from error
 
 
-def _add_days(parser: argparse.ArgumentParser) -> None:
+def add_days(parser: argparse.ArgumentParser) -> None:
+    """Which days, and the file of options."""
     add = parser.add_argument_group("which days").add_argument
     add("--date", type=day, metavar="DAY", help="the day, such as 2026-11-20 (default: today)")
     add("--from", type=day, dest="first", metavar="DAY", help="all days from this one on, and none besides")
@@ -102,7 +103,7 @@ def _add_opposites(parser: argparse.ArgumentParser) -> None:
 def _options() -> list[argparse.Action]:
     """The options that a file may hold."""
     made = argparse.ArgumentParser(add_help=False)
-    _add_days(made)
+    add_days(made)
     arguments_run.add_job(made)
     arguments_run.add_cloud(made)
     return made._actions

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from runners import arguments, arguments_nightly, cli_models, interrupts
+from runners import arguments, arguments_nightly, cli_models, cli_schedule, interrupts
 from runners.interrupts import Interrupted
 from transforms.errors import EngineError, FetchError, Locked, UsageError
 from transforms.inference import engines
@@ -52,6 +52,9 @@ def main(words: Sequence[str] | None = None) -> int:
 def _command(known: argparse.Namespace, rest: list[str], parser: argparse.ArgumentParser) -> int:
     if known.command in ("run", "submit", "nightly"):
         return _run(known, rest)
+    if known.command == "schedule":
+        print(cli_schedule.main(known, rest, lambda words: _night(words)[0]))
+        return DONE
     if rest:
         parser.error(f"unknown option {rest[0]}")
     if known.command == "config":
@@ -120,10 +123,19 @@ def _nightly_options(known: argparse.Namespace) -> NightlyOptions:
 
 
 def _check_config(file: str) -> int:
-    from runners import beam_options, launch, nightly
-    from runners.cloud import checks
+    from runners import nightly
 
     words = arguments_nightly.read(file).words()
+    known, options = _night(words)
+    print(nightly.described(file, words, options, _nightly_options(known), datetime.now(timezone.utc)))
+    return DONE
+
+
+def _night(words: Sequence[str]) -> tuple[argparse.Namespace, RunOptions]:
+    """Words of ``nightly`` -> what they say, where a night could start with them. Asks no server. Raises UsageError."""
+    from runners import beam_options, dates, launch, nightly
+    from runners.cloud import checks
+
     known, rest = arguments.parser().parse_known_args(["nightly", *words])
     options, where = _run_options(known), _submit_options(known)
     if beam_options.is_dataflow(rest):
@@ -132,8 +144,10 @@ def _check_config(file: str) -> int:
         checks.require_named(beam)
     else:
         nightly.require_dataflow(where, known.dry_run)
-    print(nightly.described(file, words, options, _nightly_options(known), datetime.now(timezone.utc)))
-    return DONE
+    today = _nightly_options(known).today(datetime.now(timezone.utc))
+    for pattern in options.images:
+        dates.expand(pattern, today)
+    return known, options
 
 
 def _ended(options: RunOptions, done: dict[str, Any]) -> int:
