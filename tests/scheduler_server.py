@@ -25,6 +25,7 @@ class SchedulerServer:
         self.jobs: dict[str, dict[str, Any]] = {}
         self.asked: list[str] = []  # method and path
         self.refusal: tuple[int, str, str] | None = None  # code, status, message
+        self.busy = 0  # so many requests are answered with 503 first
         self._httpd = ThreadingHTTPServer(("localhost", 0), _Handler)
         self._httpd.scheduler = self  # type: ignore[attr-defined]
         self.url = f"http://localhost:{self._httpd.server_port}"
@@ -108,11 +109,15 @@ class _Handler(BaseHTTPRequestHandler):
         path = urlsplit(self.path).path
         server.asked.append(f"{self.command} {path}")
         found = _JOBS.fullmatch(path)
-        return server, found if found and found[2] in LOCATIONS and not server.refusal else None
+        refused = server.refusal or server.busy
+        return server, found if found and found[2] in LOCATIONS and not refused else None
 
     def _missing(self) -> None:
         server: SchedulerServer = self.server.scheduler  # type: ignore[attr-defined]
         code, status, message = server.refusal or (404, "NOT_FOUND", "Requested entity was not found.")
+        if server.busy:
+            server.busy -= 1
+            code, status, message = 503, "UNAVAILABLE", "The service is currently unavailable."
         self._answer(code, {"error": {"code": code, "status": status, "message": message}})
 
     def _answer(self, status: int, body: dict[str, Any]) -> None:

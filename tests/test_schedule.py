@@ -127,6 +127,18 @@ def test_a_schedule_launches_the_job_of_its_day(
     assert uris == [bucket.uri(f"photos/{day.replace('-', '/')}/a.jpg")]
 
 
+def test_a_night_without_images_is_launched_too(
+    bucket: Bucket, create: list[str], dataflow: DataflowServer, scheduler: SchedulerServer
+) -> None:
+    """By a launcher that leaves the job in the bucket, from where Dataflow takes it."""
+    assert cli.main(create) == cli.DONE
+    scheduler.fire(FULL)
+    left = f"--template_location={bucket.uri('launch/job_object')}"
+    assert flex.main([*launched(dataflow.launches[0]), left, "--container_image=europe/beamsight"]) == cli.DONE
+    assert json.loads(bucket.get("launch/job_object"))["name"] == "birds"
+    assert not dataflow.created
+
+
 def test_creating_again_updates(
     create: list[str], scheduler: SchedulerServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -250,6 +262,21 @@ def test_a_refusal_is_one_line_with_its_remedy(
     (line,) = capsys.readouterr().err.splitlines()
     assert f"test-project: {refusal[2].rstrip('.')}; " in line
     assert remedy in line
+
+
+def test_a_server_that_is_busy_is_asked_again(create: list[str], scheduler: SchedulerServer) -> None:
+    scheduler.busy = 2
+    assert cli.main(create) == cli.DONE
+    assert scheduler.job["name"] == FULL
+    assert len(scheduler.asked) == 3
+
+
+def test_a_server_that_cannot_be_reached_is_one_line(create: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with SchedulerServer() as gone:
+        pass
+    assert cli.main([*create, f"--scheduler-endpoint={gone.url}"]) == cli.WRONG_USE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("; try again in a while")
 
 
 def test_a_place_that_has_no_cloud_scheduler_is_told_how_to_name_another(

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
 
-from google.api_core.exceptions import BadRequest, Conflict, Forbidden, GoogleAPICallError, NotFound
+from google.api_core.exceptions import BadRequest, Conflict, Forbidden, GoogleAPICallError, NotFound, ServiceUnavailable
+from google.api_core.retry import Retry, if_exception_type
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import dataflow_v1beta3, scheduler_v1
 
@@ -21,6 +22,8 @@ from transforms.errors import UsageError
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _OURS = ["description", "schedule", "time_zone", "http_target", "retry_config", "attempt_deadline"]
+_AGAIN = Retry(if_exception_type(ServiceUnavailable), initial=0.5, maximum=10, timeout=60)
+_TIMEOUT = 30.0
 _LONGEST_WAIT = timedelta(hours=1)
 _REQUEST = re.compile(r"^[0-9]+ [A-Z]+ \S+: ")  # what the client puts before the server's words
 _T = TypeVar("_T")
@@ -109,23 +112,24 @@ def put(place: Place, wanted: scheduler_v1.Job) -> tuple[scheduler_v1.Job, bool]
 
     def create_or_update(client: scheduler_v1.CloudSchedulerClient) -> tuple[scheduler_v1.Job, bool]:
         try:
-            return client.create_job(parent=place.parent, job=wanted), True
+            return client.create_job(parent=place.parent, job=wanted, retry=_AGAIN, timeout=_TIMEOUT), True
         except Conflict:
-            return client.update_job({"job": wanted, "update_mask": {"paths": _OURS}}), False
+            update = {"job": wanted, "update_mask": {"paths": _OURS}}
+            return client.update_job(update, retry=_AGAIN, timeout=_TIMEOUT), False
 
     return _ask(place, create_or_update)
 
 
 def get(place: Place) -> scheduler_v1.Job | None:
     """The job, or None where there is none of that name."""
-    return _ask(place, lambda client: _or_none(lambda: client.get_job(name=place.path)))
+    return _ask(place, lambda client: _or_none(lambda: client.get_job(name=place.path, retry=_AGAIN, timeout=_TIMEOUT)))
 
 
 def delete(place: Place) -> bool:
     """Whether there was one."""
 
     def gone(client: scheduler_v1.CloudSchedulerClient) -> bool:
-        client.delete_job(name=place.path)
+        client.delete_job(name=place.path, retry=_AGAIN, timeout=_TIMEOUT)
         return True
 
     return bool(_ask(place, lambda client: _or_none(lambda: gone(client))))
