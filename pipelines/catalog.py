@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
@@ -17,7 +17,7 @@ import apache_beam as beam
 from transforms import counts, history, manifests, sources, units
 from transforms.counts import Tally
 from transforms.errors import UsageError
-from transforms.history import Known
+from transforms.history import Known, Retries
 from transforms.inference.recipe import Recipe
 from transforms.process import ProcessUnits, Settings
 from transforms.records import Unit
@@ -41,7 +41,7 @@ class CatalogOptions:
     recipes: tuple[Recipe, ...]
     settings: Settings
     uri_column: str = manifests.URI_COLUMN
-    retry_failed: bool = False
+    retries: Retries = field(default_factory=Retries)
     check_versions: bool = False
     unit_size: int = units.UNIT_SIZE
     workers: int = 1
@@ -102,14 +102,13 @@ class _Missing(beam.PTransform):
 
     def expand(self, refs: beam.PCollection) -> Any:
         options = self._options
-        tables = [*options.tables] if options.retry_failed else [*options.tables, layout.FAILURES]
         known = (
             refs.pipeline
-            | "Tables" >> beam.Create(tables)
+            | "Tables" >> beam.Create([*options.tables, layout.FAILURES])
             | "Spread tables" >> beam.Reshuffle()
             | "Files" >> beam.FlatMap(_files, options.settings.output)
             | "Spread files" >> beam.Reshuffle()
-            | "Known" >> beam.FlatMap(_known, options.tables)
+            | "Known" >> beam.FlatMap(_known, options.tables, options.retries)
         )
         return (
             {"refs": refs, "known": known}
@@ -125,9 +124,9 @@ def _files(table: str, output: str) -> Iterator[tuple[str, list[str]]]:
         yield table, some
 
 
-def _known(part: tuple[str, list[str]], tables: tuple[str, ...]) -> Iterator[tuple[int, Any]]:
+def _known(part: tuple[str, list[str]], tables: tuple[str, ...], retries: Retries) -> Iterator[tuple[int, Any]]:
     table, uris = part
-    for shard, known in history.known_in_files(uris, table, tables):
+    for shard, known in history.known_in_files(uris, table, tables, retries):
         yield shard, tuple(known)
 
 
@@ -140,7 +139,7 @@ def _subtract(shard: tuple[int, Any], tables: tuple[str, ...], check_versions: b
     counts.LIVE.add(tally)
     yield beam.pvalue.TaggedOutput(_TALLY, tally)
     for start in range(0, len(work), sources.CHUNK):  # a shard of a very large job is too much for one element
-        yield [(tuple(item.ref), item.tables) for item in work[start : start + sources.CHUNK]]
+        yield [(tuple(item.ref), item.tables, item.attempt) for item in work[start : start + sources.CHUNK]]
 
 
 class _Units(beam.PTransform):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from datetime import date
 from importlib import metadata
 from typing import get_args
 
-from runners import arguments_run
+from runners import arguments_nightly, arguments_run, arguments_schedule
 from runners.arguments_run import count
 from transforms import manifests
 from transforms.inference import engines, origin
@@ -25,6 +24,9 @@ def parser() -> argparse.ArgumentParser:
     commands = made.add_subparsers(dest="command", required=True, metavar="COMMAND")
     arguments_run.add_run(commands)
     arguments_run.add_submit(commands)
+    arguments_nightly.add_nightly(commands)
+    arguments_nightly.add_config(commands)
+    arguments_schedule.add_schedule(commands)
     _add_report(commands)
     _add_models(commands)
     return made
@@ -39,7 +41,9 @@ def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     report.add_argument("output", metavar="OUTPUT", help="the --output of `beamsight run`, on a disk or gs://")
     which = report.add_mutually_exclusive_group()
-    which.add_argument("--date", type=_date, metavar="DAY", help="of the runs that started on 2026-11-20 (UTC), say")
+    which.add_argument(
+        "--date", type=arguments_nightly.day, metavar="DAY", help="of the runs that started on 2026-11-20 (UTC), say"
+    )
     which.add_argument("--run", metavar="RUN", help="of one run, by its id (default: the newest day with a run)")
     report.add_argument("--to", metavar="FILE", help="where it goes (default: OUTPUT/reports/<date or run>.html)")
 
@@ -121,17 +125,3 @@ def _add_precisions(actions: argparse._SubParsersAction[argparse.ArgumentParser]
         help="what it must reach: of a classifier the share of images with the same best class (default: 0.97), of an "
         "embedder the mean cosine (default: 0.98)",
     )
-
-
-def _date(text: str) -> date:
-    try:
-        return date.fromisoformat(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no day such as 2026-11-20") from error
-
-
-def _count(text: str) -> int:
-    value = int(text.replace("_", "").replace(",", ""))
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return value

@@ -6,12 +6,12 @@ import argparse
 from typing import get_args
 
 from runners.cloud import machine
-from transforms import manifests, units
+from transforms import history, manifests, units
 from transforms.imaging import decode, fetch, prepare
 from transforms.inference import engines
 from transforms.inference.spec import EngineName, Precision
 
-_EXIT_CODES = "Exit codes: 0 done; 1 done, but too many images failed; 2 wrong use; 3 run failed; 130 interrupted."
+EXIT_CODES = "Exit codes: 0 done; 1 done, but too many images failed; 2 wrong use; 3 run failed; 130 interrupted."
 
 
 def add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -20,7 +20,7 @@ def add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
         "run",
         help="do the images that the tables lack",
         description="Do the images that the tables lack. Options that are not listed go to Beam, such as --runner.",
-        epilog=_EXIT_CODES,
+        epilog=EXIT_CODES,
         allow_abbrev=False,
     )
     add_job(run)
@@ -33,7 +33,7 @@ def add_submit(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="the same as run, on Google Cloud Dataflow",
         description="Do the images that the tables lack on Google Cloud Dataflow. Options that are not listed go to "
         "Beam, and go before what is chosen here.",
-        epilog=f"Without --wait, 0 says that the job was accepted. {_EXIT_CODES}",
+        epilog=f"Without --wait, 0 says that the job was accepted. {EXIT_CODES}",
         allow_abbrev=False,
     )
     add_job(submit)
@@ -122,6 +122,13 @@ def add_job(parser: argparse.ArgumentParser) -> None:
         help="column of the manifests that holds the URIs (default: %(default)s)",
     )
     add("--retry-failed", action="store_true", help="try images again that failed for good in earlier runs")
+    add(
+        "--max-attempts",
+        type=count,
+        default=history.MAX_ATTEMPTS,
+        metavar="N",
+        help="after so many runs a passing fault of an image counts as lasting (default: %(default)s)",
+    )
     add(
         "--check-versions",
         action="store_true",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import cache
 
 from apache_beam.options.pipeline_options import (
     DirectOptions,
@@ -35,6 +36,19 @@ def parse(arguments: Sequence[str]) -> PipelineOptions:
 
 def unknown(arguments: Sequence[str]) -> list[str]:
     """Those that Beam has no option for. Raises UsageError for an option of Beam's that is used wrongly."""
+    try:
+        return _parser().parse_known_args(list(arguments))[1]
+    except argparse.ArgumentError as error:
+        raise UsageError(str(error)) from error
+
+
+@cache
+def names() -> frozenset[str]:
+    """All options that Beam has, such as ``--runner``."""
+    return frozenset(_parser()._option_string_actions)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for options in _all_subclasses(PipelineOptions):
         known = argparse.ArgumentParser(add_help=False, conflict_handler="resolve")
@@ -42,10 +56,7 @@ def unknown(arguments: Sequence[str]) -> list[str]:
         for action in known._actions:
             if not set(action.option_strings) & set(parser._option_string_actions):
                 parser._add_action(action)
-    try:
-        return parser.parse_known_args(list(arguments))[1]
-    except argparse.ArgumentError as error:
-        raise UsageError(str(error)) from error
+    return parser
 
 
 def _all_subclasses(base: type[PipelineOptions]) -> list[type[PipelineOptions]]:

@@ -1,7 +1,7 @@
 """The command line: arguments in, frozen options out, an exit code back. The rest never sees a Namespace.
 
 Exit codes: 0 done; 1 done, but more images failed than ``--max-failures`` allows; 2 wrong use; 3 the run itself failed;
-130 interrupted.
+4 another run works on the output; 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
 """
 
 from __future__ import annotations
@@ -10,17 +10,20 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from runners import arguments
-from transforms.errors import EngineError, FetchError, UsageError
+from runners import arguments, arguments_nightly, cli_models, cli_schedule, interrupts
+from runners.interrupts import Interrupted
+from transforms.errors import EngineError, FetchError, Locked, UsageError
 from transforms.inference import engines
 
 if TYPE_CHECKING:
     from runners.cloud.options import SubmitOptions
     from runners.launch import RunOptions
+    from runners.nightly import NightlyOptions
 
-DONE, TOO_MANY_FAILURES, WRONG_USE, RUN_FAILED, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, TOO_MANY_FAILURES, WRONG_USE, RUN_FAILED, LOCKED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 130, 143
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -28,19 +31,35 @@ def main(words: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what stops a job is said once, at the end
     parser = arguments.parser()
-    known, rest = parser.parse_known_args(words)
+    words = list(sys.argv[1:] if words is None else words)
     try:
-        if known.command in ("run", "submit"):
-            return _run(known, rest)
-        if rest:
-            parser.error(f"unknown option {rest[0]}")
-        return _report(known) if known.command == "report" else _models(known)
+        if words[:1] == ["nightly"]:
+            words = _with_config(words)
+        known, rest = parser.parse_known_args(words)
+        with interrupts.heeded():
+            return _command(known, rest, parser)
+    except Locked as error:
+        return _say(str(error), LOCKED)
     except (UsageError, FetchError) as error:
         return _say(str(error), WRONG_USE)
     except EngineError as error:
         return _say(f"the model cannot be run: {error}", RUN_FAILED)
-    except KeyboardInterrupt:
-        return _say("interrupted; what was finished is kept, and the same command goes on from there", INTERRUPTED)
+    except KeyboardInterrupt as error:
+        code = error.code if isinstance(error, Interrupted) else INTERRUPTED
+        return _say("interrupted; what was finished is kept, and the same command goes on from there", code)
+
+
+def _command(known: argparse.Namespace, rest: list[str], parser: argparse.ArgumentParser) -> int:
+    if known.command in ("run", "submit", "nightly"):
+        return _run(known, rest)
+    if known.command == "schedule":
+        print(cli_schedule.main(known, rest, lambda words: _night(words)[0]))
+        return DONE
+    if rest:
+        parser.error(f"unknown option {rest[0]}")
+    if known.command == "config":
+        return _check_config(known.file)
+    return _report(known) if known.command == "report" else cli_models.main(known)
 
 
 def _run(known: argparse.Namespace, rest: list[str]) -> int:
@@ -48,7 +67,10 @@ def _run(known: argparse.Namespace, rest: list[str]) -> int:
 
     options = _run_options(known)
     try:
-        if known.command == "submit" or beam_options.is_dataflow(rest):
+        elsewhere = known.command == "submit" or beam_options.is_dataflow(rest)
+        if known.command == "nightly":
+            options = _tonight(known, options, elsewhere)
+        if elsewhere:
             return _submit(known, options, rest)
         return _ended(options, launch.run(options, rest, sys.stderr))
     except launch.RunFailed as error:
@@ -57,15 +79,15 @@ def _run(known: argparse.Namespace, rest: list[str]) -> int:
             RUN_FAILED,
         )
     except launch.LeftAlone as error:
-        return _say(str(error), INTERRUPTED)
+        return _say(str(error), error.code)
 
 
 def _submit(known: argparse.Namespace, options: RunOptions, rest: list[str]) -> int:
     from runners.cloud import dry_run, submit
     from runners.cloud.options import SubmitOptions
 
-    where = _submit_options(known) if known.command == "submit" else SubmitOptions(wait=True)
-    if known.command == "submit" and known.dry_run:
+    where = SubmitOptions(wait=True) if known.command == "run" else _submit_options(known)
+    if known.command != "run" and known.dry_run:
         figures = dry_run.Figures(known.count, known.images_per_second, known.machine_price)
         print(dry_run.describe(options, where, rest, figures))
         return DONE
@@ -74,6 +96,58 @@ def _submit(known: argparse.Namespace, options: RunOptions, rest: list[str]) -> 
         return _ended(options, sent.report)
     print(submit.said(sent, options.output))
     return DONE
+
+
+def _with_config(words: list[str]) -> list[str]:
+    words, file = arguments_nightly.with_config(words[1:])
+    if file:
+        print(f"options from {file}", file=sys.stderr)
+    return ["nightly", *words]
+
+
+def _tonight(known: argparse.Namespace, options: RunOptions, elsewhere: bool) -> RunOptions:
+    from runners import nightly
+
+    if not elsewhere:
+        nightly.require_dataflow(_submit_options(known), known.dry_run)
+    tonight = nightly.settle(options, _nightly_options(known), datetime.now(timezone.utc))
+    for line in tonight.said:
+        print(line, file=sys.stderr)
+    return tonight.options
+
+
+def _nightly_options(known: argparse.Namespace) -> NightlyOptions:
+    from runners.nightly import NightlyOptions
+
+    return NightlyOptions(known.date, known.first, known.last, known.time_zone, known.catch_up)
+
+
+def _check_config(file: str) -> int:
+    from runners import nightly
+
+    words = arguments_nightly.read(file).words()
+    known, options = _night(words)
+    print(nightly.described(file, words, options, _nightly_options(known), datetime.now(timezone.utc)))
+    return DONE
+
+
+def _night(words: Sequence[str]) -> tuple[argparse.Namespace, RunOptions]:
+    """Words of ``nightly`` -> what they say, where a night could start with them. Asks no server. Raises UsageError."""
+    from runners import beam_options, dates, launch, nightly
+    from runners.cloud import checks
+
+    known, rest = arguments.parser().parse_known_args(["nightly", *words])
+    options, where = _run_options(known), _submit_options(known)
+    if beam_options.is_dataflow(rest):
+        beam = where.to_beam(options.output, rest)
+        launch.require_visible(options, beam, models=False)
+        checks.require_named(beam)
+    else:
+        nightly.require_dataflow(where, known.dry_run)
+    today = _nightly_options(known).today(datetime.now(timezone.utc))
+    for pattern in options.images:
+        dates.expand(pattern, today)
+    return known, options
 
 
 def _ended(options: RunOptions, done: dict[str, Any]) -> int:
@@ -101,6 +175,7 @@ def _run_options(known: argparse.Namespace) -> RunOptions:
         embedder=known.embedder,
         uri_column=known.uri_column,
         retry_failed=known.retry_failed,
+        max_attempts=known.max_attempts,
         check_versions=known.check_versions,
         top_k=known.top_k,
         probabilities=known.probabilities,
@@ -144,59 +219,6 @@ def _report(known: argparse.Namespace) -> int:
 
     print(make.make(make.ReportOptions(known.output, known.date, known.run, known.to)))
     return DONE
-
-
-def _models(known: argparse.Namespace) -> int:
-    from runners import models
-
-    if known.action == "list":
-        print(models.table())
-    elif known.action == "show":
-        print(models.show(known.name))
-    elif known.action == "compare":
-        print(_compare(known))
-    elif known.action == "quantize":
-        print(_quantize(known))
-    else:
-        if known.action == "stage":
-            values = {key: value for key, value in vars(known).items() if key not in ("command", "action")}
-            if values["value_range"] is not None:
-                values["value_range"] = tuple(values["value_range"])
-            made = models.stage(models.StageOptions(**values))
-        else:
-            made = models.standin(known.name, known.task, known.to, known.seed)
-        print(f"{made.spec.name}, {made.spec.width} {made.spec.output}, is staged at {known.to}")
-        print(f"content hash {made.content_hash}")
-    return DONE
-
-
-def _compare(known: argparse.Namespace) -> str:
-    from runners import compare
-
-    return compare.compare(
-        compare.CompareOptions(
-            bundle=known.bundle,
-            images=tuple(known.images),
-            precision=known.precision,
-            engine=None if known.engine == engines.AUTO else known.engine,
-            limit=known.limit,
-            uri_column=known.uri_column,
-        )
-    )
-
-
-def _quantize(known: argparse.Namespace) -> str:
-    from runners import compare
-
-    return compare.quantize(
-        compare.QuantizeOptions(
-            bundle=known.bundle,
-            images=tuple(known.images),
-            agreement=known.agreement,
-            limit=known.limit,
-            uri_column=known.uri_column,
-        )
-    )
 
 
 def _say(message: str, code: int) -> int:

@@ -18,9 +18,12 @@ from typing import Any, TextIO
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.catalog import CatalogOptions
-from runners import beam_options, local, portable, report
+from runners import beam_options, local, lock, portable, report
+from runners.dates import Night
+from runners.interrupts import Interrupted
 from runners.limits import MaxFailures
-from transforms import counts, errors, manifests, sources, units
+from runners.lock import Lock
+from transforms import counts, errors, history, manifests, sources, units
 from transforms.errors import BeamsightError, UsageError
 from transforms.imaging import prepare
 from transforms.imaging.prepare import Limits
@@ -37,7 +40,10 @@ _INTERRUPTED = "interrupted"
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """``beamsight run`` as it was asked for. classifier, embedder: a registered name, a bundle, or ``none``."""
+    """``beamsight run`` as it was asked for. classifier, embedder: a registered name, a bundle, or ``none``.
+
+    night: of ``beamsight nightly``, the days that ``images`` are of.
+    """
 
     images: tuple[str, ...]
     output: str
@@ -45,6 +51,7 @@ class RunOptions:
     embedder: str = "efficientnet-b6"
     uri_column: str = manifests.URI_COLUMN
     retry_failed: bool = False
+    max_attempts: int = history.MAX_ATTEMPTS
     check_versions: bool = False
     top_k: int = 5
     probabilities: bool = False
@@ -57,6 +64,7 @@ class RunOptions:
     precision: Precision = "f32"
     threads: int = prepare.THREADS
     max_failures: MaxFailures = dataclasses.field(default_factory=lambda: MaxFailures(share=0.1))
+    night: Night | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for the run report."""
@@ -64,31 +72,42 @@ class RunOptions:
         return values | values.pop("limits") | {"images": list(self.images), "max_failures": str(self.max_failures)}
 
 
-def run(options: RunOptions, beam_arguments: Iterable[str], stream: TextIO) -> dict[str, Any]:
+def run(options: RunOptions, beam_arguments: Iterable[str], stream: TextIO, held: Lock | None = None) -> dict[str, Any]:
     """Run a job to its end -> its report. Progress goes to ``stream``.
 
-    Raises UsageError before anything is started, and RunFailed when the job stopped before its end.
+    held: the lock of the output, where the caller has it for several runs. Raises UsageError or Locked before anything
+    is started, and RunFailed when the job stopped before its end.
     """
     arguments = list(beam_arguments)
     beam = beam_options.parse(arguments)
     require_visible(options, beam)
     files.check(options.output)
-    sources.check(options.images, options.uri_column)
+    require_images(options)
     job, run_ = settle(options, beam, gpu=Path("/dev/nvidia0").exists())
+    if held is not None:
+        held.name(run_.run_id)
+        return _run(job, run_, beam, held, stream)
+    command = "beamsight nightly" if options.night else "beamsight run"
+    with lock.hold(run_.output, command, stream, run_id=run_.run_id) as mine:
+        return _run(job, run_, beam, mine, stream)
+
+
+def _run(job: CatalogOptions, run_: report.Run, beam: PipelineOptions, held: Lock, stream: TextIO) -> dict[str, Any]:
     report.write(Counter(), run_, "running")  # an output that cannot be written to is found out now, not after a unit
     try:
         start = local.run if local.is_local(beam) else portable.run
         start(job, beam, partial(report.write, run=run_), stream)
     except (Exception, KeyboardInterrupt) as error:
-        why = reason(error)
-        report.write(counts.LIVE.snapshot(), run_, "failed", why)
-        if why == _INTERRUPTED:
-            raise KeyboardInterrupt from error
+        why = held.lost or reason(error)
+        interrupted = why.startswith(_INTERRUPTED)
+        report.write(counts.LIVE.snapshot(), run_, "interrupted" if interrupted else "failed", why)
+        if interrupted:
+            raise error if isinstance(error, Interrupted) else KeyboardInterrupt from error
         raise RunFailed(why) from error
     done = report.read(run_)
     if done["state"] != "done":
         raise RunFailed(
-            f"--output {options.output} is another folder for the workers: they have not written {run_.uri} here; "
+            f"--output {run_.output} is another folder for the workers: they have not written {run_.uri} here; "
             "name one that all can reach, on gs:// or a shared disk"
         )
     return done
@@ -99,7 +118,11 @@ class RunFailed(BeamsightError):
 
 
 class LeftAlone(BeamsightError):
-    """The command was interrupted while it watched a job elsewhere, which goes on."""
+    """The command was interrupted while it watched a job elsewhere, which goes on. code: to exit with."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def settle(options: RunOptions, beam: PipelineOptions, *, gpu: bool) -> tuple[CatalogOptions, report.Run]:
@@ -127,13 +150,19 @@ def settle(options: RunOptions, beam: PipelineOptions, *, gpu: bool) -> tuple[Ca
         recipes=recipes,
         settings=settings,
         uri_column=options.uri_column,
-        retry_failed=options.retry_failed,
+        retries=history.Retries(options.max_attempts, options.retry_failed),
         check_versions=options.check_versions,
         unit_size=options.unit_size,
         workers=beam_options.workers(beam),
     )
     models = {recipe.table: recipe.metadata() for recipe in recipes}
     return job, report.Run(run_id, output, started, options.to_json(), models)
+
+
+def require_images(options: RunOptions) -> None:
+    """Raises UsageError for a source without images. A night may have none."""
+    if options.night is None:
+        sources.check(options.images, options.uri_column)
 
 
 def output_of(options: RunOptions) -> str:
@@ -202,6 +231,8 @@ def require_visible(options: RunOptions, beam: PipelineOptions, *, models: bool 
 
 def reason(error: BaseException) -> str:
     """What stopped a job, in one line. Beam wraps errors of workers into text with their tracebacks in it."""
+    if isinstance(error, Interrupted):
+        return str(error)
     if "KeyboardInterrupt" in f"{type(error).__name__}: {error}":
         return _INTERRUPTED
     ours = "|".join(name for name, kind in vars(errors).items() if isinstance(kind, type))

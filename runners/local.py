@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import TextIO
 
 import apache_beam as beam
@@ -16,6 +17,8 @@ from transforms import counts
 
 # One process and one worker are right here: the models take all cores, and a unit fetches and decodes in threads.
 _OURS = (None, "DirectRunner", "FnApiRunner")
+
+_GRACE = 3.0  # seconds in which units in hand may notice that they are not wanted any more
 
 
 def is_local(beam_options: PipelineOptions) -> bool:
@@ -38,4 +41,25 @@ def run(
     pipeline = beam.Pipeline(runner=runner, options=beam_options)
     catalog.build(pipeline, options, write_report)
     with Progress(counts.LIVE, stream):
-        pipeline.run().wait_until_finish()
+        _run_beside(pipeline)
+
+
+def _run_beside(pipeline: beam.Pipeline) -> None:
+    """Run in a thread of its own: Beam waits in places where an interrupt would have to wait too, or get lost."""
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            pipeline.run().wait_until_finish()
+        except BaseException as error:  # raised below
+            errors.append(error)
+
+    thread = threading.Thread(target=work, name="pipeline", daemon=True)
+    thread.start()
+    try:
+        thread.join()
+    except KeyboardInterrupt:
+        thread.join(_GRACE)
+        raise
+    if errors:
+        raise errors[0]

@@ -18,7 +18,7 @@ from transforms.tables import layout
 _PACKAGES = ("beamsight", "apache-beam", "numpy", "openvino", "pillow", "pyarrow", "tensorflow")
 
 
-State = Literal["running", "done", "failed"]
+State = Literal["running", "done", "failed", "interrupted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,7 @@ def compose(
             "images": tally[counts.IMAGES],
             "ok": {table: by_table.get(table, 0) for table in run.models},
             "failed": counts.family(tally, counts.FAILED),
+            "failed_for_now": tally[counts.PASSING],
             "units": tally[counts.UNITS],
             "bytes": tally[counts.BYTES],
         },

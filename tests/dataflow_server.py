@@ -1,4 +1,5 @@
-"""Dataflow on localhost: as much of its REST API as Beam's client needs to create a job and to watch it.
+"""Dataflow on localhost: as much of its REST API as Beam's client needs to create a job and to watch it, and to launch
+a Flex Template.
 
 Nothing is run: a test sets a job's state, messages and metrics.
 """
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+_LAUNCH = r"/v1b3/projects/([^/]+)/locations/([^/]+)/flexTemplates:launch"
 _JOB = r"/v1b3/projects/([^/]+)/locations/([^/]+)/jobs(?:/([^/:]+)(/metrics|/messages)?)?"
 
 
@@ -20,6 +22,7 @@ class DataflowServer:
 
     def __init__(self) -> None:
         self.created: dict[str, dict[str, Any]] = {}
+        self.launches: list[dict[str, Any]] = []  # their bodies, with project, location and token
         self.places: dict[str, tuple[str, str]] = {}
         self.states: list[str] = ["JOB_STATE_RUNNING"]  # one for each time that one is asked for; the last one stays
         self.messages: list[dict[str, Any]] = []
@@ -31,7 +34,7 @@ class DataflowServer:
         self.url = f"http://localhost:{self._httpd.server_port}"  # Beam takes no other name for a server of one's own
 
     def __enter__(self) -> DataflowServer:
-        self._thread = threading.Thread(target=self._httpd.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self._httpd.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
         return self
 
@@ -70,7 +73,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"] or 0)))
-        server, found = self._server(), re.fullmatch(_JOB, self.path.partition("?")[0])
+        server, path = self._server(), self.path.partition("?")[0]
+        if found := re.fullmatch(_LAUNCH, path):
+            place = {"project": found[1], "location": found[2], "token": self.headers["Authorization"]}
+            server.launches.append({**body, **place})
+            return self._answer(
+                200, {"job": {"id": "2026-01-02_03_04_05-0", "name": body["launchParameter"]["jobName"]}}
+            )
+        found = re.fullmatch(_JOB, path)
         if found is None or found[3]:
             return self._answer(404, {"error": {"code": 404, "message": self.path}})
         if server.refusal:

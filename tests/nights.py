@@ -125,7 +125,7 @@ class Nights:
             uri = f"{self.photos}/{name}"
             if not files.exists(uri) or files.read(uri)[0] != data:
                 files.write(uri, data)  # else it keeps its version
-            work.append((tuple(ImageRef(uri, files.stat(uri).version)), tuple(tables)))
+            work.append((tuple(ImageRef(uri, files.stat(uri).version)), tuple(tables), 1))
         units = [make_unit([work[start : start + unit_size]]) for start in range(0, len(work), unit_size)]
         settings = Settings(self.output, f"{day}", run_id, "0.1.0")
         left = units if state == "done" else units[: (len(units) + 1) // 2]

@@ -18,7 +18,7 @@ MODULES = {
 # Each layer may import those before it.
 LAYERS = (
     ("transforms.errors", "transforms.installed", "transforms.records"),
-    ("transforms.counts", "transforms.storage"),
+    ("transforms.counts", "transforms.stop", "transforms.storage"),
     ("transforms.inference.spec",),
     ("transforms.imaging",),
     ("transforms.inference",),

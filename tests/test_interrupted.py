@@ -127,13 +127,25 @@ def test_bundles_that_are_repeated_leave_one_row_an_image(
     require_complete(tmp_path)
 
 
-def test_started_twice_at_once_leaves_whole_tables(
+def test_of_two_that_start_at_once_one_works_and_the_other_says_who(
     images: Path, tmp_path: Path, tiny_classifier: str, tiny_embedder: str
 ) -> None:
-    arguments = command(images, tiny_classifier, tiny_embedder)
-    both = [subprocess.Popen([sys.executable, "-m", "runners.cli", *arguments]) for _ in range(2)]
-    assert [each.wait() for each in both] == [cli.DONE, cli.DONE]
-    require_complete(tmp_path)
+    for number in range(300):  # seconds of work, so that both are there at once however they are started
+        (images / f"more-{number}.png").write_bytes(b"no picture")
+    arguments = command(images, tiny_classifier, tiny_embedder, "--unit-size", "1")
+    start = [sys.executable, "-m", "runners.cli", *arguments]
+    both = [subprocess.Popen(start, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = {each.pid: each.communicate()[1] for each in both}
+    (works,) = (each for each in both if each.returncode == cli.DONE)
+    (waits,) = (each for each in both if each.returncode == cli.LOCKED)
+    assert f"(process {works.pid}, beamsight run, run 2" in said[waits.pid]
+    assert "works on it since" in said[waits.pid]
+    for number in range(300):
+        (images / f"more-{number}.png").unlink()
+    found = tables.by_uri(tables.rows(tmp_path / "out", "predictions", tmp_path))
+    assert len(found) == IMAGES - IMAGES // 10
+    assert len(list((tmp_path / "out" / "runs").iterdir())) == 1
+    assert not (tmp_path / "out" / "lock.json").exists()
 
 
 def test_interrupted_from_the_keyboard_says_so_and_goes_on_later(

@@ -22,6 +22,7 @@ MISSING = "missing"  # images that this run has to do
 IMAGES = "images"  # images that this run has finished with, well or not
 OK = "ok"  # by table
 FAILED = "failed"  # by stage
+PASSING = "passing"  # failures by a passing fault, which the next run tries again
 REASON = "reason"  # by stage and class of error
 BYTES = "bytes"
 UNITS = "units"
@@ -84,6 +85,7 @@ _METRICS = {
     FAILED_BEFORE: "skipped_failed_before",
     MISSING: "images_to_do",
     IMAGES: "images_done",
+    PASSING: "failed_for_now",
     BYTES: "bytes_fetched",
     UNITS: "units_done",
 }

@@ -4,6 +4,8 @@
     ├── UsageError            what was asked cannot be done: wrong option, nothing matched, no such column
     │   ├── ModelError        a model cannot be staged or loaded: unreachable, wrong shape, wrong hash
     │   └── NoCredentials     a cloud does not know who asks
+    ├── Locked                somebody else works on the output
+    ├── Stopped               the work of this process was told to stop
     ├── EngineError           a model that was loaded refuses a batch
     │   └── OutOfMemory       ... for want of memory: a smaller batch may pass
     └── ImageError            one image cannot be done; it becomes a row of the failures table
@@ -24,7 +26,7 @@
             └── Refused       the engine fails on this image and on no other
 
 An ``ImageError`` is caught at one place, where it becomes a failure row. A ``UsageError`` ends the command with
-exit code 2. Anything else is a bug or a broken machine and fails the run loudly.
+exit code 2, ``Locked`` with 4. Anything else is a bug or a broken machine and fails the run loudly.
 """
 
 from __future__ import annotations
@@ -48,6 +50,14 @@ class ModelError(UsageError):
 
 class NoCredentials(UsageError):
     """A cloud has to be asked, and it does not know who asks."""
+
+
+class Locked(BeamsightError):
+    """Somebody else works on the output; the message says who, and since when."""
+
+
+class Stopped(BeamsightError):
+    """The work of this process was told to stop, and what is in the middle is dropped."""
 
 
 class EngineError(BeamsightError):

@@ -10,7 +10,7 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from transforms import counts
 from transforms.counts import Tally
@@ -19,17 +19,36 @@ from transforms.tables import layout, reader
 
 SHARDS = 1024
 
+MAX_ATTEMPTS = 5  # a fault of five nights is no passing one
+
 _READERS = 16  # files read at once: on gs:// most of it is waiting
 
 Key = tuple[str, str | None]  # URI and version
 
+_Row = TypeVar("_Row", bound=tuple[Any, ...])
+
+
+class Retries(NamedTuple):
+    """Which failures are tried again: passing ones until so many attempts have failed, or all."""
+
+    max_attempts: int = MAX_ATTEMPTS
+    retry_failed: bool = False
+
+    def tries(self, retryable: bool, attempt: int) -> bool:
+        """Whether an image is tried again after a failure, its ``attempt``-th."""
+        return self.retry_failed or (retryable and attempt < self.max_attempts)
+
 
 class Known(NamedTuple):
-    """What a file of a table says of one shard: images that ``table`` holds, or for good reasons never will."""
+    """What a file of a table says of one shard: images that ``table`` holds, or else those that ``failed``.
+
+    attempts: how often each of the keys has failed, where they are to be tried again; None where it is for good.
+    """
 
     table: str
     failed: bool
     keys: list[Key]
+    attempts: list[int] | None = None
 
 
 def shard_of(uri: str) -> int:
@@ -45,40 +64,66 @@ def shard_refs(refs: Iterable[ImageRef]) -> Iterator[tuple[int, list[ImageRef]]]
     yield from shards.items()
 
 
-def known_in_file(uri: str, table: str, tables: Sequence[str]) -> Iterator[tuple[int, Known]]:
+def known_in_file(uri: str, table: str, tables: Sequence[str], retries: Retries) -> Iterator[tuple[int, Known]]:
     """A file of ``table`` (of ``tables``, or the failures) -> (shard, what it knows of it)."""
     if table != layout.FAILURES:
-        uris, versions = _columns(uri, "uri", "version")
-        yield from _shard_keys(table, False, zip(uris, versions, strict=True))
+        part = reader.read(uri, ("uri", "version"))
+        keys = zip(part["uri"].to_pylist(), part["version"].to_pylist(), strict=True)
+        for shard, members in _by_shard(keys):
+            yield shard, Known(table, False, members)
         return
-    failures = list(zip(*_columns(uri, "uri", "version", "retryable", "tables"), strict=True))
+    failures = _failures(uri)
     for wanted in tables:
-        lasting = ((key, version) for key, version, passing, lacking in failures if not passing and wanted in lacking)
-        yield from _shard_keys(wanted, True, lasting)
+        lacking = [failure for failure in failures if wanted in failure.tables]
+        for_good = (each.key for each in lacking if not retries.tries(each.retryable, each.attempt))
+        for shard, members in _by_shard(for_good):
+            yield shard, Known(wanted, True, members)
+        for_now = ((*each.key, each.attempt) for each in lacking if retries.tries(each.retryable, each.attempt))
+        for shard, tried in _by_shard(for_now):
+            yield shard, Known(wanted, True, [row[:2] for row in tried], [row[2] for row in tried])
 
 
-def known_in_files(uris: Sequence[str], table: str, tables: Sequence[str]) -> Iterator[tuple[int, Known]]:
+def known_in_files(
+    uris: Sequence[str], table: str, tables: Sequence[str], retries: Retries
+) -> Iterator[tuple[int, Known]]:
     """As ``known_in_file`` for many files, read at once, and their keys put together."""
-    together: defaultdict[tuple[int, str, bool], list[Key]] = defaultdict(list)
+    together: dict[tuple[int, str, bool], Known] = {}
     with ThreadPoolExecutor(_READERS) as pool:
-        for found in pool.map(lambda uri: list(known_in_file(uri, table, tables)), uris):
-            for shard, (known_table, failed, keys) in found:
-                together[shard, known_table, failed].extend(keys)
-    for (shard, known_table, failed), keys in together.items():
-        yield shard, Known(known_table, failed, keys)
+        for found in pool.map(lambda uri: list(known_in_file(uri, table, tables, retries)), uris):
+            for shard, known in found:
+                before = together.setdefault((shard, known.table, known.attempts is None), known)
+                if before is not known:
+                    before.keys.extend(known.keys)
+                    if before.attempts is not None and known.attempts is not None:
+                        before.attempts.extend(known.attempts)
+    for (shard, _, _), known in together.items():
+        yield shard, known
 
 
-def _columns(uri: str, *names: str) -> list[list[Any]]:
-    part = reader.read(uri, names)
-    return [part[name].to_pylist() for name in names]
+class _Failed(NamedTuple):
+    key: Key
+    retryable: bool
+    tables: list[str]
+    attempt: int
 
 
-def _shard_keys(table: str, failed: bool, keys: Iterable[Key]) -> Iterator[tuple[int, Known]]:
-    shards: defaultdict[int, list[Key]] = defaultdict(list)
-    for key in keys:
-        shards[shard_of(key[0])].append(key)
-    for shard, members in shards.items():
-        yield shard, Known(table, failed, members)
+def _failures(uri: str) -> list[_Failed]:
+    part = reader.read(uri, ("uri", "version", "retryable", "tables"), younger=("attempt",))
+    uris, versions, retryable, tables = (part.column(i).to_pylist() for i in range(4))
+    # Attempts were not counted at first.
+    attempts = part["attempt"].to_pylist() if "attempt" in part.column_names else [1] * len(uris)
+    return [
+        _Failed((uri, version), *rest)
+        for uri, version, *rest in zip(uris, versions, retryable, tables, attempts, strict=True)
+    ]
+
+
+def _by_shard(rows: Iterable[_Row]) -> Iterable[tuple[int, list[_Row]]]:
+    """Rows that begin with a URI -> (shard, its rows)."""
+    shards: defaultdict[int, list[_Row]] = defaultdict(list)
+    for row in rows:
+        shards[shard_of(row[0])].append(row)
+    return shards.items()
 
 
 def missing(
@@ -103,27 +148,34 @@ def missing(
     tally[counts.DUPLICATES] = tally[counts.LISTED] - len(distinct)
     if look_up is not None:
         distinct = {ref.uri: ref for ref in look_up(list(distinct.values()))}
-    done, failed = _by_table(distinct, known)
+    done, failed, tried = _by_table(distinct, known)
     work: list[Work] = []
     for uri, ref in distinct.items():
         lacking = [table for table in tables if uri not in done[table]]
         left = tuple(table for table in lacking if uri not in failed[table])
         if left:
-            work.append(Work(ref, left))
+            work.append(Work(ref, left, 1 + max(tried[table].get(uri, 0) for table in left)))
         tally[counts.MISSING if left else counts.FAILED_BEFORE if lacking else counts.DONE_BEFORE] += 1
     return sorted(work, key=lambda item: item.ref.uri), tally
 
 
 def _by_table(
     listed: Mapping[str, ImageRef], known: Iterable[Known]
-) -> tuple[defaultdict[str, set[str]], defaultdict[str, set[str]]]:
-    """Listed and known images -> by table, the URIs that it holds, and those that failed for good."""
+) -> tuple[defaultdict[str, set[str]], defaultdict[str, set[str]], defaultdict[str, dict[str, int]]]:
+    """Listed and known images -> by table, the URIs that it holds, that failed for good, that failed so many times."""
     done: defaultdict[str, set[str]] = defaultdict(set)
     failed: defaultdict[str, set[str]] = defaultdict(set)
-    for table, is_failure, keys in known:
+    tried: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for table, is_failure, keys, attempts in known:
+        if attempts is not None:
+            for (uri, version), attempt in zip(keys, attempts, strict=True):
+                ref = listed.get(uri)
+                if ref is not None and (ref.version is None or ref.version == version):
+                    tried[table][uri] = max(attempt, tried[table].get(uri, 0))
+            continue
         uris = (failed if is_failure else done)[table]
         for uri, version in keys:
             ref = listed.get(uri)
             if ref is not None and (ref.version is None or ref.version == version):
                 uris.add(uri)
-    return done, failed
+    return done, failed, tried

@@ -13,6 +13,7 @@ from transforms.inference import engine
 from transforms.inference.engine import Engine
 from transforms.inference.labels import Label
 from transforms.inference.recipe import Recipe
+from transforms.stop import STOP
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,7 @@ class SideBySide:
             if self._gathered[model.recipe.table]:
                 self._call(model)
         while self._calls:
+            STOP.check()
             self._settle()
 
     def _call(self, model: Model) -> None:

@@ -23,7 +23,8 @@ from transforms.inference import bundle, engines
 from transforms.inference.engine import Floats
 from transforms.inference.recipe import Recipe
 from transforms.models import Answered, Model, SideBySide
-from transforms.records import Failure, Unit, Work
+from transforms.records import Failure, Unit
+from transforms.stop import STOP
 from transforms.tables import layout, schemas, writer
 
 
@@ -83,6 +84,7 @@ def process_unit(unit: Unit, models: list[Model], settings: Settings) -> Tally:
     At most ``window`` images are fetched ahead, for each model a batch gathers, and few more calls wait than run, so
     that memory depends neither on how many images there are nor on how large the unit is.
     """
+    STOP.check()
     asked = {table for work in unit.work for table in work.tables}
     models = [model for model in models if model.recipe.table in asked]
     results = _Results(models)
@@ -93,6 +95,7 @@ def process_unit(unit: Unit, models: list[Model], settings: Settings) -> Tally:
     window = settings.window or max(settings.threads, 2 * in_work)
     with SideBySide(models, results.take) as inference:
         for image in prefetch(unit.work, ready, threads=settings.threads, window=window):
+            STOP.check()  # what is in hand is dropped: the files of a unit are written at its end, or not at all
             results.spent(image.tally)
             if isinstance(image, Failed):
                 results.failed(image.failure)
@@ -125,7 +128,7 @@ class _Results:
         for image, output in zip(answered.images, answered.outputs, strict=True):
             if isinstance(output, InferenceError):
                 output.version = image.version
-                self.failed(Failure.of(Work(image.work.ref, (recipe.table,)), output))
+                self.failed(Failure.of(image.work._replace(tables=(recipe.table,)), output))
             else:
                 self.answered(recipe.table, image, output)
             image.unanswered -= 1
@@ -141,6 +144,8 @@ class _Results:
         self._failures[failure.uri] = failure
         reason = counts.key(failure.stage, failure.error)
         self.spent(Counter({counts.key(counts.FAILED, failure.stage): 1, counts.key(counts.REASON, reason): 1}))
+        if failure.retryable:
+            self.spent(Counter({counts.PASSING: 1}))
 
     def answered(self, table: str, image: Prepared, output: Floats) -> None:
         self._answers[table].add(image, output)

@@ -23,10 +23,14 @@ class ImageRef(NamedTuple):
 
 
 class Work(NamedTuple):
-    """An image and the tables that lack it, by their names such as ``predictions/model=efficientnet-b7-1a2b3c4d``."""
+    """An image and the tables that lack it, by their names such as ``predictions/model=efficientnet-b7-1a2b3c4d``.
+
+    attempt: 1, and one more for each time that this version of the image failed in one of these tables.
+    """
 
     ref: ImageRef
     tables: tuple[str, ...]
+    attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class Failure:
     message: str
     retryable: bool
     tables: tuple[str, ...]
+    attempt: int = 1
 
     @classmethod
     def of(cls, work: Work, error: ImageError) -> Failure:
@@ -61,4 +66,5 @@ class Failure:
             message=line if len(line) <= 500 else line[:499] + "…",
             retryable=error.retryable,
             tables=work.tables,
+            attempt=work.attempt,
         )

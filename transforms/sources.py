@@ -39,20 +39,26 @@ class Chunk(NamedTuple):
 def check(images: Iterable[str], uri_column: str = manifests.URI_COLUMN) -> None:
     """Look at the beginning of each source. Raises UsageError for one that gives nothing, with the reason."""
     for source in images:
-        if not source.strip():
-            raise UsageError(f"--images {source!r} names nothing: is a variable of the shell empty?")
-        found = ignored = 0
-        to_its_end = source.lower().endswith(".gz")  # it may be cut off, and only its end tells
         try:
-            for part in list_images(source, uri_column, chunk=CHUNK if to_its_end else 1):
-                found += len(part.refs)
-                ignored += part.ignored
-                if found and not to_its_end:
-                    break
-            if not found:
-                raise UsageError(f"--images {source}: {_nothing(source, ignored)}")
+            why = nothing(source, uri_column)
         except FetchError as error:
             raise UsageError(f"--images {source}: {error}") from error
+        if why is not None:
+            raise UsageError(f"--images {source}: {why}")
+
+
+def nothing(source: str, uri_column: str = manifests.URI_COLUMN) -> str | None:
+    """Why a source gives no image, from a look at its beginning; None where it gives one. Raises as ``list_images``."""
+    if not source.strip():
+        raise UsageError(f"--images {source!r} names nothing: is a variable of the shell empty?")
+    found = ignored = 0
+    to_its_end = source.lower().endswith(".gz")  # it may be cut off, and only its end tells
+    for part in list_images(source, uri_column, chunk=CHUNK if to_its_end else 1):
+        found += len(part.refs)
+        ignored += part.ignored
+        if found and not to_its_end:
+            break
+    return None if found else _nothing(source, ignored)
 
 
 def _nothing(source: str, ignored: int) -> str:

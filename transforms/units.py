@@ -12,7 +12,7 @@ from typing import Any
 
 from transforms.records import ImageRef, Unit, Work
 
-Plain = tuple[tuple[Any, ...], tuple[str, ...]]  # a Work as it crosses the shuffle
+Plain = tuple[tuple[Any, ...], tuple[str, ...], int]  # a Work as it crosses the shuffle
 
 UNIT_SIZE = 512  # 2 minutes of work on 2 cores: little is lost with a worker, and files stay above 4 MB
 
@@ -34,9 +34,10 @@ def make_unit(parts: Iterable[Iterable[Plain]]) -> Unit:
     """All parts of a unit -> the unit, the same whatever the order.
 
     Its name is a hash of what it does: URIs, versions and the tables asked for, whose names hold the recipes. So a
-    unit that is done again writes the same files again, and no other unit ever writes to them.
+    unit that is done again writes the same files again, also in a later attempt on the same day, and no other unit
+    ever writes to them.
     """
-    work = sorted(Work(ImageRef._make(ref), tuple(tables)) for part in parts for ref, tables in part)
+    work = sorted(Work(ImageRef._make(ref), tuple(tables), attempt) for part in parts for ref, tables, attempt in part)
     digest = hashlib.sha256()
     for item in work:
         digest.update(json.dumps((item.ref.uri, item.ref.version, item.tables)).encode())

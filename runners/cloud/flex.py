@@ -1,4 +1,4 @@
-"""What Dataflow's launcher calls to make the job of a Flex Template: ``beamsight submit``, said with parameters."""
+"""What Dataflow's launcher calls to make a Flex Template's job: ``submit`` or ``nightly``, said with parameters."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from transforms.errors import UsageError
 def main(parameters: Sequence[str]) -> int:
     """``--name=value`` as the launcher gives them -> the exit code of ``beamsight submit``.
 
+    Where the parameters name days it is ``beamsight nightly``: the launch of a schedule is the same each time, and its
+    day is worked out here.
+
     Workers run the image that stands in $BEAMSIGHT_IMAGE, beside which the launcher's own was built, unless the
     parameter container_image names another. Options that nobody here knows are the launcher's own, as a launch with an
     unknown parameter is refused before; they are named and left out.
     """
     try:
         words = template.words(parameters)
-        strange = beam_options.unknown(arguments.parser().parse_known_args(["submit", *words])[1])
+        command = ["nightly", f"--runner={beam_options.DATAFLOW}"] if template.of_a_night(words) else ["submit"]
+        strange = beam_options.unknown(arguments.parser().parse_known_args([*command, *words])[1])
     except UsageError as error:
         print(f"beamsight: {error}", file=sys.stderr)
         return cli.WRONG_USE
@@ -30,4 +34,4 @@ def main(parameters: Sequence[str]) -> int:
     image = os.environ.get("BEAMSIGHT_IMAGE")
     if image and not any(word.startswith("--container-image=") for word in words):
         words.append(f"--container-image={image}")
-    return cli.main(["submit", *words])
+    return cli.main([*command, *words])

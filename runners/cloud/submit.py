@@ -15,8 +15,8 @@ from runners import launch, report
 from runners.cloud import checks, dataflow, machine, options
 from runners.cloud.dataflow import Job
 from runners.cloud.options import SubmitOptions
+from runners.interrupts import Interrupted
 from runners.launch import RunFailed, RunOptions
-from transforms import sources
 from transforms.errors import UsageError
 from transforms.storage import files
 from transforms.tables import layout
@@ -43,7 +43,7 @@ def submit(run: RunOptions, where: SubmitOptions, arguments: Sequence[str], stre
     checks.require_named(beam)
     checks.require_python(beam)
     files.check(run.output)
-    sources.check(run.images, run.uri_column)
+    launch.require_images(run)
     if send:
         cloud = beam.view_as(GoogleCloudOptions)
         checks.require_writable("--output", run.output)
@@ -100,8 +100,9 @@ def _until_its_end(job: Job, run: report.Run, stream: TextIO) -> dict[str, Any]:
     tables = tuple(run.models)
     try:
         dataflow.watch(job, tables, stream)
-    except KeyboardInterrupt:
-        raise launch.LeftAlone(f"no longer watched; job {job.job_id} goes on. To stop it: {job.cancel}") from None
+    except KeyboardInterrupt as error:
+        said = f"no longer watched; job {job.job_id} goes on. To stop it: {job.cancel}"
+        raise launch.LeftAlone(said, error.code if isinstance(error, Interrupted) else 130) from None
     except Exception as error:
         why = launch.reason(error)
         report.write(dataflow.JobCounters(job, tables).snapshot(), run, "failed", why)

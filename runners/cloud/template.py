@@ -1,4 +1,4 @@
-"""The options of ``beamsight submit`` as parameters of the Dataflow Flex Template, there and back.
+"""The options of ``beamsight submit`` and the days of ``nightly`` as parameters of the Flex Template, there and back.
 
 A parameter is called as its option, with underscores: ``--max-workers 20`` is ``max_workers=20``. Flags are ``true`` or
 ``false``. What may be repeated stands in one value with ``|`` between: ``images=gs://bucket/a/**|gs://bucket/b.csv``.
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions
 
-from runners import arguments_run, beam_options
+from runners import arguments_nightly, arguments_run, beam_options
 from runners.cloud import options
 from transforms.errors import UsageError
 from transforms.storage import files
@@ -25,10 +25,14 @@ SEPARATOR = "|"
 
 # A launch says these beside its parameters, and the launcher hands them on like parameters.
 BESIDE = ("project", "region", "job_name")
-NOT_HERE = {"wait": "a launch returns at once; look at the job with `gcloud dataflow jobs show`, or submit with --wait"}
+NOT_HERE = {
+    "wait": "a launch returns at once; look at the job with `gcloud dataflow jobs show`, or submit with --wait",
+    "config": "the launcher has no such file; say the options themselves",
+}
 
 _NUMBER = r"[0-9]+([.][0-9]*)?([eE][+-]?[0-9]+)?"
 _URI = r"[a-z][a-z0-9+]*://[^|]+"
+_DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _LABEL = r"[a-z][a-z0-9_-]*=[a-z0-9_-]*"
 _BY_TYPE: dict[Callable[[str], Any] | str | None, str] = {
     int: "[0-9]+",
@@ -42,6 +46,11 @@ _BY_NAME = {
     "embedder": f"none|[a-z0-9_-]+|{_URI}",
     "bucket": "gs://.+",
     "label": f"{_LABEL}([|]{_LABEL})*",
+    "date": _DAY,
+    "from": _DAY,
+    "to": _DAY,
+    "time_zone": "[A-Za-z0-9_+/-]+",
+    "catch_up": "[0-9]+",
     "max_failures": f"[0-9]+|{_NUMBER}%",
     "service_account": "[^@ ]+@[^@ ]+",
 }
@@ -52,31 +61,48 @@ def metadata() -> dict[str, Any]:
     return {
         "name": "beamsight",
         "description": "Classify and embed the images that the tables lack, into Parquet.",
-        "parameters": [_described(action) for action in _options() if action.dest not in (*BESIDE, *NOT_HERE)],
+        "parameters": [_described(action) for action in _options() if _name(action) not in (*BESIDE, *NOT_HERE)],
     }
 
 
 def words(parameters: Sequence[str]) -> list[str]:
-    """``--name=value`` as the launcher gives them -> words of ``beamsight submit``. A value of nothing is none given.
+    """``--name=value`` as the launcher gives them -> words of the command. A value of nothing is none given.
 
     What is no option of ours goes on as it is, to Beam. Raises UsageError.
     """
-    ours = {action.dest: action for action in _options()}
+    ours = {_name(action): action for action in _options()}
     made: list[str] = []
     for parameter in parameters:
         name, _, value = parameter.removeprefix("--").partition("=")
         action = ours.get(name.replace("-", "_"))
         if action is None:
             made.append(parameter)
-        elif value and action.dest in NOT_HERE:
+        elif value and _name(action) in NOT_HERE:
             raise UsageError(f"{name} is no parameter of the template: {NOT_HERE[action.dest]}")
         elif value:
             made += _words(action, value)
     return made
 
 
+def of_a_night(words: Sequence[str]) -> bool:
+    """Whether words, as ``words`` makes them, name days: then they are ``nightly``'s, and else ``submit``'s."""
+    made = argparse.ArgumentParser(add_help=False)
+    arguments_nightly.add_days(made)
+    days = {option for action in made._actions for option in action.option_strings}
+    return any(word.partition("=")[0] in days or "{date" in word or "{yesterday" in word for word in words)
+
+
+def models(parameters: Mapping[str, str]) -> dict[str, str]:
+    """The classifier and the embedder of a launch."""
+    return {
+        action.dest: parameters.get(action.dest, action.default)
+        for action in _options()
+        if action.dest in ("classifier", "embedder")
+    }
+
+
 def launch_request(template: str, words: Sequence[str]) -> dataflow_v1beta3.LaunchFlexTemplateRequest:
-    """The template's URI, and words of ``beamsight submit`` -> what launches that job. Raises UsageError."""
+    """The template's URI, and words of ``submit`` or ``nightly`` -> what launches that job. Raises UsageError."""
     from google.cloud import dataflow_v1beta3
 
     known, beam = _parser().parse_known_args(list(words))
@@ -117,11 +143,12 @@ def _environment(known: argparse.Namespace, beam: list[str]) -> dataflow_v1beta3
 def _parameters(known: argparse.Namespace) -> Iterator[tuple[str, str]]:
     for action in _options():
         value = getattr(known, action.dest)
-        if action.dest in BESIDE or value == action.default:
+        name = _name(action)
+        if name in BESIDE or value == action.default:
             continue
-        if action.dest in NOT_HERE:
-            raise UsageError(f"{action.option_strings[0]} is not for a template: {NOT_HERE[action.dest]}")
-        yield action.dest, _text(action, value)
+        if name in NOT_HERE:
+            raise UsageError(f"{action.option_strings[0]} is not for a template: {NOT_HERE[name]}")
+        yield name, _text(action, value)
 
 
 def _text(action: argparse.Action, value: Any) -> str:
@@ -139,7 +166,7 @@ def _words(action: argparse.Action, value: str) -> list[str]:
     option = action.option_strings[0]
     if _is_flag(action):
         if value.lower() not in ("true", "false"):
-            raise UsageError(f"{action.dest}={value}: say true or false")
+            raise UsageError(f"{_name(action)}={value}: say true or false")
         return [option] if value.lower() == "true" else []
     return [f"{option}={each}" for each in (value.split(SEPARATOR) if _is_list(action) else [value])]
 
@@ -147,7 +174,7 @@ def _words(action: argparse.Action, value: str) -> list[str]:
 def _described(action: argparse.Action) -> dict[str, Any]:
     about = (action.help or "") % vars(action)
     described: dict[str, Any] = {
-        "name": action.dest,
+        "name": _name(action),
         "label": (action.option_strings[0].removeprefix("--").replace("-", " ")).capitalize(),
         "helpText": about.replace("may be repeated", f"several have {SEPARATOR} between them"),
         "isOptional": not action.required,
@@ -160,10 +187,15 @@ def _described(action: argparse.Action) -> dict[str, Any]:
         described |= {"paramType": "ENUM", "enumOptions": [{"value": choice, "label": choice} for choice in choices]}
         described["regexes"] = [f"^({'|'.join(choices)})$"]
     else:
-        described["regexes"] = [f"^({_BY_NAME.get(action.dest) or _BY_TYPE.get(action.type, '.+')})$"]
+        described["regexes"] = [f"^({_BY_NAME.get(_name(action)) or _BY_TYPE.get(action.type, '.+')})$"]
     if action.default not in (None, False, []):
         described["defaultValue"] = str(action.default)
     return described
+
+
+def _name(action: argparse.Action) -> str:
+    """``--max-workers`` -> ``max_workers``."""
+    return action.option_strings[0].removeprefix("--").replace("-", "_")
 
 
 def _is_flag(action: argparse.Action) -> bool:
@@ -181,6 +213,7 @@ def _options() -> list[argparse.Action]:
 def _parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(allow_abbrev=False)
     arguments_run.add_job(made)
+    arguments_nightly.add_days(made)
     arguments_run.add_cloud(made)
     return made
 

@@ -26,6 +26,7 @@ TALLY = Counter(
         "ok/predictions/model=m-1": 596,
         "failed/decode": 3,
         "failed/fetch": 1,
+        "passing": 1,
         "reason/decode/Truncated": 2,
         "reason/decode/NotAnImage": 1,
         "reason/fetch/NotFound": 1,
@@ -51,6 +52,7 @@ def test_compose() -> None:
         "images": 600,
         "ok": {"predictions/model=m-1": 596},
         "failed": {"decode": 3, "fetch": 1},
+        "failed_for_now": 1,
         "units": 2,
         "bytes": 5000,
     }

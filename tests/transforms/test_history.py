@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 
 from transforms import counts, history
 from transforms.errors import FetchError, NotFound
-from transforms.history import Key, Known
+from transforms.history import Key, Known, Retries
 from transforms.records import Failure, ImageRef, Work
 from transforms.tables import layout, schemas, writer
 
@@ -34,23 +35,29 @@ def embeddings(uri: str, keys: list[Key], width: int = 8) -> None:
     writer.put(uri, schemas.to_arrow(columns, schemas.embeddings(width)), {"model": "e"})
 
 
-def failure(uri: str, version: str | None, *tables: str, retryable: bool = False) -> Failure:
-    return Failure(uri, version, "fetch", "NotFound", "there is none", retryable, tables)
+def failure(uri: str, version: str | None, *tables: str, retryable: bool = False, attempt: int = 1) -> Failure:
+    return Failure(uri, version, "fetch", "NotFound", "there is none", retryable, tables, attempt)
 
 
 def failures(uri: str, rows: list[Failure]) -> None:
     writer.put(uri, schemas.failures_to_arrow(rows, "run", datetime(2026, 11, 20, tzinfo=timezone.utc)), {})
 
 
-def by_table(uri: str, table: str) -> dict[tuple[str, bool], list[Key]]:
-    """What a file knows, over all shards, each of whose keys has to be in its own."""
-    found: dict[tuple[str, bool], list[Key]] = {}
+def by_table(uri: str, table: str, retries: Retries | None = None) -> dict[tuple[str, bool | str], list[Any]]:
+    """What a file knows, over all shards, each of whose keys has to be in its own.
+
+    Failures that are to be tried again stand under "for now", with the number of their attempt.
+    """
+    found: dict[tuple[str, bool | str], list[Any]] = {}
     shards = set()
-    for shard, known in history.known_in_file(uri, table, (P, E)):
+    for shard, known in history.known_in_file(uri, table, (P, E), retries or Retries()):
         assert {history.shard_of(key[0]) for key in known.keys} == {shard}
-        assert (shard, known.table) not in shards
-        shards.add((shard, known.table))
-        found.setdefault((known.table, known.failed), []).extend(known.keys)
+        name = known.table, known.failed if known.attempts is None else "for now"
+        assert (shard, name) not in shards
+        shards.add((shard, name))
+        attempts = [()] * len(known.keys) if known.attempts is None else [(number,) for number in known.attempts]
+        rows = [(*key, *attempt) for key, attempt in zip(known.keys, attempts, strict=True)]
+        found.setdefault(name, []).extend(rows)
     return {name: sorted(keys, key=str) for name, keys in found.items()}
 
 
@@ -129,6 +136,45 @@ def test_lasting_failures_count_for_the_tables_that_they_name(tmp_path: Path):
     assert by_table(uri, layout.FAILURES) == {
         (P, True): [("/both.jpg", "1")],
         (E, True): [("/both.jpg", "1"), ("/one.jpg", None)],
+        (P, "for now"): [("/passing.jpg", "1", 1)],
+        (E, "for now"): [("/passing.jpg", "1", 1)],
+    }
+
+
+def test_passing_failures_last_after_so_many_attempts(tmp_path: Path):
+    uri = f"{tmp_path}/f.parquet"
+    failures(uri, [failure(f"/{n}.jpg", "1", E, retryable=True, attempt=n) for n in (1, 4, 5, 6)])
+    now = {n: (f"/{n}.jpg", "1", n) for n in (1, 4, 5, 6)}
+    for_good = [("/5.jpg", "1"), ("/6.jpg", "1")]
+    assert by_table(uri, layout.FAILURES) == {(E, "for now"): [now[1], now[4]], (E, True): for_good}
+    assert by_table(uri, layout.FAILURES, Retries(6)) == {
+        (E, "for now"): [now[1], now[4], now[5]],
+        (E, True): for_good[1:],
+    }
+    failures(uri, [failure("/never.jpg", "1", E, attempt=1)])
+    assert by_table(uri, layout.FAILURES, Retries(retry_failed=True)) == {(E, "for now"): [("/never.jpg", "1", 1)]}
+
+
+def test_a_table_from_before_attempts_were_counted(tmp_path: Path):
+    path = tmp_path / "f.parquet"
+    failures(str(path), [failure("/a.jpg", "1", E, retryable=True, attempt=3), failure("/b.jpg", "1", E)])
+    pq.write_table(pq.read_table(path).drop_columns("attempt"), path)
+    found = by_table(str(path), layout.FAILURES)
+    assert found == {(E, "for now"): [("/a.jpg", "1", 1)], (E, True): [("/b.jpg", "1")]}
+
+
+def test_many_files_are_put_together(tmp_path: Path):
+    uris = [f"{tmp_path}/{number}.parquet" for number in range(3)]
+    for number, uri in enumerate(uris, start=1):
+        rows = [failure("/a.jpg", "1", P, E, retryable=True, attempt=number), failure("/c.jpg", f"{number}", E)]
+        failures(uri, rows)
+    together = [known for _, known in history.known_in_files(uris, layout.FAILURES, (P, E), Retries())]
+    found = {(known.table, known.attempts is None): known for known in together}
+    assert len(found) == len(together)
+    assert found == {
+        (P, False): Known(P, True, [("/a.jpg", "1")] * 3, [1, 2, 3]),
+        (E, False): Known(E, True, [("/a.jpg", "1")] * 3, [1, 2, 3]),
+        (E, True): Known(E, True, [("/c.jpg", "1"), ("/c.jpg", "2"), ("/c.jpg", "3")]),
     }
 
 
@@ -143,12 +189,12 @@ def test_a_damaged_file_is_not_passed_over(tmp_path: Path, table: str, damage: s
         data = path.read_bytes()
         path.write_bytes({"cut": data[:-9], "zeros": bytes(len(data)), "empty": b""}[damage])
     with pytest.raises(FetchError, match=r"part\.parquet cannot be read as a part of the table: .*restore or remove"):
-        list(history.known_in_file(str(path), table, (P, E)))
+        list(history.known_in_file(str(path), table, (P, E), Retries()))
 
 
 def test_a_file_that_is_gone(tmp_path: Path):
     with pytest.raises(NotFound, match=r"gone\.parquet"):
-        list(history.known_in_file(f"{tmp_path}/gone.parquet", E, (P, E)))
+        list(history.known_in_file(f"{tmp_path}/gone.parquet", E, (P, E), Retries()))
 
 
 A, A1, A2 = ImageRef("/a"), ImageRef("/a", "1", 10), ImageRef("/a", "2", 20)
@@ -174,6 +220,31 @@ CASES: list[tuple[str, ImageRef, list[Known], tuple[str, ...], str]] = [
 def test_missing(ref: ImageRef, known: list[Known], lacking: tuple[str, ...], count: str):
     work = [Work(ref, lacking)] if lacking else []
     assert history.missing([[ref]], known, (P, E)) == (work, Counter({counts.LISTED: 1, count: 1}))
+
+
+FOUR, OTHER = Known(P, True, [("/a", "1")], [4]), Known(P, True, [("/a", "2")], [3])
+
+
+@pytest.mark.parametrize(
+    ("ref", "known", "attempt"),
+    [
+        (A1, [], 1),
+        (A1, [FOUR, Known(P, True, [("/a", "1")], [1])], 5),
+        (A2, [FOUR], 1),  # a new version begins anew
+        (A1, [FOUR, OTHER, Known(E, True, [("/b", "1")], [4])], 5),
+        (A, [OTHER, FOUR], 5),  # listed without a version: any
+        (A1, [Known(E, True, [("/a", "1")], [2]), Known(P, False, [("/a", "1")])], 3),
+        (A1, [FOUR, Known(P, False, [("/a", "1")])], 1),  # of the table that lacks it
+    ],
+)
+def test_attempts_go_on_where_they_stood(ref: ImageRef, known: list[Known], attempt: int):
+    work, _ = history.missing([[ref]], known, (P, E))
+    assert [item.attempt for item in work] == [attempt]
+
+
+def test_a_last_attempt_is_the_last():
+    known = [FOUR, Known(P, True, [("/a", "1")])]
+    assert history.missing([[A1]], known, (P,)) == ([], Counter({counts.LISTED: 1, FAILED: 1}))
 
 
 @pytest.mark.parametrize(
@@ -223,6 +294,10 @@ KNOWN = st.builds(
     st.sampled_from([P, E, "x"]),
     st.booleans(),
     st.lists(st.tuples(st.sampled_from(["/a", "/b", "/c", "/e"]), VERSIONS)),
+    st.none(),
+)
+PASSING = st.lists(st.tuples(st.sampled_from(["/a", "/b", "/e"]), VERSIONS, st.integers(1, 9))).map(
+    lambda rows: Known(P, True, [row[:2] for row in rows], [row[2] for row in rows])
 )
 
 
@@ -252,7 +327,7 @@ def test_every_listed_uri_is_accounted_for_once(chunks: list[list[ImageRef]], kn
     assert tally[counts.LISTED] == tally[counts.DUPLICATES] + tally[DONE] + tally[FAILED] + tally[MISSING]
 
 
-@given(st.lists(REFS), st.lists(KNOWN), st.data())
+@given(st.lists(REFS), st.lists(KNOWN | PASSING), st.data())
 def test_missing_depends_on_no_order_and_no_chunks(refs: list[ImageRef], known: list[Known], data: st.DataObject):
     shuffled = data.draw(st.permutations(refs))
     cut = data.draw(st.integers(0, len(refs)))

@@ -72,7 +72,7 @@ def unit_of(folder: Path, models: list[Model], greys: list[int]) -> process.Unit
         path = folder / f"{number:03}-{grey:03}.png"
         path.write_bytes(drawn.encode(np.full((32, 32, 3), grey, np.uint8), "png"))
         ref = ImageRef(str(path), files.stat(str(path)).version)
-        work.append((tuple(ref), tuple(each.recipe.table for each in models)))
+        work.append((tuple(ref), tuple(each.recipe.table for each in models), 1))
     return make_unit([work])
 
 

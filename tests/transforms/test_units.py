@@ -14,7 +14,7 @@ TABLES = ("predictions/model=p-1", "embeddings/model=e-1")
 
 
 def plain(uri: str, version: str | None = None, tables: tuple[str, ...] = TABLES) -> Plain:
-    return (uri, version, None, None), tables
+    return (uri, version, None, None), tables, 1
 
 
 def name(*work: Plain) -> str:
@@ -64,11 +64,11 @@ def test_units_are_the_same_on_every_machine_and_of_like_size():
 
 
 def test_make_unit():
-    parts = [[plain("/b", "2"), plain("/ä")], (), [plain("/a", "1", TABLES[:1])]]
+    parts = [[plain("/b", "2"), plain("/ä")], (), [(*plain("/a", "1", TABLES[:1])[:2], 4)]]
     assert units.make_unit(parts) == Unit(
         "905c77c610514ff5093e",
         (
-            Work(ImageRef("/a", "1"), TABLES[:1]),
+            Work(ImageRef("/a", "1"), TABLES[:1], 4),
             Work(ImageRef("/b", "2"), TABLES),
             Work(ImageRef("/ä"), TABLES),
         ),
@@ -114,5 +114,6 @@ def test_names_are_alike_only_for_the_same_work(one: list[Plain], other: list[Pl
 
 
 def test_what_was_only_listed_is_no_part_of_the_name():
-    """The size follows from the version, and the fault from the manifest's version and the line."""
-    assert name((("/a", "1", 5, None), TABLES)) == name((("/a", "1", None, "line 1 is empty"), TABLES))
+    """The size follows from the version, and the fault from the manifest's version and the line; and a later attempt on
+    the same day writes over what an earlier one left."""
+    assert name((("/a", "1", 5, None), TABLES, 1)) == name((("/a", "1", None, "line 1 is empty"), TABLES, 2))

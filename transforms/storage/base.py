@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import BinaryIO, Protocol
 
 from transforms.errors import TooManyBytes
@@ -54,6 +55,19 @@ class FileSystem(Protocol):
 
     def delete(self, uri: str) -> None:
         """Remove ``uri``; it is no error when it is not there."""
+
+    def write_if(self, uri: str, data: bytes, version: str | None) -> str | None:
+        """Write only over this version, or with None only where there is no file -> the new version, or None.
+
+        Of all that try at once with the same version one succeeds; on what Beam alone can write, most often. After
+        a lost answer a try that did succeed may say None, so let the data tell whose it is.
+        """
+
+    def delete_if(self, uri: str, version: str) -> bool:
+        """Remove ``uri`` if it has this version still -> whether it was removed."""
+
+    def written_at(self, uri: str) -> datetime:
+        """When ``uri`` was last written, in UTC by the clock of where it lies. Raises NotFound."""
 
     def walk(self, prefix: str, *, recursive: bool = True) -> Iterator[Stat]:
         """All files below a folder, or none when there is no such folder; in any order.

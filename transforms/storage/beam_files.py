@@ -8,6 +8,7 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from typing import Any, BinaryIO, Literal
 
 from apache_beam.io.filesystem import CompressionTypes
@@ -93,6 +94,31 @@ class BeamFiles:
             system = _system(uri)
             if system.exists(uri):
                 system.delete([uri])
+
+    def write_if(self, uri: str, data: bytes, version: str | None) -> str | None:
+        """Look, write, look again -> the new version, or None: Beam has no condition that would make it one step."""
+        if self._version(uri) != version:
+            return None
+        self.write(uri, data)
+        return self.stat(uri).version if self.read(uri)[0] == data else None
+
+    def delete_if(self, uri: str, version: str) -> bool:
+        """Look, and remove a file of this version -> whether it was removed."""
+        if self._version(uri) != version:
+            return False
+        self.delete(uri)
+        return True
+
+    def written_at(self, uri: str) -> datetime:
+        """When a file was last written, to the second. Raises NotFound, Unreadable."""
+        with _errors(uri):
+            return datetime.fromtimestamp(_system(uri).metadata(uri).last_updated_in_seconds, timezone.utc)
+
+    def _version(self, uri: str) -> str | None:
+        try:
+            return self.stat(uri).version
+        except NotFound:
+            return None
 
     def walk(self, prefix: str, *, recursive: bool = True) -> Iterator[Stat]:
         """All files below ``prefix``, without what an interrupted write left. Raises UsageError on hdfs://."""

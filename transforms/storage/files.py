@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from typing import BinaryIO
 
 from transforms.errors import NotFound, UsageError
@@ -87,6 +88,26 @@ def write(uri: str, data: bytes) -> None:
 def delete(uri: str) -> None:
     """Remove ``uri``, if it is there."""
     _system(uri).delete(uri)
+
+
+def write_if(uri: str, data: bytes, version: str | None) -> str | None:
+    """Write over this version alone -> the new one, or None; see ``FileSystem.write_if``."""
+    return _system(uri).write_if(uri, data, version)
+
+
+def delete_if(uri: str, version: str) -> bool:
+    """Remove ``uri`` if it has this version still -> whether it was removed."""
+    return _system(uri).delete_if(uri, version)
+
+
+def has_conditions(uri: str) -> bool:
+    """Whether ``write_if`` is one step there, so that of two who try at once one fails."""
+    return scheme(uri) in SYSTEMS
+
+
+def written_at(uri: str) -> datetime:
+    """When ``uri`` was last written, by the clock of where it lies. Raises NotFound, Unreadable."""
+    return _system(uri).written_at(uri)
 
 
 def walk(prefix: str, *, recursive: bool = True) -> Iterator[Stat]:

@@ -12,10 +12,12 @@ import io
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from functools import partial
 from typing import Any, BinaryIO
 
 from google.api_core.exceptions import NotFound as NoSuchObject
+from google.api_core.exceptions import PreconditionFailed
 from google.api_core.retry import Retry
 from google.cloud.storage.retry import DEFAULT_RETRY
 
@@ -77,16 +79,40 @@ class GcsObjects:
 
     def write(self, uri: str, data: bytes) -> None:
         """Upload with a checksum. An object appears whole or not at all, and to do it twice does no harm."""
-        blob = _blob(uri)
         with writing(uri):
-            kind = "text/html; charset=utf-8" if uri.endswith(".html") else "application/octet-stream"
-            blob.upload_from_string(data, kind, checksum="crc32c", **self._request)  # a page opens in a browser
+            self._upload(uri, data)
 
     def delete(self, uri: str) -> None:
         """Remove an object; it is no error when it is not there."""
         blob = _blob(uri)
         with writing(uri), suppress(NoSuchObject):
             blob.delete(**self._request)
+
+    def write_if(self, uri: str, data: bytes, version: str | None) -> str | None:
+        """Upload over one generation, or with None where there is no object -> the new generation, or None."""
+        with writing(uri), suppress(PreconditionFailed):
+            return self._upload(uri, data, if_generation_match=int(version or 0))
+        return None
+
+    def delete_if(self, uri: str, version: str) -> bool:
+        """Remove an object of one generation -> whether it was removed."""
+        with writing(uri), suppress(NoSuchObject, PreconditionFailed):
+            _blob(uri).delete(if_generation_match=int(version), **self._request)
+            return True
+        return False
+
+    def written_at(self, uri: str) -> datetime:
+        """When an object was last written, by the server's clock. Raises NotFound."""
+        updated: datetime = self._metadata(uri).updated
+        return updated
+
+    def _upload(self, uri: str, data: bytes, **condition: int) -> str:
+        blob = _blob(uri)
+        kind = "text/html; charset=utf-8" if uri.endswith(".html") else "application/octet-stream"
+        blob.upload_from_string(
+            data, kind, checksum="crc32c", **condition, **self._request
+        )  # a page opens in a browser
+        return str(blob.generation)
 
     def walk(self, prefix: str, *, recursive: bool = True) -> Iterator[Stat]:
         """All objects below ``prefix``, without the empty ``folder/`` ones. Raises NotFound without a bucket."""

@@ -6,11 +6,13 @@ A ``file://`` URI is the path behind a prefix: nothing in it is percent-decoded,
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import BinaryIO
 
@@ -117,6 +119,42 @@ class LocalFiles:
         with _writing(uri), suppress(FileNotFoundError, NotADirectoryError):
             Path(path_of(uri)).unlink()
 
+    def write_if(self, uri: str, data: bytes, version: str | None) -> str | None:
+        """Write over one version, or with None create a file that is not there -> the new version, or None."""
+        with _writing(uri), _alone(Path(path_of(uri))) as path:
+            if self._version(uri) != version:
+                return None
+            if version is not None:
+                self.write(uri, data)
+                return self._version(uri)
+            try:
+                with path.open("xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+            except FileExistsError:
+                return None
+            return self._version(uri)
+
+    def delete_if(self, uri: str, version: str) -> bool:
+        """Remove a file of one version -> whether it was removed."""
+        with _writing(uri), _alone(Path(path_of(uri))) as path:
+            if self._version(uri) != version:
+                return False
+            path.unlink()
+            return True
+
+    def written_at(self, uri: str) -> datetime:
+        """When a file was last written, by the clock of its file system. Raises NotFound."""
+        with _reading(uri):
+            return datetime.fromtimestamp(Path(path_of(uri)).stat().st_mtime, timezone.utc)
+
+    def _version(self, uri: str) -> str | None:
+        try:
+            return self.stat(uri).version
+        except NotFound:
+            return None
+
     def walk(self, prefix: str, *, recursive: bool = True) -> Iterator[Stat]:
         """All regular files below ``prefix``, one folder at a time.
 
@@ -166,6 +204,19 @@ def _opened(uri: str) -> BinaryIO:
         return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
     return open(path_of(uri), "rb", opener=opener)  # Path.open takes no opener
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[Path]:
+    """Have ``path`` to oneself among all who ask for it so, by a lock of the kernel on a hidden file beside it.
+
+    Some network disks know no such lock. To create a file is safe there too, as it fails where there is one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.guard").open("ab") as guard:
+        with suppress(OSError):
+            fcntl.flock(guard, fcntl.LOCK_EX)
+        yield path
 
 
 def _sync_folder(folder: Path) -> None:

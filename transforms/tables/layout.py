@@ -4,6 +4,7 @@ OUTPUT/predictions/model=<name>-<recipe>/dt=<day>/<unit>.parquet
 OUTPUT/embeddings/model=<name>-<recipe>/dt=<day>/<unit>.parquet
 OUTPUT/failures/dt=<day>/<unit>.parquet
 OUTPUT/runs/<run id>.json
+OUTPUT/lock.json                 while somebody works on them
 """
 
 from __future__ import annotations
@@ -26,3 +27,8 @@ def unit_file(output: str, table: str, day: str, unit: str) -> str:
 def run_report(output: str, run_id: str) -> str:
     """Where a run's report goes."""
     return files.join(output, "runs", f"{run_id}.json")
+
+
+def lock(output: str) -> str:
+    """What says who works on the tables."""
+    return files.join(output, "lock.json")

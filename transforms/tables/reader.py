@@ -17,14 +17,15 @@ def parts(folder: str) -> Iterator[str]:
     return (stat.uri for stat in files.walk(folder) if stat.uri.endswith(".parquet"))
 
 
-def read(uri: str, columns: Sequence[str]) -> pa.Table:
-    """The columns of one file. Only they are read, not the vectors beside them.
+def read(uri: str, columns: Sequence[str], younger: Sequence[str] = ()) -> pa.Table:
+    """The columns of one file, and of those ``younger`` than some files what there is. Nothing else is read.
 
     Raises FetchError, also for a file that is no Parquet: nothing of ours is ever half written, so somebody has put it
     there or damaged it, and to pass over it would do its images again.
     """
     with _opened(uri) as file:
-        return file.read(columns=_there(file, columns))
+        there = set(file.schema_arrow.names)
+        return file.read(columns=[*_there(file, columns), *(name for name in younger if name in there)])
 
 
 def row_groups(uri: str, columns: Sequence[str]) -> Iterator[pa.Table]:

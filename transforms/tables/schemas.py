@@ -65,6 +65,7 @@ FAILURES = pa.schema(
         pa.field("message", pa.string(), nullable=False),
         pa.field("retryable", pa.bool_(), nullable=False),
         pa.field("tables", pa.list_(pa.field("element", pa.string(), nullable=False)), nullable=False),
+        pa.field("attempt", pa.int32(), nullable=False),
         pa.field("run_id", pa.string(), nullable=False),
         pa.field("failed_at", pa.timestamp("us", tz="UTC"), nullable=False),
     ]

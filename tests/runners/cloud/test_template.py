@@ -1,4 +1,4 @@
-"""The options of submit as the Flex Template's parameters: described, there and back, launched by the real client."""
+"""The options of nightly as the Flex Template's parameters: described, there and back, launched by the real client."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ VALUES: dict[str, Any] = {
     "embedder": "none",
     "uri_column": "where",
     "retry_failed": True,
+    "max_attempts": "3",
     "check_versions": True,
     "precision": "bf16",
     "engine": "openvino",
@@ -49,6 +50,12 @@ VALUES: dict[str, Any] = {
     "unit_size": "64",
     "batch_size": "16",
     "threads": "9",
+    "date": "2026-11-20",
+    "from": "2026-11-01",
+    "to": "2026-11-19",
+    "time_zone": "America/Port-au-Prince",
+    "catch_up": "14",
+    "config": "beamsight.toml",
     "project": "my-project",
     "region": "europe-west4",
     "bucket": "gs://b",
@@ -73,13 +80,13 @@ VALUES: dict[str, Any] = {
 
 
 def parsed(words: list[str]) -> argparse.Namespace:
-    known, rest = arguments.parser().parse_known_args(["submit", *words])
+    known, rest = arguments.parser().parse_known_args(["nightly", *words])
     assert not rest
     return known
 
 
 def options() -> dict[str, argparse.Action]:
-    return {action.dest: action for action in template._options()}
+    return {template._name(action): action for action in template._options()}
 
 
 def as_words(name: str) -> list[str]:
@@ -125,7 +132,7 @@ def test_a_parameter_says_what_its_option_says(name: str) -> None:
     needed = [word for word in NEEDED if not word.startswith(f"--{name}=")]
     by_option = parsed([*needed, *as_words(name)])
     assert parsed(template.words([*needed, f"--{name}={as_parameter(name)}"])) == by_option
-    assert getattr(by_option, name) != options()[name].default
+    assert getattr(by_option, options()[name].dest) != options()[name].default
     if name in PARAMETERS:
         assert re.fullmatch(PARAMETERS[name]["regexes"][0], as_parameter(name))
 
@@ -147,6 +154,9 @@ def test_a_parameter_says_what_its_option_says(name: str) -> None:
         ("label", "Team=Vision"),
         ("service_account", "me"),
         ("normalize", "yes"),
+        ("date", "yesterday"),
+        ("time_zone", "New York"),
+        ("catch_up", "-1"),
     ],
 )
 def test_a_pattern_refuses_what_submit_would(name: str, value: str) -> None:
@@ -171,6 +181,23 @@ def test_false_and_nothing_are_as_if_they_were_not_said() -> None:
 def test_what_is_no_option_goes_on_to_beam() -> None:
     words = ["--template_location=gs://b/staging/job_object", "--runner=DataflowRunner", "--experiments=a,b"]
     assert template.words(words) == words
+
+
+@pytest.mark.parametrize(
+    ("parameter", "is_nightly"),
+    [
+        ("--date=2026-11-20", True),
+        ("--time_zone=UTC", True),
+        ("--catch_up=0", True),
+        ("--images=gs://b/a.csv|gs://b/{yesterday}/**", True),
+        ("--images=gs://b/{date:%Y/%m}/**", True),
+        ("--images=gs://b/{a}/**", False),
+        ("--uri_column=date", False),
+        ("--time_zone=", False),
+    ],
+)
+def test_what_names_days_is_a_night(parameter: str, is_nightly: bool) -> None:
+    assert template.of_a_night(template.words(["--output=gs://b/out", parameter])) == is_nightly
 
 
 @pytest.mark.parametrize(
@@ -268,6 +295,7 @@ def test_the_name_of_a_launch_is_always_the_same_so_that_two_do_not_run_together
         (["--region=r"], "--project is missing"),
         (["--project=p"], "--region is missing"),
         (["--project=p", "--region=r", "--wait"], "--wait is not for a template"),
+        (["--project=p", "--region=r", "--config=x.toml"], "--config is not for a template"),
         (["--project=p", "--region=r", "--images=gs://b/a|b.jpg"], "name it in a manifest"),
     ],
 )

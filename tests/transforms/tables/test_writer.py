@@ -96,7 +96,7 @@ def test_what_must_not_be_null_is_declared_so(column: str) -> None:
 
 def test_failures(tmp_path: Path) -> None:
     at = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=timezone.utc)
-    failure = Failure("u", None, "fetch", "NotFound", "there is no u", False, ("predictions/model=m-1", "e"))
+    failure = Failure("u", None, "fetch", "NotFound", "there is no u", False, ("predictions/model=m-1", "e"), 3)
     uri = str(tmp_path / "f.parquet")
     writer.put(uri, schemas.failures_to_arrow([failure], "r", at), {})
     assert pq.read_table(uri).to_pylist() == [
@@ -108,6 +108,7 @@ def test_failures(tmp_path: Path) -> None:
             "message": "there is no u",
             "retryable": False,
             "tables": ["predictions/model=m-1", "e"],
+            "attempt": 3,
             "run_id": "r",
             "failed_at": at,
         }
@@ -128,6 +129,7 @@ def test_reader_reads_the_columns_that_are_asked_for(tmp_path: Path) -> None:
     uri = str(tmp_path / "e.parquet")
     writer.put(uri, embeddings(2), {})
     assert set(reader.read(uri, ["version", "uri"]).column_names) == {"version", "uri"}
+    assert reader.read(uri, ["uri"], younger=["sha256", "later"]).column_names == ["uri", "sha256"]
     (tmp_path / "x.tmp").write_bytes(b"")
     assert list(reader.parts(f"{tmp_path}/")) == [uri]
     assert list(reader.parts(f"{tmp_path}/none/")) == []

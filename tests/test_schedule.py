@@ -1,0 +1,340 @@
+"""Schedules, by their command: made through Google's client on localhost, and what they launch, done."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+import tables
+from dataflow_server import DataflowServer
+from gcs_server import Bucket
+from scheduler_server import SchedulerServer
+from test_dataflow import run_it, staged_pipeline
+
+from runners import cli
+from runners.cloud import flex
+from transforms.imaging import drawn
+
+ZONE = "Pacific/Kiritimati"  # 14 hours before UTC's day
+PLACE = ["--project=test-project", "--region=europe-west4"]
+FULL = "projects/test-project/locations/europe-west4/jobs/birds"
+LAUNCHER = "launcher@test-project.iam.gserviceaccount.com"
+
+
+@pytest.fixture
+def dataflow() -> Iterator[DataflowServer]:
+    with DataflowServer() as server:
+        yield server
+
+
+@pytest.fixture
+def scheduler() -> Iterator[SchedulerServer]:
+    with SchedulerServer() as server:
+        yield server
+
+
+@pytest.fixture
+def create(bucket: Bucket, dataflow: DataflowServer, scheduler: SchedulerServer, tiny_classifier: str) -> list[str]:
+    bucket.put("templates/beamsight.json", b"{}")
+    return [
+        *("schedule", "create", "--name=birds", f"--template={bucket.uri('templates/beamsight.json')}"),
+        *("--at=02:30", f"--time-zone={ZONE}", f"--launch-as={LAUNCHER}", f"--scheduler-endpoint={scheduler.url}"),
+        *PLACE,
+        *(f"--images={bucket.uri('photos/{date:%Y/%m/%d}/**')}", f"--output={bucket.uri('out')}", "--max-workers=4"),
+        *(f"--classifier={tiny_classifier}", "--embedder=none", f"--dataflow_endpoint={dataflow.url}"),
+    ]
+
+
+@pytest.fixture
+def of_birds(scheduler: SchedulerServer) -> list[str]:
+    return [*PLACE, "--name=birds", f"--scheduler-endpoint={scheduler.url}"]
+
+
+def launched(launch: dict[str, Any]) -> list[str]:
+    """What Dataflow's launcher calls the template's program with."""
+    parameter = launch["launchParameter"]
+    environment = parameter["environment"]
+    return [
+        *("--runner=DataflowRunner", f"--project={launch['project']}", f"--region={launch['location']}"),
+        f"--job_name={parameter['jobName']}",
+        f"--temp_location={environment['tempLocation']}",
+        f"--staging_location={environment['stagingLocation']}",
+        *environment["additionalPipelineOptions"],
+        *(f"--{name}={value}" for name, value in parameter["parameters"].items()),
+    ]
+
+
+def test_a_schedule_launches_the_job_of_its_day(
+    bucket: Bucket,
+    create: list[str],
+    dataflow: DataflowServer,
+    scheduler: SchedulerServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(create) == cli.DONE
+    said, complaints = capsys.readouterr()
+    assert said.startswith("created\n")
+    assert complaints == ""
+    job = scheduler.job
+    assert (job["name"], job["schedule"], job["timeZone"]) == (FULL, "30 2 * * *", ZONE)
+    assert job["retryConfig"] == {"retryCount": 3, "minBackoffDuration": "60s", "maxBackoffDuration": "3600s"}
+    assert job["attemptDeadline"] == "180s"
+    target = job["httpTarget"]
+    assert target["uri"] == (f"{dataflow.url}/v1b3/projects/test-project/locations/europe-west4/flexTemplates:launch")
+    scope = "https://www.googleapis.com/auth/cloud-platform"
+    assert target["oauthToken"] == {"serviceAccountEmail": LAUNCHER, "scope": scope}
+    assert target["headers"] == {"Content-Type": "application/json"}
+    body = json.loads(base64.b64decode(target["body"]))
+    assert body.keys() == {"launchParameter"}
+
+    scheduler.fire(FULL)
+    (launch,) = dataflow.launches
+    assert launch == {
+        **body,
+        "project": "test-project",
+        "location": "europe-west4",
+        "token": f"Bearer {LAUNCHER}",
+    }
+    assert launch["launchParameter"]["jobName"] == "birds"
+    assert launch["launchParameter"]["containerSpecGcsPath"] == bucket.uri("templates/beamsight.json")
+    assert launch["launchParameter"]["parameters"]["images"] == bucket.uri("photos/{date:%Y/%m/%d}/**")
+
+    today = datetime.now(ZoneInfo(ZONE)).date()
+    for days in (-2, -1, 0, 1):  # the last one for a test that goes past midnight
+        bucket.put(f"photos/{today + timedelta(days):%Y/%m/%d}/a.jpg", drawn.encode(drawn.draw(days + 2, 90, 60)))
+    monkeypatch.setenv("BEAMSIGHT_IMAGE", "europe/beamsight")
+    assert flex.main(launched(launch)) == cli.DONE
+
+    sent = dataflow.job
+    assert sent["name"] == "birds"
+    (pool,) = sent["environment"]["workerPools"]
+    assert pool["autoscalingSettings"]["maxNumWorkers"] == 4
+    (name,) = (name for name in bucket.names() if name.startswith("out/runs/"))
+    night = json.loads(bucket.get(name))["options"]["night"]
+    assert night["patterns"] == [bucket.uri("photos/{date:%Y/%m/%d}/**")]
+    (day,) = night["days"]
+    assert day in (f"{today}", f"{today + timedelta(1)}")
+    run_it(staged_pipeline(bucket, sent["environment"]["sdkPipelineOptions"]["options"]))
+    uris = [row["uri"] for row in tables.rows(bucket, "predictions", tmp_path)]
+    assert uris == [bucket.uri(f"photos/{day.replace('-', '/')}/a.jpg")]
+
+
+def test_a_night_without_images_is_launched_too(
+    bucket: Bucket, create: list[str], dataflow: DataflowServer, scheduler: SchedulerServer
+) -> None:
+    """By a launcher that leaves the job in the bucket, from where Dataflow takes it."""
+    assert cli.main(create) == cli.DONE
+    scheduler.fire(FULL)
+    left = f"--template_location={bucket.uri('launch/job_object')}"
+    assert flex.main([*launched(dataflow.launches[0]), left, "--container_image=europe/beamsight"]) == cli.DONE
+    assert json.loads(bucket.get("launch/job_object"))["name"] == "birds"
+    assert not dataflow.created
+
+
+def test_creating_again_updates(
+    create: list[str], scheduler: SchedulerServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(create) == cli.DONE
+    first = json.loads(json.dumps(scheduler.job))
+    assert cli.main(create) == cli.DONE
+    assert scheduler.job == first
+    assert cli.main([*create, "--at=3:15", "--retries=0", "--max-workers=9", "--time-zone=UTC"]) == cli.DONE
+    assert capsys.readouterr().out.count("updated\n") == 2
+    job = scheduler.job
+    assert (job["schedule"], job["timeZone"], job["scheduleTime"]) == ("15 3 * * *", "UTC", first["scheduleTime"])
+    assert job["retryConfig"] == {"minBackoffDuration": "60s", "maxBackoffDuration": "3600s"}
+    parameters = json.loads(base64.b64decode(job["httpTarget"]["body"]))["launchParameter"]["parameters"]
+    assert (parameters["max_workers"], parameters["time_zone"]) == ("9", "UTC")
+
+
+def test_what_is_there_is_shown_in_words_until_it_is_deleted(
+    bucket: Bucket,
+    create: list[str],
+    of_birds: list[str],
+    scheduler: SchedulerServer,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(create) == cli.DONE
+    made = capsys.readouterr().out.removeprefix("created\n")
+    scheduler.job["lastAttemptTime"] = "2026-11-20T12:30:00Z"
+    scheduler.job["status"] = {"code": 7, "message": "no role"}
+    scheduler.job["state"] = "PAUSED"
+    assert cli.main(["schedule", "show", *of_birds]) == cli.DONE
+    said = capsys.readouterr().out
+    lines = dict(line.split(maxsplit=1) for line in said.splitlines())
+    assert lines["schedule"] == "birds in europe-west4 of test-project, paused: it launches nothing"
+    assert lines["when"] == f"each day at 02:30, {ZONE}"
+    assert lines["next"] == "2026-11-21 01:30 UTC"
+    assert lines["last"] == "2026-11-20 12:30 UTC, failed with code 7, no role"
+    assert lines["retries"] == "3, the first after 60 s"
+    assert lines["as"] == LAUNCHER
+    assert lines["launches"] == bucket.uri("templates/beamsight.json")
+    assert lines["job"] == "birds"
+    assert lines["images"] == bucket.uri("photos/{date:%Y/%m/%d}/**")
+    assert lines["classifier"].startswith(bucket.uri("beamsight/models/tiny-"))
+    new = [line for line in said.splitlines() if not line.startswith(("schedule ", "last "))]
+    assert new == [line for line in made.splitlines() if not line.startswith("schedule ")]
+
+    assert cli.main(["schedule", "delete", *of_birds]) == cli.DONE
+    assert capsys.readouterr().out == "deleted: schedule birds in europe-west4 of test-project\n"
+    assert not scheduler.jobs
+    assert cli.main(["schedule", "delete", *of_birds]) == cli.DONE
+    assert capsys.readouterr().out.startswith("nothing to delete: there is no schedule birds in europe-west4")
+    assert cli.main(["schedule", "show", *of_birds]) == cli.WRONG_USE
+    assert "`beamsight schedule create` makes one" in capsys.readouterr().err
+
+
+def test_a_dry_run_says_what_would_be_made(
+    create: list[str], scheduler: SchedulerServer, bucket: Bucket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*create, "--dry-run"]) == cli.DONE
+    said = capsys.readouterr().out
+    assert "each day at 02:30" in said
+    assert said.endswith("nothing was made\n")
+    assert not scheduler.asked
+    assert bucket.names() == ["templates/beamsight.json"]
+
+
+def test_options_come_from_the_file_of_options(
+    create: list[str],
+    scheduler: SchedulerServer,
+    bucket: Bucket,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "beamsight.toml").write_text(
+        f'images = ["{bucket.uri("a/{yesterday}/**")}", "{bucket.uri("b.csv")}"]\noutput = "{bucket.uri("out")}"\n'
+        'time-zone = "Asia/Tokyo"\nembedder = "none"\ntop-k = 3\n[beam]\nrunner = "DataflowRunner"\n',
+        encoding="utf-8",
+    )
+    monkeypatch.chdir(tmp_path)
+    words = [word for word in create if not word.startswith(("--images", "--output", "--embedder", "--time-zone"))]
+    assert cli.main(words) == cli.DONE
+    assert scheduler.job["timeZone"] == "Asia/Tokyo"
+    launch = json.loads(base64.b64decode(scheduler.job["httpTarget"]["body"]))["launchParameter"]
+    given = launch["parameters"]
+    assert given["images"] == "|".join((bucket.uri("a/{yesterday}/**"), bucket.uri("b.csv")))
+    assert (given["top_k"], given["embedder"], given["time_zone"]) == ("3", "none", "Asia/Tokyo")
+    (beam,) = launch["environment"]["additionalPipelineOptions"]
+    assert beam.startswith("--dataflow_endpoint=")
+
+
+@pytest.mark.parametrize(
+    ("refusal", "remedy"),
+    [
+        (
+            (403, "PERMISSION_DENIED", "The principal lacks IAM permission cloudscheduler.jobs.create."),
+            "give yourself the role Cloud Scheduler Admin in test-project",
+        ),
+        (
+            (403, "PERMISSION_DENIED", "The principal lacks IAM permission iam.serviceAccounts.actAs for the resource"),
+            "give yourself the role Service Account User on the account of --launch-as",
+        ),
+        (
+            (403, "PERMISSION_DENIED", "Cloud Scheduler API has not been used in project test-project before"),
+            "run `gcloud services enable cloudscheduler.googleapis.com --project test-project`",
+        ),
+        (
+            (403, "PERMISSION_DENIED", "Permission denied on 'locations/europe-west4' (or it may not exist)."),
+            "does Cloud Scheduler exist in europe-west4? `gcloud scheduler locations list --project test-project`",
+        ),
+        ((400, "INVALID_ARGUMENT", "Schedule is not valid."), "--dry-run shows what is asked for"),
+        ((429, "RESOURCE_EXHAUSTED", "Quota exceeded."), "try again in a while"),
+    ],
+)
+def test_a_refusal_is_one_line_with_its_remedy(
+    create: list[str],
+    scheduler: SchedulerServer,
+    refusal: tuple[int, str, str],
+    remedy: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    scheduler.refusal = refusal
+    assert cli.main(create) == cli.WRONG_USE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"test-project: {refusal[2].rstrip('.')}; " in line
+    assert remedy in line
+
+
+def test_a_server_that_is_busy_is_asked_again(create: list[str], scheduler: SchedulerServer) -> None:
+    scheduler.busy = 2
+    assert cli.main(create) == cli.DONE
+    assert scheduler.job["name"] == FULL
+    assert len(scheduler.asked) == 3
+
+
+def test_a_server_that_cannot_be_reached_is_one_line(create: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with SchedulerServer() as gone:
+        pass
+    assert cli.main([*create, f"--scheduler-endpoint={gone.url}"]) == cli.WRONG_USE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("; try again in a while")
+
+
+def test_a_place_that_has_no_cloud_scheduler_is_told_how_to_name_another(
+    create: list[str], scheduler: SchedulerServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main([*create, "--location=europe-west9"]) == cli.WRONG_USE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "does Cloud Scheduler exist in europe-west9?" in line
+    assert cli.main([*create, "--location=europe-west1"]) == cli.DONE
+    assert scheduler.job["name"] == FULL.replace("west4", "west1")
+    assert "locations/europe-west4/flexTemplates" in scheduler.job["httpTarget"]["uri"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--template=gs://nowhere-at-all/t.json"], "containers/build.sh makes it"),
+        (["--template=t.json"], "is in no bucket"),
+        (["--launch-as="], "no --launch-as: name the service account"),
+        (["--name=Birds"], "--name Birds: start with a letter"),
+        (["--retries=9"], "--retries 9: Cloud Scheduler takes 0 to 5"),
+        (["--retry-wait=0"], "--retry-wait 0: Cloud Scheduler takes 1 to 3600"),
+        (["--attempt-deadline=5"], "--attempt-deadline 5: Cloud Scheduler takes 15 to 1800"),
+        (["--time-zone=Mars/Olympus"], "--time-zone Mars/Olympus is"),
+        (["--date=2026-11-20"], "--date 2026-11-20 would be the same every night"),
+        (["--wait"], "--wait is not for a template"),
+        (["--images=gs://b/{tomorrow}/**"], "{tomorrow} is no day"),
+        (["--images=photos"], "photos"),
+        (["--label=Team"], "is no KEY=VALUE"),
+        (["--runner=FlinkRunner"], "launches on DataflowRunner alone"),
+        (["--output=s3://b/out"], "no --temp_location: name a bucket"),
+        (["--region="], "no region: name one with --region"),
+        (["--flavour=1"], "unknown option --flavour"),
+    ],
+)
+def test_what_could_not_be_launched_is_refused_now(
+    create: list[str],
+    scheduler: SchedulerServer,
+    words: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main([*create, *words]) == cli.WRONG_USE
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert not scheduler.asked
+
+
+def test_the_rights_of_the_workers_are_taken_where_no_others_are_named(
+    create: list[str], scheduler: SchedulerServer
+) -> None:
+    words = [word for word in create if not word.startswith("--launch-as")]
+    assert cli.main([*words, "--service-account=worker@p.iam.gserviceaccount.com"]) == cli.DONE
+    assert scheduler.job["httpTarget"]["oauthToken"]["serviceAccountEmail"] == "worker@p.iam.gserviceaccount.com"
+
+
+def test_a_job_of_somebody_else_is_not_ours_to_show(
+    scheduler: SchedulerServer, of_birds: list[str], gcs: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scheduler.jobs[FULL] = {"name": FULL, "httpTarget": {"uri": "https://example.com", "body": ""}}
+    assert cli.main(["schedule", "show", *of_birds]) == cli.WRONG_USE
+    assert "is no schedule of beamsight's" in capsys.readouterr().err
