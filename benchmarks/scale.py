@@ -56,7 +56,7 @@ class Assumed:
     manifest_rate: float = 340e3  # lines a second, one source
     join_bytes: float = 70.0  # a ref on its way to the join, encoded
     known_bytes: float = 85.0  # a row of a table on its way there, encoded
-    gather_bytes: float = 168.0  # a ref on its way to its unit, encoded
+    gather_bytes: float = 170.0  # a ref on its way to its unit, encoded
     open_seconds: float = 0.15  # a file of a table on gs://: three requests
     readers: int = 16  # files read at once by a worker's thread
     shard_bytes: float = 570.0  # a ref in a shard while it is subtracted, all of them done in both tables
@@ -177,7 +177,7 @@ def encoded() -> dict[str, float]:
     refs = [ImageRef(uri(index)) for index in range(sources.CHUNK)]
     shards = [(number, [tuple(ref) for ref in part]) for number, part in history.shard_refs(refs)]
     tables = ("predictions/model=efficientnet-b7-01234567", "embeddings/model=efficientnet-b6-01234567")
-    work = [(tuple(ref), tables) for ref in refs]
+    work = [(tuple(ref), tables, 0) for ref in refs]
     keys = [(0, ("predictions", False, [(ref.uri, "1700000000000000") for ref in refs[:32]]))] * (len(refs) // 32)
     parts = list(units.assign(work, 1_000_000))  # as in a large job, where no two refs of a shard meet in a unit
     return {
