@@ -137,6 +137,7 @@ def _subtract(shard: tuple[int, Any], tables: tuple[str, ...], check_versions: b
     work, tally = history.missing(sides["refs"], known, tables, look_up)
     counts.publish(Counter({name: count for name, count in tally.items() if name != counts.LISTED}))  # as it was listed
     counts.LIVE.add(tally)
+    counts.KEPT.add(tally)
     yield beam.pvalue.TaggedOutput(_TALLY, tally)
     for start in range(0, len(work), sources.CHUNK):  # a shard of a very large job is too much for one element
         yield [(tuple(item.ref), item.tables, item.attempt) for item in work[start : start + sources.CHUNK]]

@@ -11,7 +11,10 @@ from transforms.imaging import decode, fetch, prepare
 from transforms.inference import engines
 from transforms.inference.spec import EngineName, Precision
 
-EXIT_CODES = "Exit codes: 0 done; 1 done, but too many images failed; 2 wrong use; 3 run failed; 130 interrupted."
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 done, but too many images failed; 2 wrong use; 3 run failed; 4 another run works on the "
+    "output; 5 done, but fewer images than expected; 130 interrupted (Ctrl-C); 143 terminated (SIGTERM)."
+)
 
 
 def add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -169,6 +172,12 @@ def add_job(parser: argparse.ArgumentParser) -> None:
         default="10%",
         metavar="N|P%%",
         help="exit with 1 if more of the images fail (default: 10%%)",
+    )
+    add("--expect-at-least", type=count, metavar="N", help="exit with 5 if fewer different images are listed")
+    add(
+        "--on-finish",
+        metavar="URL",
+        help="post the run's report there as JSON, however the run ended; that never fails the run",
     )
     add(
         "--unit-size",

@@ -1,17 +1,19 @@
 """The command line: arguments in, frozen options out, an exit code back. The rest never sees a Namespace.
 
 Exit codes: 0 done; 1 done, but more images failed than ``--max-failures`` allows; 2 wrong use; 3 the run itself failed;
-4 another run works on the output; 130 interrupted (Ctrl-C), 143 terminated (SIGTERM).
+4 another run works on the output; 5 done, but fewer images were listed than ``--expect-at-least`` asks for; 130
+interrupted (Ctrl-C); 143 terminated (SIGTERM).
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from runners import arguments, arguments_nightly, cli_models, cli_schedule, interrupts
 from runners.interrupts import Interrupted
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     from runners.launch import RunOptions
     from runners.nightly import NightlyOptions
 
-DONE, TOO_MANY_FAILURES, WRONG_USE, RUN_FAILED, LOCKED, INTERRUPTED, TERMINATED = 0, 1, 2, 3, 4, 130, 143
+DONE, TOO_MANY_FAILURES, WRONG_USE, RUN_FAILED, LOCKED, TOO_FEW_IMAGES = 0, 1, 2, 3, 4, 5
+INTERRUPTED, TERMINATED = 130, 143
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -151,21 +154,18 @@ def _night(words: Sequence[str]) -> tuple[argparse.Namespace, RunOptions]:
 
 
 def _ended(options: RunOptions, done: dict[str, Any]) -> int:
-    from runners import launch, report
+    from runners import launch, limits, report
 
     print(report.summary(done, launch.output_of(options)))
-    failed, images = report.failed(done), done["counts"]["images"]
-    if options.max_failures.allows(failed, images):
-        return DONE
-    return _say(
-        f"{failed:,} of {images:,} images failed, more than --max-failures {options.max_failures} allows",
-        TOO_MANY_FAILURES,
-    )
+    codes = {limits.TOO_FEW_IMAGES: TOO_FEW_IMAGES, limits.TOO_MANY_FAILURES: TOO_MANY_FAILURES}
+    ended = [_say(problem["message"], codes[problem["kind"]]) for problem in done["problems"]]
+    return ended[0] if ended else DONE
 
 
 def _run_options(known: argparse.Namespace) -> RunOptions:
     from runners import launch
     from runners.limits import MaxFailures
+    from runners.webhook import Webhook
     from transforms.imaging.prepare import Limits
 
     return launch.RunOptions(
@@ -188,6 +188,8 @@ def _run_options(known: argparse.Namespace) -> RunOptions:
         precision=known.precision,
         threads=known.threads,
         max_failures=MaxFailures.parse(known.max_failures),
+        expect_at_least=known.expect_at_least,
+        on_finish=Webhook(known.on_finish) if known.on_finish else None,
     )
 
 
@@ -226,5 +228,15 @@ def _say(message: str, code: int) -> int:
     return code
 
 
+def entry() -> NoReturn:
+    """The command itself. One that was told to end waits for no thread, such as one that still fetches an image."""
+    code = main()
+    if code in (INTERRUPTED, TERMINATED):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

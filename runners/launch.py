@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import secrets
-import traceback
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,16 +13,20 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO
 
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
 from pipelines.catalog import CatalogOptions
-from runners import beam_options, local, lock, portable, report
+from runners import beam_options, cleanup, local, lock, portable, report
+from runners.cloud import jobs
 from runners.dates import Night
-from runners.interrupts import Interrupted
+from runners.ending import LeftAlone as LeftAlone
+from runners.ending import RunFailed as RunFailed
+from runners.ending import stopped
 from runners.limits import MaxFailures
 from runners.lock import Lock
-from transforms import counts, errors, history, manifests, sources, units
-from transforms.errors import BeamsightError, UsageError
+from runners.webhook import Webhook
+from transforms import counts, history, manifests, sources, units
+from transforms.errors import UsageError
 from transforms.imaging import prepare
 from transforms.imaging.prepare import Limits
 from transforms.inference import bundle, engines, registry, staging
@@ -35,7 +37,7 @@ from transforms.storage import files
 
 NO_MODEL = "none"
 
-_INTERRUPTED = "interrupted"
+_HURRY = 3.0  # seconds for --on-finish when somebody waits for the command to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,13 @@ class RunOptions:
     threads: int = prepare.THREADS
     max_failures: MaxFailures = dataclasses.field(default_factory=lambda: MaxFailures(share=0.1))
     night: Night | None = None
+    expect_at_least: int | None = None
+    on_finish: Webhook | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for the run report."""
         values = dataclasses.asdict(self)
+        values["on_finish"] = self.on_finish and str(self.on_finish)
         return values | values.pop("limits") | {"images": list(self.images), "max_failures": str(self.max_failures)}
 
 
@@ -86,43 +91,44 @@ def run(options: RunOptions, beam_arguments: Iterable[str], stream: TextIO, held
     job, run_ = settle(options, beam, gpu=Path("/dev/nvidia0").exists())
     if held is not None:
         held.name(run_.run_id)
-        return _run(job, run_, beam, held, stream)
-    command = "beamsight nightly" if options.night else "beamsight run"
-    with lock.hold(run_.output, command, stream, run_id=run_.run_id) as mine:
-        return _run(job, run_, beam, mine, stream)
+        ended, error = _run(job, run_, beam, held, stream)
+    else:
+        command, ask = "beamsight nightly" if options.night else "beamsight run", still_runs(beam)
+        with lock.hold(run_.output, command, stream, run_id=run_.run_id, still_runs=ask) as mine:
+            ended, error = _run(job, run_, beam, mine, stream)
+    if options.on_finish is not None:
+        hurried = {"seconds": _HURRY, "timeout": _HURRY} if isinstance(error, KeyboardInterrupt) else {}
+        options.on_finish.post(ended, stream, **hurried)
+    if error is not None:
+        raise error
+    return ended
 
 
-def _run(job: CatalogOptions, run_: report.Run, beam: PipelineOptions, held: Lock, stream: TextIO) -> dict[str, Any]:
+def still_runs(beam: PipelineOptions) -> lock.StillRuns:
+    """How to ask whether a job still runs that has the lock."""
+    return partial(jobs.still_runs, endpoint=beam.view_as(GoogleCloudOptions).dataflow_endpoint)
+
+
+def _run(
+    job: CatalogOptions, run_: report.Run, beam: PipelineOptions, held: Lock, stream: TextIO
+) -> tuple[dict[str, Any], BaseException | None]:
+    """With the lock held -> the report, and what is to be raised where the job stopped before its end."""
+    cleanup.close_killed(run_.output, run_.run_id)
     report.write(Counter(), run_, "running")  # an output that cannot be written to is found out now, not after a unit
+    counts.KEPT.reset()
     try:
         start = local.run if local.is_local(beam) else portable.run
         start(job, beam, partial(report.write, run=run_), stream)
+        done = report.read(run_)
+        if done["state"] != "done":
+            raise RunFailed(
+                f"--output {run_.output} is another folder for the workers: they have not written {run_.uri} here; "
+                "name one that all can reach, on gs:// or a shared disk"
+            )
     except (Exception, KeyboardInterrupt) as error:
-        why = held.lost or reason(error)
-        interrupted = why.startswith(_INTERRUPTED)
-        report.write(counts.LIVE.snapshot(), run_, "interrupted" if interrupted else "failed", why)
-        if interrupted:
-            raise error if isinstance(error, Interrupted) else KeyboardInterrupt from error
-        raise RunFailed(why) from error
-    done = report.read(run_)
-    if done["state"] != "done":
-        raise RunFailed(
-            f"--output {run_.output} is another folder for the workers: they have not written {run_.uri} here; "
-            "name one that all can reach, on gs:// or a shared disk"
-        )
-    return done
-
-
-class RunFailed(BeamsightError):
-    """The job stopped before its end. What it had finished is in the tables, and the next run goes on from there."""
-
-
-class LeftAlone(BeamsightError):
-    """The command was interrupted while it watched a job elsewhere, which goes on. code: to exit with."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.code = code
+        return stopped(error, run_, held, stream)
+    cleanup.clean(run_.output, held.since, stream)
+    return done, None
 
 
 def settle(options: RunOptions, beam: PipelineOptions, *, gpu: bool) -> tuple[CatalogOptions, report.Run]:
@@ -227,18 +233,3 @@ def require_visible(options: RunOptions, beam: PipelineOptions, *, models: bool 
         raise UsageError(
             f"{option} {value} is on this machine, where the workers of the runner cannot see it; {remedy}"
         )
-
-
-def reason(error: BaseException) -> str:
-    """What stopped a job, in one line. Beam wraps errors of workers into text with their tracebacks in it."""
-    if isinstance(error, Interrupted):
-        return str(error)
-    if "KeyboardInterrupt" in f"{type(error).__name__}: {error}":
-        return _INTERRUPTED
-    ours = "|".join(name for name, kind in vars(errors).items() if isinstance(kind, type))
-    lines = "".join(traceback.format_exception_only(type(error), error)).strip().splitlines()
-    for line in reversed(lines):
-        match = re.search(rf"\b(?:transforms\.errors\.)?(?:{ours}): (.+)", line)
-        if match:
-            return match[1].removesuffix("\\n").split(" [while running")[0]
-    return next((line.strip() for line in reversed(lines) if line.strip()), type(error).__name__)

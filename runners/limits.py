@@ -1,8 +1,10 @@
-"""``--max-failures``: how many images may fail before a run counts as failed."""
+"""``--max-failures`` and ``--expect-at-least``: what a run that came to its end must be, to be one that went well."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from transforms.errors import UsageError
 
@@ -34,3 +36,20 @@ class MaxFailures:
 
     def __str__(self) -> str:
         return str(self.count) if self.count is not None else f"{100 * (self.share or 0):g}%"
+
+
+TOO_FEW_IMAGES, TOO_MANY_FAILURES = "too few images", "too many failures"
+
+
+def problems(options: Mapping[str, Any], counts: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Options and counts, as they stand in a report -> what is wrong: kind and message, the graver one first."""
+    found = []
+    listed, expected = counts["listed"] - counts["duplicates"], options.get("expect_at_least")
+    if expected is not None and listed < expected:
+        message = f"{listed:,} images were listed, fewer than the {expected:,} of --expect-at-least"
+        found.append({"kind": TOO_FEW_IMAGES, "message": message})
+    allowed, failed, images = options.get("max_failures"), sum(counts["failed"].values()), counts["images"]
+    if allowed is not None and not MaxFailures.parse(allowed).allows(failed, images):
+        message = f"{failed:,} of {images:,} images failed, more than --max-failures {allowed} allows"
+        found.append({"kind": TOO_MANY_FAILURES, "message": message})
+    return found

@@ -18,6 +18,7 @@ from transforms import counts
 # One process and one worker are right here: the models take all cores, and a unit fetches and decodes in threads.
 _OURS = (None, "DirectRunner", "FnApiRunner")
 
+_LOOK = 0.2  # seconds
 _GRACE = 3.0  # seconds in which units in hand may notice that they are not wanted any more
 
 
@@ -47,19 +48,22 @@ def run(
 def _run_beside(pipeline: beam.Pipeline) -> None:
     """Run in a thread of its own: Beam waits in places where an interrupt would have to wait too, or get lost."""
     errors: list[BaseException] = []
+    ended = threading.Event()  # and no join: one that is interrupted takes the thread for ended
 
     def work() -> None:
         try:
             pipeline.run().wait_until_finish()
         except BaseException as error:  # raised below
             errors.append(error)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=work, name="pipeline", daemon=True)
-    thread.start()
+    threading.Thread(target=work, name="pipeline", daemon=True).start()
     try:
-        thread.join()
+        while not ended.wait(_LOOK):
+            pass  # and look whether there was a signal, which a wait without end may miss
     except KeyboardInterrupt:
-        thread.join(_GRACE)
+        ended.wait(_GRACE)
         raise
     if errors:
         raise errors[0]

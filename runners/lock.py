@@ -15,9 +15,11 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TextIO
 
-from runners import holder, interrupts
+from runners import holder, interrupts, report
+from runners.cloud import jobs
 from runners.holder import Holder, Job
 from runners.report import duration
+from transforms.counts import Tally
 from transforms.errors import BeamsightError, Locked, NotFound
 from transforms.storage import files
 from transforms.tables import layout
@@ -87,7 +89,7 @@ def hold(
     stream: TextIO,
     *,
     run_id: str = "",
-    still_runs: StillRuns = lambda _: None,
+    still_runs: StillRuns = jobs.still_runs,
     renew: float = RENEW,
     stale: float = STALE,
 ) -> Iterator[Lock]:
@@ -118,6 +120,13 @@ def hold(
             held._release()
         except BeamsightError as error:
             stream.write(f"beamsight: {uri} is still there ({error}); it counts no more in {duration(stale)}\n")
+
+
+def report_and_release(tally: Tally, run: report.Run) -> None:
+    """The last step of a job that has the lock, on a worker. A lock that stays says of which job it is."""
+    report.write(tally, run)
+    with suppress(BeamsightError):
+        release(run.output, run.run_id)
 
 
 def release(output: str, run_id: str) -> None:

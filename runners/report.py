@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Literal
 
+from runners import limits
 from transforms import counts, installed
 from transforms.counts import Tally
 from transforms.storage import files
@@ -53,7 +54,11 @@ def _host() -> dict[str, Any]:
 
 def write(tally: Tally, run: Run, state: State = "done", error: str | None = None) -> None:
     """The sums of a run -> ``runs/<run id>.json``. When all goes well, the graph's last step does it, on a worker."""
-    report = compose(tally, run, datetime.now(timezone.utc), state, error)
+    put(compose(tally, run, datetime.now(timezone.utc), state, error), run)
+
+
+def put(report: Mapping[str, Any], run: Run) -> None:
+    """Write a report where it belongs."""
     files.write(run.uri, (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())
 
 
@@ -68,11 +73,12 @@ def compose(
 ) -> dict[str, Any]:
     """Sums -> the report. listed = duplicates + already_done + failed_before + missing.
 
-    Of a run that is done, missing = images: each is finished with, well or not.
+    Of a run that is done, missing = images: each is finished with, well or not. problems: what of a run that is done
+    is not as its options ask for.
     """
     seconds = (finished - run.started).total_seconds()
     by_table = counts.family(tally, counts.OK)
-    return {
+    report: dict[str, Any] = {
         "run_id": run.run_id,
         "state": state,
         "error": error,
@@ -101,6 +107,8 @@ def compose(
         "versions": dict(run.versions),
         "host": dict(run.host),
     }
+    report["problems"] = limits.problems(run.options, report["counts"]) if state == "done" else []
+    return report
 
 
 def failed(report: Mapping[str, Any]) -> int:

@@ -10,8 +10,10 @@ import json
 import re
 import threading
 from collections.abc import Callable
+from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 _LAUNCH = r"/v1b3/projects/([^/]+)/locations/([^/]+)/flexTemplates:launch"
 _JOB = r"/v1b3/projects/([^/]+)/locations/([^/]+)/jobs(?:/([^/:]+)(/metrics|/messages)?)?"
@@ -23,6 +25,7 @@ class DataflowServer:
     def __init__(self) -> None:
         self.created: dict[str, dict[str, Any]] = {}
         self.launches: list[dict[str, Any]] = []  # their bodies, with project, location and token
+        self.times: dict[str, str] = {}  # when they were created
         self.places: dict[str, tuple[str, str]] = {}
         self.states: list[str] = ["JOB_STATE_RUNNING"]  # one for each time that one is asked for; the last one stays
         self.messages: list[dict[str, Any]] = []
@@ -88,11 +91,17 @@ class _Handler(BaseHTTPRequestHandler):
             return self._answer(code, {"error": {"code": code, "message": message}})
         job_id = f"2026-01-02_03_04_05-{len(server.created) + 1}"
         server.created[job_id] = body
+        server.times[job_id] = f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
         server.places[job_id] = (found[1], found[2])
         return self._answer(200, self._job(job_id))
 
     def do_GET(self) -> None:
         server, found = self._server(), re.fullmatch(_JOB, self.path.partition("?")[0])
+        if found is not None and not found[3]:
+            asked = parse_qs(urlsplit(self.path).query)
+            active = server.states[0] in ("JOB_STATE_RUNNING", "JOB_STATE_QUEUED") and asked["filter"] == ["ACTIVE"]
+            there = [job for job, place in server.places.items() if place == (found[1], found[2])]
+            return self._answer(200, {"jobs": [self._job(job) for job in there] if active else []})
         if found is None or server.places.get(found[3]) != (found[1], found[2]):
             return self._answer(404, {"error": {"code": 404, "message": self.path}})
         if found[4] == "/metrics":
@@ -109,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _job(self, job_id: str) -> dict[str, Any]:
         server = self._server()
         sent = {key: server.created[job_id][key] for key in ("name", "clientRequestId")}
-        return {"id": job_id, "currentState": server.states[0], **sent}
+        return {"id": job_id, "currentState": server.states[0], "createTime": server.times[job_id], **sent}
 
     def _server(self) -> DataflowServer:
         return self.server.dataflow  # type: ignore[attr-defined,no-any-return]

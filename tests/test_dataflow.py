@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import _thread
+import dataclasses
 import io
 import json
 import re
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,9 @@ from apache_beam.transforms.environments import EmbeddedPythonEnvironment
 from dataflow_server import DataflowServer
 from gcs_server import Bucket, GcsServer
 
-from runners import arguments, cli
-from runners.cloud import submit
+from runners import arguments, cleanup, cli
+from runners.cloud import jobs, submit
+from runners.holder import Holder
 from runners.launch import RunFailed
 from transforms.imaging import drawn
 
@@ -230,6 +233,70 @@ def test_a_job_that_dataflow_refuses(
     assert "The caller does not have permission" in said
     assert "is the Dataflow API enabled in test-project" in said
     assert the_report(pictures)["state"] == "failed"
+
+
+def test_a_job_has_the_output_to_itself_until_it_ends(
+    dataflow: DataflowServer, pictures: Bucket, job: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    endpoint = f"--dataflow_endpoint={dataflow.url}"
+    command = ["submit", *job, *PLACE, endpoint, "--container-image", IMAGE, "--job-name", "first"]
+    assert cli.main(command) == cli.DONE
+    assert json.loads(pictures.get("out/lock.json"))["job"] == {
+        "project": "test-project",
+        "region": "europe-west4",
+        "name": "first",
+        "id": "2026-01-02_03_04_05-1",
+    }
+    capsys.readouterr()
+    for second in (command, ["run", *job, endpoint]):
+        assert cli.main(second) == cli.LOCKED
+        assert "beamsight submit, run 2" in (said := capsys.readouterr().err)
+        assert "job 2026-01-02_03_04_05-1) works on it since" in said
+    assert cli.main(["run", *job, "--dataflow_endpoint=http://localhost:9"]) == cli.LOCKED
+    assert f"cannot be asked from here. If not, remove {pictures.uri('out/lock.json')}" in capsys.readouterr().err
+
+    run_it(staged_pipeline(pictures, dataflow.job["environment"]["sdkPipelineOptions"]["options"]))
+    assert "out/lock.json" not in pictures.names()
+    assert the_report(pictures)["state"] == "done"
+
+
+def test_a_job_that_failed_while_nobody_waited_holds_up_nobody(
+    dataflow: DataflowServer, pictures: Bucket, job: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    endpoint = f"--dataflow_endpoint={dataflow.url}"
+    assert cli.main(["submit", *job, *PLACE, endpoint, "--container-image", IMAGE]) == cli.DONE
+    failed = the_report(pictures)["run_id"]
+    dataflow.states = ["JOB_STATE_FAILED"]
+    assert cli.main(["run", *job, endpoint]) == cli.DONE
+    assert "which has ended without letting go" in capsys.readouterr().err
+    assert "out/lock.json" not in pictures.names()
+    closed = json.loads(pictures.get(f"out/runs/{failed}.json"))
+    assert (closed["state"], closed["error"]) == ("failed", cleanup.KILLED)
+
+
+@pytest.mark.parametrize(("minutes", "runs"), [(-5, True), (5, False)])
+def test_a_job_of_a_template_is_found_by_its_name(
+    minutes: int, runs: bool, dataflow: DataflowServer, pictures: Bucket, job: list[str]
+) -> None:
+    command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE]
+    assert cli.main([*command, "--job-name", "nightly"]) == cli.DONE
+    created = datetime.now(timezone.utc) + timedelta(minutes=minutes)  # a later one is another night's, and asks itself
+    dataflow.times = dict.fromkeys(dataflow.times, f"{created:%Y-%m-%dT%H:%M:%SZ}")
+    job_ = {"project": "test-project", "region": "europe-west4", "name": "nightly"}
+    holder = Holder(since=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} UTC", job=job_)
+    assert jobs.still_runs(holder, dataflow.url) is runs
+    assert jobs.still_runs(dataclasses.replace(holder, job=job_ | {"name": "other"}), dataflow.url) is False
+    dataflow.states = ["JOB_STATE_FAILED"]
+    assert jobs.still_runs(holder, dataflow.url) is False
+    assert jobs.still_runs(holder, "http://localhost:9") is None
+
+
+def test_nobody_stays_to_post_a_report(job: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    hook = ["--on-finish", "https://hooks.example/s3cret"]
+    assert cli.main(["submit", *job, *PLACE, "--container-image", IMAGE, *hook]) == cli.WRONG_USE
+    said = capsys.readouterr().err
+    assert "--on-finish needs --wait" in said
+    assert "s3cret" not in said
 
 
 def test_a_gpu_sets_all_that_belongs_to_it(dataflow: DataflowServer, pictures: Bucket, job: list[str]) -> None:

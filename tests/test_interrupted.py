@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -9,14 +10,17 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
 import duckdb
 import pytest
 import tables
+from gcs_server import Bucket, GcsServer
 
-from runners import beam_options, cli, launch
+from runners import beam_options, cleanup, cli, ending
 from transforms import process
 from transforms.imaging import drawn
 from transforms.records import Unit
@@ -74,8 +78,9 @@ def test_killed_at_random_moments_and_run_again(
                 assert tables.pq.read_table(name, partitioning=None).num_rows > 0, f"seed {seed}"
     assert killed, "no run was still going when it was killed"
     assert cli.main(arguments) == cli.DONE
-    for left in (tmp_path / "out").rglob("*.tmp"):
-        left.unlink()  # of a file that was being written; its name is hidden, and no reader takes it for a table
+    assert not list((tmp_path / "out").rglob("*.tmp"))
+    states = [report["state"] for report in reports(tmp_path)]
+    assert states == ["failed"] * (len(states) - 1) + ["done"]
     require_complete(tmp_path)
 
 
@@ -148,27 +153,180 @@ def test_of_two_that_start_at_once_one_works_and_the_other_says_who(
     assert not (tmp_path / "out" / "lock.json").exists()
 
 
-def test_interrupted_from_the_keyboard_says_so_and_goes_on_later(
-    images: Path, tmp_path: Path, tiny_classifier: str, tiny_embedder: str
+class _Hook(BaseHTTPRequestHandler):
+    """Takes what is posted."""
+
+    def do_POST(self) -> None:
+        self.server.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))  # type: ignore[attr-defined]
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def hook() -> Iterator[ThreadingHTTPServer]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Hook) as server:
+        server.got = []  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def reports(tmp_path: Path) -> list[dict[str, Any]]:
+    """The newest last."""
+    found = [json.loads(path.read_text()) for path in (tmp_path / "out" / "runs").iterdir()]
+    return sorted(found, key=lambda report: report["started_at"])
+
+
+def wait_for_files(running: subprocess.Popen[str] | subprocess.Popen[bytes], tmp_path: Path) -> None:
+    """Until a run has finished some units and has more to do."""
+    while running.poll() is None and len(list((tmp_path / "out" / "predictions").rglob("*.parquet"))) < 5:
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, cli.INTERRUPTED), (signal.SIGTERM, cli.TERMINATED)])
+def test_a_signal_ends_it_with_a_report_and_it_goes_on_later(
+    number: int,
+    code: int,
+    hook: ThreadingHTTPServer,
+    images: Path,
+    tmp_path: Path,
+    tiny_classifier: str,
+    tiny_embedder: str,
 ) -> None:
     more = 300  # seconds of work, at a unit each, so that the signal comes before the end
-    for number in range(more):
-        (images / f"more-{number}.png").write_bytes(drawn.encode(drawn.draw(number, 8, 8), "png"))
+    for name in range(more):
+        (images / f"more-{name}.png").write_bytes(drawn.encode(drawn.draw(name, 8, 8), "png"))
     arguments = command(images, tiny_classifier, tiny_embedder, "--unit-size", "1")
+    arguments += ["--on-finish", f"http://127.0.0.1:{hook.server_port}/s3cret"]
     running = subprocess.Popen(
         [sys.executable, "-m", "runners.cli", *arguments], stderr=subprocess.PIPE, text=True, env=os.environ
     )
-    while running.poll() is None and not tables.files_of(tmp_path / "out", "embeddings"):
-        time.sleep(0.001)
-    running.send_signal(signal.SIGINT)
+    wait_for_files(running, tmp_path)
+    running.send_signal(number)
+    since = time.monotonic()
     _, said = running.communicate(timeout=60)
+    assert time.monotonic() - since < 8
     assert (running.returncode, said) == (
-        cli.INTERRUPTED,
+        code,
         "beamsight: interrupted; what was finished is kept, and the same command goes on from there\n",
     )
+    assert not (tmp_path / "out" / "lock.json").exists()
+    (report,) = reports(tmp_path)
+    assert (report["state"], report["error"]) == ("interrupted", f"interrupted by {signal.Signals(number).name}")
+    rows = len(tables.rows(tmp_path / "out", "embeddings", tmp_path))
+    failed = len(tables.rows(tmp_path / "out", "failures", tmp_path))
+    (ok,) = (count for table, count in report["counts"]["ok"].items() if table.startswith("embeddings/"))
+    assert 0 < ok <= rows <= ok + 1  # one that was being written then
+    assert failed - 1 <= report["counts"]["failed"].get("decode", 0) <= failed
+    assert report["counts"]["missing"] == IMAGES + more
+    assert report["counts"]["images"] < IMAGES + more
+    assert hook.got == [report]  # type: ignore[attr-defined]
+    assert "s3cret" not in json.dumps(report)
     assert cli.main(arguments) == cli.DONE
     found = tables.by_uri(tables.rows(tmp_path / "out", "predictions", tmp_path))
     assert len(found) == IMAGES - IMAGES // 10 + more
+    assert [each["state"] for each in reports(tmp_path)] == ["interrupted", "done"]
+
+
+def test_a_signal_does_not_wait_for_images_that_do_not_come(
+    gcs: GcsServer, bucket: Bucket, tmp_path: Path, tiny_classifier: str
+) -> None:
+    for number in range(8):
+        bucket.put(f"in/{number}.jpg", b"never sent")
+    gcs.faults = lambda _, path: time.sleep(30) if "alt=media" in path else None  # type: ignore[func-returns-value]
+    arguments = ["run", "--images", bucket.uri("in/*.jpg"), "--output", str(tmp_path / "out")]
+    arguments += ["--classifier", tiny_classifier, "--embedder", "none"]
+    with subprocess.Popen([sys.executable, "-m", "runners.cli", *arguments], stderr=subprocess.DEVNULL) as running:
+        while running.poll() is None and not gcs.media():
+            time.sleep(0.01)
+        since = time.monotonic()
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(20) == cli.TERMINATED
+        assert time.monotonic() - since < 8
+    (report,) = reports(tmp_path)
+    assert (report["state"], report["counts"]["missing"], report["counts"]["images"]) == ("interrupted", 8, 0)
+
+
+def test_what_a_killed_run_left_is_put_in_order_by_the_next(
+    images: Path, tmp_path: Path, tiny_classifier: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = command(images, tiny_classifier, "none", "--unit-size", "1")
+    running = subprocess.Popen([sys.executable, "-m", "runners.cli", *arguments], stderr=subprocess.DEVNULL)
+    wait_for_files(running, tmp_path)
+    running.send_signal(signal.SIGKILL)
+    assert running.wait() == -signal.SIGKILL
+    assert (tmp_path / "out" / "lock.json").exists()
+    (dead,) = reports(tmp_path)
+    assert dead["state"] == "running"
+    kept = tables.rows(tmp_path / "out", "predictions", tmp_path) if not list((tmp_path / "out").rglob("*.tmp")) else []
+    (tmp_path / "out" / "failures").mkdir(exist_ok=True)
+    (tmp_path / "out" / "failures" / ".1-0123456789abcdef.tmp").write_bytes(b"PAR1")
+    time.sleep(0.05)
+    if not sys.platform.startswith("linux"):
+        (tmp_path / "out" / "lock.json").unlink()  # elsewhere it counts for ten minutes more
+    assert cli.main(arguments) == cli.DONE
+    said = capsys.readouterr().err
+    if sys.platform.startswith("linux"):
+        assert (
+            f"(process {running.pid}, beamsight run, run {dead['run_id']}), which has ended without letting go" in said
+        )
+    assert "half-written file" in said
+    assert not list((tmp_path / "out").rglob("*.tmp"))
+    assert not (tmp_path / "out" / "lock.json").exists()
+    killed, done = reports(tmp_path)
+    assert (killed["run_id"], killed["state"], killed["error"]) == (dead["run_id"], "failed", cleanup.KILLED)
+    assert done["state"] == "done"
+    rows = tables.rows(tmp_path / "out", "predictions", tmp_path)
+    assert all(row in rows for row in kept)
+    assert done["counts"]["already_done"] + done["counts"]["failed_before"] > 0
+    assert len(tables.by_uri(rows)) == IMAGES - IMAGES // 10
+
+
+def test_a_lock_that_another_takes_ends_the_run(images: Path, tmp_path: Path, tiny_classifier: str) -> None:
+    for number in range(300):
+        (images / f"more-{number}.png").write_bytes(b"no picture")
+    script = (
+        "import sys; from runners import cli, lock; hold = lock.hold\n"
+        "lock.hold = lambda *a, **k: hold(*a, renew=0.05, **k)\n"
+        "cli.entry()"
+    )
+    arguments = command(images, tiny_classifier, "none", "--unit-size", "1")
+    running = subprocess.Popen([sys.executable, "-c", script, *arguments], stderr=subprocess.PIPE, text=True)
+    wait_for_files(running, tmp_path)
+    (tmp_path / "out" / "lock.json").write_text('{"token": "x", "user": "other@elsewhere", "run_id": "r9"}')
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == cli.RUN_FAILED
+    assert f"the run failed: the lock {tmp_path}/out/lock.json was taken over by other@elsewhere (run r9)" in said
+    (report,) = reports(tmp_path)
+    assert (report["state"], "taken over by other@elsewhere" in report["error"]) == ("failed", True)
+    assert "other@elsewhere" in (tmp_path / "out" / "lock.json").read_text()
+
+
+@pytest.mark.parametrize(("options", "code"), [((), 0), (("--max-failures", "1"), 1), (("--max-failures", "0"), 5)])
+def test_fewer_images_than_expected(
+    options: tuple[str, ...],
+    code: int,
+    images: Path,
+    tmp_path: Path,
+    tiny_classifier: str,
+    hook: ThreadingHTTPServer,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    expected = IMAGES + (code == cli.TOO_FEW_IMAGES)
+    arguments = command(images, tiny_classifier, "none", "--expect-at-least", str(expected), *options)
+    assert cli.main([*arguments, "--on-finish", f"http://127.0.0.1:{hook.server_port}/s3cret"]) == code
+    said = capsys.readouterr().err
+    assert ("60 images were listed, fewer than the 61 of --expect-at-least" in said) is (code == cli.TOO_FEW_IMAGES)
+    assert ("6 of 60 images failed, more than --max-failures" in said) is (code != cli.DONE)
+    (report,) = reports(tmp_path)
+    kinds = {0: [], 1: ["too many failures"], 5: ["too few images", "too many failures"]}
+    assert [problem["kind"] for problem in report["problems"]] == kinds[code]
+    assert (report["state"], report["options"]["expect_at_least"]) == ("done", expected)
+    assert report["options"]["on_finish"] == f"http://127.0.0.1:{hook.server_port}/..."
+    assert hook.got == [report]  # type: ignore[attr-defined]
 
 
 def test_a_run_that_stops_says_why_in_its_report(
@@ -182,5 +340,5 @@ def test_a_run_that_stops_says_why_in_its_report(
     assert f"{part} cannot be read as a part of the table" in capsys.readouterr().err
     states = sorted(path.read_text().split('"state": "')[1].split('"')[0] for path in (tmp_path / "out/runs").iterdir())
     assert states == ["done", "failed"]
-    assert launch.reason(RuntimeError("some words")) == "RuntimeError: some words"
+    assert ending.reason(RuntimeError("some words")) == "RuntimeError: some words"
     assert beam_options.workers(beam_options.parse(["--max_num_workers=7"])) == 7

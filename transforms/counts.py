@@ -72,6 +72,7 @@ class Live:
 
 
 LIVE = Live()
+KEPT = Live()  # of what is finished, so that it stands in the tables whatever becomes of the run
 
 
 NAMESPACE = "beamsight"  # of Beam's metrics

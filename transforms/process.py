@@ -104,6 +104,7 @@ def process_unit(unit: Unit, models: list[Model], settings: Settings) -> Tally:
             del image  # its pixels must not outlive their turn
         inference.finish()
     results.write(unit.name, settings)
+    counts.KEPT.add(results.tally)
     return results.tally
 
 

@@ -11,7 +11,7 @@ from typing import Any, TextIO
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, TestOptions
 
-from runners import launch, report
+from runners import cleanup, ending, launch, lock, report
 from runners.cloud import checks, dataflow, machine, options
 from runners.cloud.dataflow import Job
 from runners.cloud.options import SubmitOptions
@@ -44,8 +44,10 @@ def submit(run: RunOptions, where: SubmitOptions, arguments: Sequence[str], stre
     checks.require_python(beam)
     files.check(run.output)
     launch.require_images(run)
+    if run.on_finish is not None and not where.wait:
+        raise UsageError("--on-finish needs --wait: without it nobody is there to post the report when the job ends")
+    cloud = beam.view_as(GoogleCloudOptions)
     if send:
-        cloud = beam.view_as(GoogleCloudOptions)
         checks.require_writable("--output", run.output)
         for place in dict.fromkeys((cloud.temp_location, cloud.staging_location)):
             checks.require_writable("the folder for temporary files", place)
@@ -56,16 +58,25 @@ def submit(run: RunOptions, where: SubmitOptions, arguments: Sequence[str], stre
         dataflow.start(job, beam, partial(report.write, run=run_))
         return Submitted(run_.run_id, None)
 
-    report.write(Counter(), run_, "running")
-    try:
-        sent = dataflow.start(job, beam, partial(report.write, run=run_))
-    except UsageError as error:
-        report.write(Counter(), run_, "failed", str(error))
-        raise
+    ask = launch.still_runs(beam)
+    with lock.hold(run_.output, "beamsight submit", stream, run_id=run_.run_id, still_runs=ask) as held:
+        cleanup.close_killed(run_.output, run_.run_id)
+        report.write(Counter(), run_, "running")
+        try:
+            sent = dataflow.start(job, beam, partial(lock.report_and_release, run=run_))
+        except (UsageError, KeyboardInterrupt) as error:
+            report.write(Counter(), run_, "failed", str(error))
+            raise
+        held.hand_over(_found_again(sent, cloud))
     if sent is None or not where.wait:
         return Submitted(run_.run_id, sent)
     print(_accepted(sent), file=stream, flush=True)
-    return Submitted(run_.run_id, sent, _until_its_end(sent, run_, stream))
+    ended, failed = _until_its_end(sent, run_, stream)
+    if run.on_finish is not None:
+        run.on_finish.post(ended, stream)
+    if failed is not None:
+        raise failed
+    return Submitted(run_.run_id, sent, ended)
 
 
 def with_models(run: RunOptions, folder: str) -> RunOptions:
@@ -96,7 +107,13 @@ def _accepted(job: Job) -> str:
     return f"job: {job.job_id}\nconsole: {job.console}\nto stop it: {job.cancel}"
 
 
-def _until_its_end(job: Job, run: report.Run, stream: TextIO) -> dict[str, Any]:
+def _found_again(sent: Job | None, cloud: GoogleCloudOptions) -> dict[str, str]:
+    """What the lock says of the job. One whose graph is only left in the bucket is known by its name alone."""
+    place = {"project": cloud.project, "region": cloud.region, "name": cloud.job_name or ""}
+    return place | ({"id": sent.job_id} if sent is not None else {})
+
+
+def _until_its_end(job: Job, run: report.Run, stream: TextIO) -> tuple[dict[str, Any], RunFailed | None]:
     tables = tuple(run.models)
     try:
         dataflow.watch(job, tables, stream)
@@ -104,7 +121,8 @@ def _until_its_end(job: Job, run: report.Run, stream: TextIO) -> dict[str, Any]:
         said = f"no longer watched; job {job.job_id} goes on. To stop it: {job.cancel}"
         raise launch.LeftAlone(said, error.code if isinstance(error, Interrupted) else 130) from None
     except Exception as error:
-        why = launch.reason(error)
+        why = ending.reason(error)
         report.write(dataflow.JobCounters(job, tables).snapshot(), run, "failed", why)
-        raise RunFailed(why) from error
-    return report.read(run)
+        lock.release(run.output, run.run_id)
+        return report.read(run), RunFailed(why)
+    return report.read(run), None

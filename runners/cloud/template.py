@@ -28,6 +28,7 @@ BESIDE = ("project", "region", "job_name")
 NOT_HERE = {
     "wait": "a launch returns at once; look at the job with `gcloud dataflow jobs show`, or submit with --wait",
     "config": "the launcher has no such file; say the options themselves",
+    "on_finish": "nobody stays to post the report, and parameters are shown to many; use it with `submit --wait`",
 }
 
 _NUMBER = r"[0-9]+([.][0-9]*)?([eE][+-]?[0-9]+)?"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Protocol
 
 from transforms.errors import TooManyBytes
+
+HALF_WRITTEN = re.compile(r"\.[0-9]+-[0-9a-f]{16}\.tmp")  # beside what it will be, where a rename makes it whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,9 @@ class FileSystem(Protocol):
 
     def written_at(self, uri: str) -> datetime:
         """When ``uri`` was last written, in UTC by the clock of where it lies. Raises NotFound."""
+
+    def half_written(self, prefix: str, *, recursive: bool = True) -> Iterator[str]:
+        """What killed processes left of files that ``write`` was writing, below a folder; a walk leaves it out."""
 
     def walk(self, prefix: str, *, recursive: bool = True) -> Iterator[Stat]:
         """All files below a folder, or none when there is no such folder; in any order.

@@ -16,7 +16,7 @@ from apache_beam.io.filesystem import FileSystem as BeamFileSystem
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.errors import BeamsightError, Changed, NotFound, Unreadable, UsageError
-from transforms.storage.base import Stat, check_size
+from transforms.storage.base import HALF_WRITTEN, Stat, check_size
 
 # Beam knows a scheme before what it needs is there: the module to be imported, and the extra that brings it.
 _NEEDS = {"s3": ("boto3", "aws"), "azfs": ("azure.storage.blob", "azure"), "hdfs": ("hdfs", "hadoop")}
@@ -122,6 +122,19 @@ class BeamFiles:
 
     def walk(self, prefix: str, *, recursive: bool = True) -> Iterator[Stat]:
         """All files below ``prefix``, without what an interrupted write left. Raises UsageError on hdfs://."""
+        for found, rest in self._below(prefix, recursive):
+            if not re.search(r"(^|/)\.[^/]*\.tmp$", rest):
+                yield _stat_of(found)
+
+    def half_written(self, prefix: str, *, recursive: bool = True) -> Iterator[str]:
+        """What was written beside and never renamed; nothing on hdfs://, whose folders Beam lists one at a time."""
+        if prefix.startswith("hdfs://"):
+            return
+        for found, rest in self._below(prefix, recursive):
+            if HALF_WRITTEN.fullmatch(rest.rpartition("/")[2]):
+                yield found.path
+
+    def _below(self, prefix: str, recursive: bool) -> Iterator[tuple[Any, str]]:
         # Beam cannot quote a wildcard: one in the prefix matches any character here, and is compared below.
         pattern = re.sub(r"[*?[]", "?", prefix) + "**"
         with _errors(prefix, "list"):
@@ -132,8 +145,7 @@ class BeamFiles:
                 rest = found.path.removeprefix(prefix)
                 if rest == found.path or rest.endswith("/") or (not recursive and "/" in rest):
                     continue
-                if not re.search(r"(^|/)\.[^/]*\.tmp$", rest):
-                    yield _stat_of(found)
+                yield found, rest
 
 
 def check(uri: str) -> None:

@@ -110,6 +110,11 @@ def written_at(uri: str) -> datetime:
     return _system(uri).written_at(uri)
 
 
+def half_written(prefix: str, *, recursive: bool = True) -> Iterator[str]:
+    """What killed processes left of files they were writing; see ``FileSystem.half_written``."""
+    return _system(prefix).half_written(prefix, recursive=recursive)
+
+
 def walk(prefix: str, *, recursive: bool = True) -> Iterator[Stat]:
     """All files below the folder ``prefix``, which ends in ``/``; see ``FileSystem.walk``."""
     return _system(prefix).walk(prefix, recursive=recursive)

@@ -114,6 +114,10 @@ class GcsObjects:
         )  # a page opens in a browser
         return str(blob.generation)
 
+    def half_written(self, prefix: str, *, recursive: bool = True) -> Iterator[str]:  # noqa: ARG002
+        """Nothing: an object is there when its upload has ended, and what was uploaded of others is never seen."""
+        return iter(())
+
     def walk(self, prefix: str, *, recursive: bool = True) -> Iterator[Stat]:
         """All objects below ``prefix``, without the empty ``folder/`` ones. Raises NotFound without a bucket."""
         bucket, folder = _bucket(prefix)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from transforms.errors import Changed, NotFound, Unreadable, UsageError
-from transforms.storage.base import Stat, check_size
+from transforms.storage.base import HALF_WRITTEN, Stat, check_size
 
 # What another attempt does not mend. All else may pass: a network disk that is away, too many open files.
 _LASTING = frozenset(
@@ -121,20 +121,15 @@ class LocalFiles:
 
     def write_if(self, uri: str, data: bytes, version: str | None) -> str | None:
         """Write over one version, or with None create a file that is not there -> the new version, or None."""
-        with _writing(uri), _alone(Path(path_of(uri))) as path:
-            if self._version(uri) != version:
-                return None
-            if version is not None:
-                self.write(uri, data)
+        with _writing(uri), suppress(FileExistsError), _alone(Path(path_of(uri))) as path:
+            if self._version(uri) == version:
+                if version is not None:
+                    self.write(uri, data)
+                else:
+                    with path.open("xb") as file:
+                        file.write(data)
                 return self._version(uri)
-            try:
-                with path.open("xb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-            except FileExistsError:
-                return None
-            return self._version(uri)
+        return None
 
     def delete_if(self, uri: str, version: str) -> bool:
         """Remove a file of one version -> whether it was removed."""
@@ -154,6 +149,13 @@ class LocalFiles:
             return self.stat(uri).version
         except NotFound:
             return None
+
+    def half_written(self, prefix: str, *, recursive: bool = True) -> Iterator[str]:
+        """What was written beside and never renamed. Links are not followed."""
+        for folder, _, names in os.walk(path_of(prefix) or os.curdir):
+            yield from (os.path.join(folder, name) for name in names if HALF_WRITTEN.fullmatch(name))  # noqa: PTH118
+            if not recursive:
+                return
 
     def walk(self, prefix: str, *, recursive: bool = True) -> Iterator[Stat]:
         """All regular files below ``prefix``, one folder at a time.

@@ -13,6 +13,8 @@ from transforms.storage import files
 
 FAILURES = "failures"
 
+FOLDERS = ("predictions", "embeddings", FAILURES, "runs", "reports")
+
 
 def folder(output: str, table: str) -> str:
     """A table's name -> its folder, with a slash at the end."""

@@ -47,6 +47,8 @@ VALUES: dict[str, Any] = {
     "max_pixels": "1_000_000",
     "max_bytes": "5,000,000",
     "max_failures": "2.5%",
+    "expect_at_least": "1_000",
+    "on_finish": "https://hooks.example/x",
     "unit_size": "64",
     "batch_size": "16",
     "threads": "9",
