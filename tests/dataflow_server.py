@@ -99,7 +99,10 @@ class _Handler(BaseHTTPRequestHandler):
         server, found = self._server(), re.fullmatch(_JOB, self.path.partition("?")[0])
         if found is not None and not found[3]:
             asked = parse_qs(urlsplit(self.path).query)
-            active = server.states[0] in ("JOB_STATE_RUNNING", "JOB_STATE_QUEUED") and asked["filter"] == ["ACTIVE"]
+            active = server.states[0] in ("JOB_STATE_RUNNING", "JOB_STATE_QUEUED") and asked["filter"][0] in (
+                "ACTIVE",
+                "3",
+            )
             there = [job for job, place in server.places.items() if place == (found[1], found[2])]
             return self._answer(200, {"jobs": [self._job(job) for job in there] if active else []})
         if found is None or server.places.get(found[3]) != (found[1], found[2]):
