@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -223,13 +224,20 @@ def test_fourteen_nights(gcs: GcsServer, quick_retries: object, place: Place, tm
     assert 3 < report["counts"]["images"] <= 3 + 30 - 3
     assert len(place.rows("embeddings", tmp_path)) == left + report["counts"]["ok"][embeddings(report)]
 
-    # 12: started twice.
+    # 12: started twice; the pictures wait until one of the two has seen that the other is at work.
     place.photos(12)
-    gcs.delay = 0.02
+    one_has_gone = threading.Event()
+    waits = f"{night(12):%Y/%m/%d}".replace("/", "%2F")
+    gcs.faults = lambda _, path: 500 if waits in path and "alt=media" in path and not one_has_gone.wait(60) else None
     both = [place.start(12) for _ in range(2)]
+    while all(each.poll() is None for each in both):
+        time.sleep(0.01)
+    codes = [each.poll() for each in both]
+    one_has_gone.set()
     said = [each.communicate()[1] for each in both]
-    gcs.delay = 0
-    assert sorted(each.returncode for each in both) == [cli.DONE, getattr(cli, "LOCKED", 0)], said
+    gcs.faults = None
+    assert cli.LOCKED in codes, said
+    assert sorted(each.returncode for each in both) == [cli.DONE, cli.LOCKED], said
     report = place.report(12)
     assert (report["state"], report["counts"]["images"]) == ("done", 3)
 
@@ -297,9 +305,9 @@ def require_newest_by_the_query_of_readme(place: Place, scratch: Path) -> None:
     listing = scratch / "now.txt"
     listing.write_text("".join(f"{uri}\n" for uri, _ in sorted(now)), encoding="utf-8")
     query = found[1].replace("'catalog/", f"'{place.copy(scratch, 'out')}/").replace("'now.txt'", f"'{listing}'")
-    newest, exists = query.split(";")[:2]
+    create, exists = query.split(";")[:2]
     with duckdb.connect() as connection:
-        connection.execute(f"create view newest as {newest}")
+        connection.execute(create)
         keys = connection.execute("select uri, version from newest").fetchall()
         latest = {row["uri"]: row["version"] for row in place.rows("predictions", scratch)}  # by URI, then by version
         assert sorted(keys) == sorted(latest.items())
