@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from benchmarks import common, material
 from runners import launch
 from transforms import units
 from transforms.inference.recipe import Recipe
+from transforms.records import Failure
 from transforms.tables import layout, schemas, writer
 
 BASE = "gs://bucket-of-photographs/2026/11/camera"  # never read, as every image of it is done
@@ -47,7 +49,14 @@ def rows(recipe: Recipe, uris: Sequence[str]) -> pa.Table:
     return schemas.to_arrow(columns, schemas.predictions(recipe.spec.width, probabilities=False))
 
 
-def write(folder: Path, count: int, classifier: Path, embedder: Path) -> list[str]:
+def failures(tables: tuple[str, ...], uris: Sequence[str], attempt: int) -> pa.Table:
+    """As if none of these images could be had."""
+    message = "the server answered 503 for two minutes"
+    rows = [Failure(uri, "1700000000000000", "fetch", "Unreadable", message, True, tables, attempt) for uri in uris]
+    return schemas.failures_to_arrow(rows, "20260101T020000Z-000000", datetime(2026, 1, 1, tzinfo=timezone.utc))
+
+
+def write(folder: Path, count: int, classifier: Path, embedder: Path, attempts: int) -> list[str]:
     """Manifest and tables of ``count`` images -> the command that finds nothing to do."""
     manifest, output = folder / "manifest.txt", folder / "catalog"
     with manifest.open("w", encoding="utf-8") as file:
@@ -59,6 +68,9 @@ def write(folder: Path, count: int, classifier: Path, embedder: Path) -> list[st
         for recipe in job.recipes:
             part = layout.unit_file(str(output), recipe.table, "2026-01-01", f"{start:020}")
             writer.put(part, rows(recipe, uris), recipe.metadata())
+        for attempt in range(1, attempts + 1):
+            part = layout.unit_file(str(output), layout.FAILURES, f"2026-01-{attempt:02}", f"{start:020}")
+            writer.put(part, failures(tuple(recipe.table for recipe in job.recipes), uris, attempt), {})
     models = ("--classifier", str(classifier), "--embedder", str(embedder))
     return [*common.BEAMSIGHT, "run", "--images", str(manifest), "--output", str(output), *models]
 
@@ -68,6 +80,9 @@ def main() -> None:
     parser = common.parser(__doc__)
     material.add_bundles(parser)
     parser.add_argument("--uris", type=int, default=1_000_000, metavar="N", help="default: %(default)s")
+    parser.add_argument(
+        "--attempts", type=int, default=0, metavar="N", help="each failed so often before (default: %(default)s)"
+    )
     arguments = parser.parse_args()
     classifier, embedder = material.bundles(arguments)
     figures = common.Figures(arguments)
@@ -76,7 +91,7 @@ def main() -> None:
         name = f"{count:,} URIs"
         with tempfile.TemporaryDirectory(prefix="beamsight-history-") as scratch:
             common.progress(f"writing the tables of {name}")
-            command = write(Path(scratch), count, classifier, embedder)
+            command = write(Path(scratch), count, classifier, embedder, arguments.attempts)
             common.progress("running")
             done = common.measure(command)
         if done.code or "nothing to do" not in done.output:

@@ -113,7 +113,10 @@ def _tonight(known: argparse.Namespace, options: RunOptions, elsewhere: bool) ->
 
     if not elsewhere:
         nightly.require_dataflow(_submit_options(known), known.dry_run)
-    tonight = nightly.settle(options, _nightly_options(known), datetime.now(timezone.utc))
+    now = datetime.now(timezone.utc)
+    if known.dry_run:
+        return nightly.of_today(options, _nightly_options(known), now)
+    tonight = nightly.settle(options, _nightly_options(known), now)
     for line in tonight.said:
         print(line, file=sys.stderr)
     return tonight.options

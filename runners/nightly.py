@@ -78,6 +78,11 @@ def settle(options: RunOptions, asked: NightlyOptions, now: datetime) -> Tonight
     return Tonight(tonight, tuple(_said(asked, today, days, waiting)))
 
 
+def of_today(options: RunOptions, asked: NightlyOptions, now: datetime) -> RunOptions:
+    """As ``settle`` for the day alone, without asking any server."""
+    return dataclasses.replace(options, images=_expanded(options.images, asked.today(now)))
+
+
 def described(file: str, words: Sequence[str], options: RunOptions, asked: NightlyOptions, now: datetime) -> str:
     """A file of options -> what a person reads of the run that would start now. Asks no server.
 
@@ -85,7 +90,7 @@ def described(file: str, words: Sequence[str], options: RunOptions, asked: Night
     """
     today = asked.today(now)
     lines = [f"{file} holds what a run needs. Today, {today} in {asked.time_zone}, `beamsight nightly` is", ""]
-    lines += [f"  --images={source}" for source in _expanded(options.images, today)]
+    lines += [f"  --images={source}" for source in of_today(options, asked, now).images]
     lines += [f"  {word}" for word in words if not word.startswith("--images=")]
     return "\n".join([*lines, "", f"and lists those of the {asked.catch_up} days before that are not settled"])
 

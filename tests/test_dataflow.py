@@ -178,6 +178,46 @@ def test_run_takes_beams_own_options_and_watches(
     assert "1 of 8 images failed" in said.err
 
 
+def test_a_night_is_sent_by_its_file_of_options(
+    dataflow: DataflowServer,
+    pictures: Bucket,
+    tiny_classifier: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for number, day in enumerate(("2026-01-01", "2026-01-02")):
+        pictures.put(f"days/{day}/a.jpg", PICTURES[f"in/{number}.jpg"])
+    file = tmp_path / "beamsight.toml"
+    text = f"""
+    images = "{pictures.uri("days")}/{{yesterday}}/*.jpg"
+    output = "{pictures.uri("out")}"
+    classifier = "{tiny_classifier}"
+    embedder = "none"
+    project = "my-project"
+    region = "europe-west4"
+    container-image = "{IMAGE}:mine"
+    [beam]
+    runner = "DataflowRunner"
+    dataflow_endpoint = "{dataflow.url}"
+    """
+    file.write_text(text, encoding="utf-8")
+    night = ["nightly", "--config", str(file)]
+
+    def finish() -> None:
+        run_it(staged_pipeline(pictures, dataflow.job["environment"]["sdkPipelineOptions"]["options"]))
+        dataflow.states = ["JOB_STATE_DONE"]
+
+    dataflow.at_first_look = finish
+    assert cli.main([*night, "--date", "2026-01-02", "--wait"]) == cli.DONE
+    assert "done: 1 image" in capsys.readouterr().out
+    assert cli.main([*night, "--date", "2026-01-03", "--dry-run"]) == cli.DONE
+    assert f"{pictures.uri('days')}/2026-01-02/*.jpg" in capsys.readouterr().out
+    reports = [json.loads(pictures.get(name)) for name in pictures.names() if name.startswith("out/runs/")]
+    assert [report["options"]["night"]["days"] for report in reports] == [["2026-01-02"]]
+    (row,) = tables.rows(pictures, "predictions", tmp_path)
+    assert row["uri"] == pictures.uri("days/2026-01-01/a.jpg")
+
+
 def test_the_counters_of_the_job_are_shown_while_it_is_watched(
     dataflow: DataflowServer, pictures: Bucket, job: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
