@@ -10,7 +10,7 @@ import zlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from transforms import counts
 from transforms.counts import Tally
@@ -24,8 +24,6 @@ MAX_ATTEMPTS = 5  # a fault of five nights is no passing one
 _READERS = 16  # files read at once: on gs:// most of it is waiting
 
 Key = tuple[str, str | None]  # URI and version
-
-_Row = TypeVar("_Row", bound=tuple[Any, ...])
 
 
 class Retries(NamedTuple):
@@ -66,21 +64,15 @@ def shard_refs(refs: Iterable[ImageRef]) -> Iterator[tuple[int, list[ImageRef]]]
 
 def known_in_file(uri: str, table: str, tables: Sequence[str], retries: Retries) -> Iterator[tuple[int, Known]]:
     """A file of ``table`` (of ``tables``, or the failures) -> (shard, what it knows of it)."""
-    if table != layout.FAILURES:
-        part = reader.read(uri, ("uri", "version"))
-        keys = zip(part["uri"].to_pylist(), part["version"].to_pylist(), strict=True)
-        for shard, members in _by_shard(keys):
-            yield shard, Known(table, False, members)
+    if table == layout.FAILURES:
+        yield from _known_failures(uri, tables, retries)
         return
-    failures = _failures(uri)
-    for wanted in tables:
-        lacking = [failure for failure in failures if wanted in failure.tables]
-        for_good = (each.key for each in lacking if not retries.tries(each.retryable, each.attempt))
-        for shard, members in _by_shard(for_good):
-            yield shard, Known(wanted, True, members)
-        for_now = ((*each.key, each.attempt) for each in lacking if retries.tries(each.retryable, each.attempt))
-        for shard, tried in _by_shard(for_now):
-            yield shard, Known(wanted, True, [row[:2] for row in tried], [row[2] for row in tried])
+    part = reader.read(uri, ("uri", "version"))
+    shards: defaultdict[int, list[Key]] = defaultdict(list)
+    for key in zip(part["uri"].to_pylist(), part["version"].to_pylist(), strict=True):
+        shards[shard_of(key[0])].append(key)
+    for shard, members in shards.items():
+        yield shard, Known(table, False, members)
 
 
 def known_in_files(
@@ -100,30 +92,24 @@ def known_in_files(
         yield shard, known
 
 
-class _Failed(NamedTuple):
-    key: Key
-    retryable: bool
-    tables: list[str]
-    attempt: int
-
-
-def _failures(uri: str) -> list[_Failed]:
+def _known_failures(uri: str, tables: Sequence[str], retries: Retries) -> Iterator[tuple[int, Known]]:
     part = reader.read(uri, ("uri", "version", "retryable", "tables"), younger=("attempt",))
-    uris, versions, retryable, tables = (part.column(i).to_pylist() for i in range(4))
-    # Attempts were not counted at first.
-    attempts = part["attempt"].to_pylist() if "attempt" in part.column_names else [1] * len(uris)
-    return [
-        _Failed((uri, version), *rest)
-        for uri, version, *rest in zip(uris, versions, retryable, tables, attempts, strict=True)
-    ]
-
-
-def _by_shard(rows: Iterable[_Row]) -> Iterable[tuple[int, list[_Row]]]:
-    """Rows that begin with a URI -> (shard, its rows)."""
-    shards: defaultdict[int, list[_Row]] = defaultdict(list)
-    for row in rows:
-        shards[shard_of(row[0])].append(row)
-    return shards.items()
+    columns = [part.column(i).to_pylist() for i in range(part.num_columns)]
+    if len(columns) == 4:
+        columns.append([1] * part.num_rows)  # attempts were not counted at first
+    found: dict[tuple[int, str, bool], Known] = {}
+    for uri_, version, retryable, lacking, attempt in zip(*columns, strict=True):
+        shard, again = shard_of(uri_), retries.tries(retryable, attempt)
+        for table in lacking:
+            if table in tables:
+                known = found.get((shard, table, again))
+                if known is None:
+                    known = found[shard, table, again] = Known(table, True, [], [] if again else None)
+                known.keys.append((uri_, version))
+                if known.attempts is not None:
+                    known.attempts.append(attempt)
+    for (shard, _, _), known in found.items():
+        yield shard, known
 
 
 def missing(
