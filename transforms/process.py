@@ -115,6 +115,7 @@ class _Results:
         self.tally: Tally = Counter()
         self._answers = {model.recipe.table: Answers(model.recipe, model.labels) for model in models}
         self._failures: dict[str, Failure] = {}
+        self._refused: dict[str, dict[str, Failure]] = {}  # by URI and table, until all models have had the image
 
     def spent(self, tally: Tally) -> None:
         self.tally.update(tally)
@@ -127,21 +128,27 @@ class _Results:
         spent, batched = counts.key(counts.NANOSECONDS, recipe.spec.task), counts.key(counts.BATCHED, recipe.spec.task)
         self.spent(Counter({spent: answered.nanoseconds, batched: len(answered.images)}))
         for image, output in zip(answered.images, answered.outputs, strict=True):
+            uri = image.work.ref.uri
             if isinstance(output, InferenceError):
                 output.version = image.version
-                self.failed(Failure.of(image.work._replace(tables=(recipe.table,)), output))
+                refused = Failure.of(image.work._replace(tables=(recipe.table,)), output)
+                self._refused.setdefault(uri, {})[recipe.table] = refused
             else:
                 self.answered(recipe.table, image, output)
             image.unanswered -= 1
             if not image.unanswered:
+                if uri in self._refused:
+                    self.failed(self._by_all(self._refused.pop(uri)))
                 self.spent(Counter({counts.IMAGES: 1}))
 
+    def _by_all(self, refused: dict[str, Failure]) -> Failure:
+        """One row an image: where both models refuse it, the first table's reason stands, whoever was quicker."""
+        tables = tuple(table for table in self._answers if table in refused)
+        passing = any(failure.retryable for failure in refused.values())
+        return replace(refused[tables[0]], tables=tables, retryable=passing)
+
     def failed(self, failure: Failure) -> None:
-        """One row an image: where both models refuse it, the first one's reason stands for both tables."""
-        earlier = self._failures.get(failure.uri)
-        if earlier is not None:
-            self._failures[failure.uri] = replace(earlier, tables=earlier.tables + failure.tables)
-            return
+        """A row of the failures."""
         self._failures[failure.uri] = failure
         reason = counts.key(failure.stage, failure.error)
         self.spent(Counter({counts.key(counts.FAILED, failure.stage): 1, counts.key(counts.REASON, reason): 1}))
