@@ -231,3 +231,5 @@ def test_a_day_and_what_was_left_of_the_days_before(
     # A day without images is no wrong use, and has its report.
     assert cli.main([*command, "--from", "2020-01-01", "--to", "2020-01-01"]) == cli.DONE
     assert "none of the 0 images" in capsys.readouterr().out
+    nothing = [*command, "--date", "2020-01-01", "--catch-up", "0", "--expect-at-least", "1"]
+    assert cli.main(nothing) == cli.TOO_FEW_IMAGES
