@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from runners.limits import MaxFailures
+from runners.limits import TOO_FEW_IMAGES, MaxFailures
 from runners.page.classes import Tally
 from runners.page.runs import Nights, Run
 from runners.page.totals import Totals
@@ -72,6 +72,8 @@ def _runs(evidence: Evidence) -> Iterator[Finding]:
             yield Finding("wrong", f"Run {run.run_id} has not come to its end: it {why}.", "runs")
         elif not run.done:
             yield Finding("wrong", f"Run {run.run_id} {run.state}: {run.error or 'no reason was given'}.", "runs")
+        elif too_few := run.problems.get(TOO_FEW_IMAGES):
+            yield Finding("wrong", f"Run {run.run_id}: {too_few}.", "numbers")
     if evidence.missed:
         days = ", ".join(f"{day.day} {day:%B}" for day in evidence.missed)
         yield Finding("look", f"No run started on {days}.", "nights")

@@ -25,7 +25,7 @@ class Run:
     """A run as its report tells it. ``state``: done, failed, or running, which also those say that were killed.
 
     ok: rows by table. failed: images by stage. reasons: by ``<stage>/<error>``. seconds_by_step: summed over threads.
-    models: a table's metadata by its name, such as ``predictions/model=efficientnet-b7-1a2b3c4d``.
+    problems: messages by kind. models: metadata by table, such as ``predictions/model=efficientnet-b7-1a2b3c4d``.
     """
 
     run_id: str
@@ -44,6 +44,7 @@ class Run:
     failed: Mapping[str, int]
     reasons: Mapping[str, int]
     seconds_by_step: Mapping[str, float]
+    problems: Mapping[str, str]
     models: Mapping[str, Mapping[str, str]]
     options: Mapping[str, Any]
     versions: Mapping[str, str]
@@ -59,6 +60,7 @@ class Run:
             **{name: counts[name] for name in ("images", "listed", "ignored", "duplicates", "already_done")},
             **{name: counts[name] for name in ("failed_before", "bytes", "ok", "failed")},
             **{name: report[name] for name in ("run_id", "error", "seconds", "reasons", "seconds_by_step")},
+            problems={problem["kind"]: problem["message"] for problem in report.get("problems", ())},
             **{name: report[name] for name in ("models", "options", "versions", "host")},
         )
 

@@ -29,7 +29,7 @@ def run(**changes: Any) -> Run:
         "started": datetime(2026, 11, 20, 2, tzinfo=timezone.utc),
         "seconds": 100.0,
         **dict.fromkeys(("images", "listed", "ignored", "duplicates", "already_done", "failed_before", "bytes"), 0),
-        **{name: {} for name in ("ok", "failed", "reasons", "seconds_by_step", "versions", "host")},
+        **{name: {} for name in ("ok", "failed", "reasons", "seconds_by_step", "problems", "versions", "host")},
         "models": {"predictions/model=b7-1": {"model": "b7"}},
         "options": {"max_failures": "10%"},
     }
@@ -90,6 +90,7 @@ def test_a_good_night() -> None:
         ({"run": run(state="running"), "later": (run(run_id="r2"),)}, "wrong", "it was cut short"),
         ({"run": run(state="failed", error="no space")}, "wrong", "Run r1 failed: no space."),
         ({"run": run(state="interrupted")}, "wrong", "Run r1 interrupted: no reason was given."),
+        ({"run": run(problems={"too few images": "3 images were listed"})}, "wrong", "Run r1: 3 images were listed."),
         ({"run": run(models={"t": {"model": "b7-standin"}})}, "look", "b7-standin is a stand-in"),
         ({"missed": [date(2026, 11, 18), date(2026, 11, 19)]}, "look", "No run started on 18 November, 19 November."),
         ({"now": totals(850, failed=150)}, "wrong", "150 of 1,000 images failed, 15 %: more than the 10% that are"),
