@@ -13,7 +13,7 @@ import numpy as np
 
 from transforms.errors import ModelError
 from transforms.inference.engine import Floats
-from transforms.inference.openvino_import import openvino
+from transforms.inference.openvino_import import core, openvino
 from transforms.inference.spec import ModelSpec
 
 
@@ -58,7 +58,7 @@ def from_ir(source: Path, spec: ModelSpec, to: Path) -> None:
 
     ov = openvino()
     try:
-        model = ov.Core().read_model(source)
+        model = core().read_model(source)
     except RuntimeError as error:
         raise ModelError(f"{source} cannot be read as an IR: {openvino_engine.line(error)}") from error
     if len(model.inputs) != 1:

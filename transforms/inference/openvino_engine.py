@@ -14,10 +14,8 @@ import numpy as np
 
 from transforms.errors import EngineError, ModelError, OutOfMemory
 from transforms.inference.engine import Floats, Pixels
-from transforms.inference.openvino_import import openvino
+from transforms.inference.openvino_import import core
 from transforms.inference.spec import ModelSpec, Precision
-
-ov = openvino()
 
 _loading = threading.Lock()  # one at a time: see ``_Request``
 
@@ -50,7 +48,7 @@ class OpenVINOEngine:
         }
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
-        self._compile = partial(ov.Core().compile_model, model, "CPU", config)
+        self._compile = partial(core().compile_model, model, "CPU", config)
         try:
             with _loading:
                 self._streams = _Streams(self._compile())

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import sys
+import threading
+from functools import cache
 from typing import Any
+
+_making = threading.Lock()
 
 
 def openvino() -> Any:
@@ -16,3 +20,18 @@ def openvino() -> Any:
     import openvino
 
     return openvino
+
+
+def core() -> Any:
+    """The one ``openvino.Core`` of this process, which lives as long as it.
+
+    Its plugin for CPUs gives the thread that first needs it a stack for signals, and takes the memory back when it is
+    dropped; where another thread drops it, the next Ctrl-C would crash the process instead of ending it.
+    """
+    with _making:
+        return _core()
+
+
+@cache
+def _core() -> Any:
+    return openvino().Core()

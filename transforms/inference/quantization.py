@@ -22,7 +22,7 @@ from transforms.imaging import drawn
 from transforms.inference import bundle, comparison, engines, heads
 from transforms.inference.bundle import Bundle
 from transforms.inference.engine import Floats, Pixels
-from transforms.inference.openvino_import import openvino
+from transforms.inference.openvino_import import core, openvino
 from transforms.inference.spec import ModelSpec, Task
 from transforms.storage import files
 
@@ -131,7 +131,7 @@ def _write(nncf: Any, source: Path, calibration: Pixels, way: Way, to: Path) -> 
     """An IR -> the same in int8, at ``to`` and its ``.bin``. Raises ModelError."""
     ov = openvino()
     ranges = importlib.import_module("nncf.quantization.range_estimator")
-    model = ov.Core().read_model(source)
+    model = core().read_model(source)
     convolutions = [op.get_friendly_name() for op in model.get_ordered_ops() if op.get_type_name() == "Convolution"]
     ignored = nncf.IgnoredScope(
         names=convolutions[:1], types=[] if way.depthwise else ["GroupConvolution"], validate=False

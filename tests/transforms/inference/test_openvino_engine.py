@@ -316,3 +316,22 @@ import os
 os._exit(0)
 """
     assert python(code, tiny_classifier, home=tmp_path) == "40\n"
+
+
+def test_a_signal_after_a_model_was_dropped_by_another_thread(tiny_classifier: str, tmp_path: Path):
+    code = """
+import gc, signal, sys, threading
+from pathlib import Path
+from transforms.inference import bundle, engines
+heard = []
+signal.signal(signal.SIGTERM, lambda *_: heard.append("SIGTERM"))
+folder = Path(sys.argv[1])
+models = [engines.load("openvino", folder, bundle.read(str(folder)).spec)]
+thread = threading.Thread(target=models.clear)
+thread.start()
+thread.join()
+gc.collect()
+signal.pthread_kill(threading.main_thread().ident, signal.SIGTERM)
+print(heard)
+"""
+    assert python(code, tiny_classifier, home=tmp_path) == "['SIGTERM']\n"
