@@ -66,7 +66,7 @@ def _command(known: argparse.Namespace, rest: list[str], parser: argparse.Argume
 
 
 def _run(known: argparse.Namespace, rest: list[str]) -> int:
-    from runners import beam_options, launch
+    from runners import beam_options, ending, launch
 
     options = _run_options(known)
     try:
@@ -76,12 +76,12 @@ def _run(known: argparse.Namespace, rest: list[str]) -> int:
         if elsewhere:
             return _submit(known, options, rest)
         return _ended(options, launch.run(options, rest, sys.stderr))
-    except launch.RunFailed as error:
+    except ending.RunFailed as error:
         return _say(
             f"the run failed: {error}\nwhat it had finished is kept; the same command goes on from there",
             RUN_FAILED,
         )
-    except launch.LeftAlone as error:
+    except ending.LeftAlone as error:
         return _say(str(error), error.code)
 
 

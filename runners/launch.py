@@ -19,9 +19,7 @@ from pipelines.catalog import CatalogOptions
 from runners import beam_options, cleanup, local, lock, portable, report
 from runners.cloud import jobs
 from runners.dates import Night
-from runners.ending import LeftAlone as LeftAlone
-from runners.ending import RunFailed as RunFailed
-from runners.ending import stopped
+from runners.ending import RunFailed, stopped
 from runners.limits import MaxFailures
 from runners.lock import Lock
 from runners.webhook import Webhook

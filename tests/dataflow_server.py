@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Callable
 from datetime import datetime, timezone
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from loopback import Loopback
+
 _LAUNCH = r"/v1b3/projects/([^/]+)/locations/([^/]+)/flexTemplates:launch"
 _JOB = r"/v1b3/projects/([^/]+)/locations/([^/]+)/jobs(?:/([^/:]+)(/metrics|/messages)?)?"
 
 
-class DataflowServer:
+class DataflowServer(Loopback):
     """A server for as long as it is entered. created: the jobs as they were sent, by id."""
 
     def __init__(self) -> None:
@@ -32,19 +33,9 @@ class DataflowServer:
         self.metrics: list[dict[str, Any]] = []
         self.refusal: tuple[int, str] | None = None
         self.at_first_look: Callable[[], None] | None = None  # done when a job's state is asked for the first time
-        self._httpd = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-        self._httpd.dataflow = self  # type: ignore[attr-defined]
-        self.url = f"http://localhost:{self._httpd.server_port}"  # Beam takes no other name for a server of one's own
-
-    def __enter__(self) -> DataflowServer:
-        self._thread = threading.Thread(target=self._httpd.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._httpd.shutdown()
-        self._thread.join()
-        self._httpd.server_close()
+        httpd = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        httpd.dataflow = self  # type: ignore[attr-defined]
+        super().__init__(httpd, "localhost")  # Beam takes no other name for a server of one's own
 
     @property
     def job(self) -> dict[str, Any]:

@@ -27,6 +27,7 @@ import google_crc32c
 from gcp_storage_emulator.handlers.buckets import create_bucket
 from gcp_storage_emulator.server import RequestHandler, Router
 from gcp_storage_emulator.storage import Storage
+from loopback import Loopback
 
 logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)  # it warns at every answer
 
@@ -38,16 +39,16 @@ logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)  # it warns
 Faults = Callable[[str, str], "int | str | None"]
 
 
-class GcsServer:
+class GcsServer(Loopback):
     """A server for as long as it is entered. ``reset`` before each test."""
 
     def __init__(self) -> None:
         self.storage = _Storage(use_memory_fs=True)
         self._lock = threading.Lock()  # the emulator's storage is not made for threads
         self._count = threading.Lock()
-        self._httpd = _Server(("127.0.0.1", 0), _Handler)
-        self._httpd.gcs = self
-        self.url = f"http://127.0.0.1:{self._httpd.server_port}"
+        httpd = _Server(("127.0.0.1", 0), _Handler)
+        httpd.gcs = self
+        super().__init__(httpd)
         self.reset()
 
     def reset(self) -> None:
@@ -60,16 +61,6 @@ class GcsServer:
     def media(self) -> list[str]:
         """The paths of all downloads so far."""
         return [path for method, path in self.requests if method == "GET" and "alt=media" in path]
-
-    def __enter__(self) -> GcsServer:
-        self._thread = threading.Thread(target=self._httpd.serve_forever, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._httpd.shutdown()
-        self._thread.join()
-        self._httpd.server_close()
 
     @contextmanager
     def alone(self) -> Iterator[None]:

@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
+from loopback import Loopback
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -19,32 +21,25 @@ class Answer:
     silent: bool = False  # no answer at all, until the server is closed
 
 
-class HubServer:
+class HubServer(Loopback):
     """A server for as long as it is entered. ``answers``: path -> Answer; other paths are 404."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Answer] = {}
         self.requests: list[str] = []
         self.closing = threading.Event()
-        self._httpd = _Server(("127.0.0.1", 0), _Handler)
-        self._httpd.hub = self
-        self.url = f"http://127.0.0.1:{self._httpd.server_port}"
+        httpd = _Server(("127.0.0.1", 0), _Handler)
+        httpd.hub = self
+        super().__init__(httpd)
 
     def put(self, path: str, answer: Answer) -> str:
         """-> the URL of ``path``."""
         self.answers[path] = answer
         return self.url + path
 
-    def __enter__(self) -> HubServer:
-        self._thread = threading.Thread(target=self._httpd.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self.closing.set()
-        self._httpd.shutdown()
-        self._thread.join()
-        self._httpd.server_close()
+        super().__exit__(*error)
 
 
 class _Server(ThreadingHTTPServer):

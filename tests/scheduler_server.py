@@ -8,17 +8,18 @@ from __future__ import annotations
 import base64
 import json
 import re
-import threading
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from loopback import Loopback
+
 _JOBS = re.compile(r"/v1/(projects/[^/]+/locations/([^/]+)/jobs)(?:/([^/:]+))?")
 LOCATIONS = ("europe-west1", "europe-west4")
 
 
-class SchedulerServer:
+class SchedulerServer(Loopback):
     """A server for as long as it is entered. jobs: as they were sent, by their full names."""
 
     def __init__(self) -> None:
@@ -26,19 +27,9 @@ class SchedulerServer:
         self.asked: list[str] = []  # method and path
         self.refusal: tuple[int, str, str] | None = None  # code, status, message
         self.busy = 0  # so many requests are answered with 503 first
-        self._httpd = ThreadingHTTPServer(("localhost", 0), _Handler)
-        self._httpd.scheduler = self  # type: ignore[attr-defined]
-        self.url = f"http://localhost:{self._httpd.server_port}"
-
-    def __enter__(self) -> SchedulerServer:
-        self._thread = threading.Thread(target=self._httpd.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._httpd.shutdown()
-        self._thread.join()
-        self._httpd.server_close()
+        httpd = ThreadingHTTPServer(("localhost", 0), _Handler)
+        httpd.scheduler = self  # type: ignore[attr-defined]
+        super().__init__(httpd, "localhost")
 
     @property
     def job(self) -> dict[str, Any]:

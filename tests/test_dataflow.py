@@ -24,8 +24,8 @@ from gcs_server import Bucket, GcsServer
 
 from runners import arguments, cleanup, cli
 from runners.cloud import jobs, submit
+from runners.ending import RunFailed
 from runners.holder import Holder
-from runners.launch import RunFailed
 from transforms.imaging import drawn
 
 PLACE = ["--project=test-project", "--region=europe-west4"]

@@ -90,23 +90,19 @@ def flink(jars: Path, gcs: GcsServer, tmp_path_factory: pytest.TempPathFactory) 
         yield cluster
 
 
+def job(command: list[str], flink: Flink, workers: list[str], bucket: Bucket) -> list[str]:
+    """The command that runs it on Flink."""
+    here = [sys.executable, "-m", "runners.cli"]
+    return [*here, *command, "--output", bucket.uri("out"), *flink.options, *workers]
+
+
 def test_a_job_on_flink_loses_a_worker_and_ends_with_the_rows_of_a_local_run(
     flink: Flink, gcs: GcsServer, bucket: Bucket, trained: Mapping[str, str], tmp_path: Path
 ) -> None:
     command = worker_pools.fill(bucket, trained)
     with worker_pools.worker_pool(tmp_path) as (workers, pool):
         gcs.delay = 0.02  # seconds an answer, so that the worker is killed before the end
-        beamsight = [
-            sys.executable,
-            "-m",
-            "runners.cli",
-            *command,
-            "--output",
-            bucket.uri("out"),
-            *flink.options,
-            *workers,
-        ]
-        with worker_pools.started(beamsight, tmp_path / "run.log") as running:
+        with worker_pools.started(job(command, flink, workers, bucket), tmp_path / "run.log") as running:
             worker_pools.wait_for("units", lambda: len(tables.files_of(bucket, "predictions")) >= 4, running)
             before = {worker.pid for worker in pool.children()}
             killed = worker_pools.kill_a_worker(pool)
@@ -128,17 +124,7 @@ def test_an_interrupted_job_is_cancelled_on_flink(
     command = worker_pools.fill(bucket, trained)
     with worker_pools.worker_pool(tmp_path) as (workers, _):
         gcs.delay = 0.05
-        beamsight = [
-            sys.executable,
-            "-m",
-            "runners.cli",
-            *command,
-            "--output",
-            bucket.uri("out"),
-            *flink.options,
-            *workers,
-        ]
-        with worker_pools.started(beamsight, tmp_path / "run.log") as running:
+        with worker_pools.started(job(command, flink, workers, bucket), tmp_path / "run.log") as running:
             worker_pools.wait_for("units", lambda: len(tables.files_of(bucket, "predictions")) >= 1, running)
             assert flink.states()[0] == "RUNNING"
             running.process.send_signal(signal.SIGINT)

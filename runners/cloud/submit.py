@@ -15,8 +15,9 @@ from runners import cleanup, ending, launch, lock, report
 from runners.cloud import checks, dataflow, machine, options
 from runners.cloud.dataflow import Job
 from runners.cloud.options import SubmitOptions
+from runners.ending import LeftAlone, RunFailed
 from runners.interrupts import Interrupted
-from runners.launch import RunFailed, RunOptions
+from runners.launch import RunOptions
 from transforms.errors import UsageError
 from transforms.storage import files
 from transforms.tables import layout
@@ -35,7 +36,7 @@ def submit(run: RunOptions, where: SubmitOptions, arguments: Sequence[str], stre
     """Send a job to Dataflow. ``arguments`` are Beam's own options, which go before those of ``where``.
 
     Raises UsageError before anything is sent; with ``where.wait``, RunFailed when the job stopped before its end, and
-    launch.LeftAlone when the command was interrupted.
+    LeftAlone when the command was interrupted.
     """
     beam = where.to_beam(run.output, arguments)
     send = not beam.view_as(TestOptions).dry_run
@@ -119,7 +120,7 @@ def _until_its_end(job: Job, run: report.Run, stream: TextIO) -> tuple[dict[str,
         dataflow.watch(job, tables, stream)
     except KeyboardInterrupt as error:
         said = f"no longer watched; job {job.job_id} goes on. To stop it: {job.cancel}"
-        raise launch.LeftAlone(said, error.code if isinstance(error, Interrupted) else 130) from None
+        raise LeftAlone(said, error.code if isinstance(error, Interrupted) else 130) from None
     except Exception as error:
         why = ending.reason(error)
         report.write(dataflow.JobCounters(job, tables).snapshot(), run, "failed", why)
