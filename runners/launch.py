@@ -183,14 +183,15 @@ def _recipe(options: RunOptions, task: Task, gpu: bool) -> Recipe | None:
     made = bundle.read(uri)
     if made.spec.task != task:
         raise UsageError(f"{model} is a model to {made.spec.task} with, and is needed to {task}; swap the options?")
+    engine = engines.choose(options.engine, options.precision, made, gpu=gpu)
     if files.is_local(uri):  # one on gs:// is checked by the workers, as they copy it
-        bundle.verify(bundle.localize(uri, made.content_hash), made)
+        bundle.verify(bundle.localize(uri, made.content_hash), made.only(engines.form(engine)))
     return Recipe(
         spec=made.spec,
         bundle=uri,
         content_hash=made.content_hash,
         source=made.source,
-        engine=engines.choose(options.engine, options.precision, made, gpu=gpu),
+        engine=engine,
         precision=options.precision,
         quantized=made.quantized_hash() if options.precision == "int8" else None,
         top_k=options.top_k,

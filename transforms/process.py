@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from functools import partial
+from itertools import repeat
 
 import apache_beam as beam
 from apache_beam.utils.shared import Shared
@@ -58,7 +60,8 @@ class ProcessUnits(beam.DoFn):
         yield process_unit(unit, self._models, self._settings)
 
     def _load(self) -> _Models:
-        return _Models(_load(recipe, self._settings) for recipe in self._recipes)
+        with ThreadPoolExecutor(len(self._recipes)) as pool:  # most of it is the work of one core
+            return _Models(pool.map(_load, self._recipes, repeat(self._settings)))
 
 
 class _Models(list[Model]):
@@ -66,12 +69,8 @@ class _Models(list[Model]):
 
 
 def _load(recipe: Recipe, settings: Settings) -> Model:
-    folder = bundle.localize(
-        recipe.bundle,
-        recipe.content_hash,
-        quantized=recipe.quantized,
-        form=bundle.OPENVINO if recipe.engine == "openvino" else bundle.SAVED_MODEL,
-    )
+    form = engines.form(recipe.engine)
+    folder = bundle.localize(recipe.bundle, recipe.content_hash, quantized=recipe.quantized, form=form)
     loaded = engines.load(
         recipe.engine, folder, recipe.spec, recipe.precision, batch=settings.batch, threads=settings.engine_threads
     )

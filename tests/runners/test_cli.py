@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from importlib import metadata
@@ -78,17 +79,20 @@ def test_wrong_use_of_run(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_damaged_bundle_is_refused(
-    photo: str, tmp_path: Path, tiny_classifier: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("engine", "file"), [("openvino", "openvino/f32.bin"), ("tensorflow", "saved_model/saved_model.pb")]
+)
+def test_a_damaged_bundle_is_refused_by_the_engine_that_runs_it(
+    photo: str, tmp_path: Path, tiny_classifier: str, capsys: pytest.CaptureFixture[str], engine: str, file: str
 ) -> None:
-    import shutil
-
-    copy = tmp_path / "copy"
-    shutil.copytree(tiny_classifier, copy)
-    model = copy / "saved_model" / "saved_model.pb"
-    model.write_bytes(model.read_bytes() + b" ")
+    copy = Path(shutil.copytree(tiny_classifier, tmp_path / "copy"))
+    (copy / file).write_bytes((copy / file).read_bytes() + b" ")
     arguments = ["run", "--images", photo, "--output", str(tmp_path / "out"), "--embedder", "none"]
-    assert "stage the model again" in refused([*arguments, "--classifier", str(copy)], capsys)
+    arguments += ["--classifier", str(copy), "--engine"]
+    said = refused([*arguments, engine], capsys)
+    assert f"{copy}/{file}: its hash is" in said
+    assert "stage the model again" in said
+    assert cli.main([*arguments, "tensorflow" if engine == "openvino" else "openvino"]) == cli.DONE
 
 
 def test_a_column_that_is_not_there(tmp_path: Path, tiny_classifier: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -68,6 +69,13 @@ class Bundle:
         """The path of the IR for a precision, where the bundle holds it."""
         path = f"{OPENVINO}/{'int8' if precision == 'int8' else 'f32'}.xml"
         return path if path in self.files else None
+
+    def only(self, form: str) -> Bundle:
+        """Without the files of the other form. ``form`` is ``SAVED_MODEL`` or ``OPENVINO``, as an engine needs it."""
+        other = {SAVED_MODEL: OPENVINO, OPENVINO: SAVED_MODEL}[form]
+        return replace(
+            self, files={path: made for path, made in self.files.items() if not path.startswith(f"{other}/")}
+        )
 
     def quantized_hash(self) -> str:
         """64 hex digits over the int8 form, which depends on the pictures that it was calibrated with."""
@@ -138,9 +146,7 @@ def localize(uri: str, content_hash: str, *, quantized: str | None = None, form:
     if files.is_local(uri):
         return Path(local.path_of(uri))
     if form is not None:
-        other = {SAVED_MODEL: OPENVINO, OPENVINO: SAVED_MODEL}[form]
-        kept = {path: digest for path, digest in bundle.files.items() if not path.startswith(f"{other}/")}
-        bundle = replace(bundle, files=kept)
+        bundle = bundle.only(form)
     target = cache_dir() / "bundles" / bundle.files_hash
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):
@@ -173,10 +179,12 @@ def verify(folder: Path, bundle: Bundle, uri: str | None = None) -> None:
     uri: what the message calls the bundle, where ``folder`` is a copy of it.
     """
     uri = uri or str(folder)
-    for path, expected in bundle.files.items():
+    for path in bundle.files:
         if not (folder / path).is_file():
             raise ModelError(f"bundle {uri} lacks {path}; stage the model again")
-        _require(sha256(folder / path), expected, files.join(uri, path))
+    with ThreadPoolExecutor() as pool:
+        for path, actual in zip(bundle.files, pool.map(sha256, map(folder.joinpath, bundle.files)), strict=True):
+            _require(actual, bundle.files[path], files.join(uri, path))
 
 
 def sha256(path: Path) -> str:

@@ -32,6 +32,11 @@ def choose(wanted: EngineName | None, precision: Precision, made: Bundle, *, gpu
     return name
 
 
+def form(name: EngineName) -> str:
+    """Which of a bundle's forms an engine runs."""
+    return bundle.OPENVINO if name == "openvino" else bundle.SAVED_MODEL
+
+
 def load(
     name: EngineName,
     folder: Path,
@@ -53,5 +58,5 @@ def load(
         raise UsageError(f"engine {name!r} is none of: {', '.join(get_args(EngineName))}")
     from transforms.inference.openvino_engine import OpenVINOEngine
 
-    form = "int8" if precision == "int8" else "f32"
-    return OpenVINOEngine(folder / bundle.OPENVINO / f"{form}.xml", spec, precision, batch=batch, threads=threads)
+    ir = "int8" if precision == "int8" else "f32"
+    return OpenVINOEngine(folder / bundle.OPENVINO / f"{ir}.xml", spec, precision, batch=batch, threads=threads)

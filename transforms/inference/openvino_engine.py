@@ -50,8 +50,9 @@ class OpenVINOEngine:
             config["INFERENCE_NUM_THREADS"] = threads
         self._compile = partial(core().compile_model, model, "CPU", config)
         try:
+            compiled = self._compile()
             with _loading:
-                self._streams = _Streams(self._compile())
+                self._streams = _Streams(compiled)
         except RuntimeError as error:
             raise ModelError(f"{model} is no model that OpenVINO can run: {line(error)}") from error
         self.parallel = self._streams.number

@@ -47,7 +47,7 @@ class Way:
     fast: bool
 
 
-# In this order, until one agrees: the second gives a quarter of the speed away. The first convolution always stays in
+# In this order, until one agrees: the second gives half of the speed away. The first convolution always stays in
 # floats, for it costs little, and what is lost of the three channels of colour is lost for all that follow.
 QUICK, CAREFUL = Way(depthwise=True, fast=True), Way(depthwise=False, fast=False)
 WAYS = (QUICK, CAREFUL)

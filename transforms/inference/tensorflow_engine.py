@@ -18,6 +18,8 @@ from transforms.inference.tensorflow_import import tensorflow
 
 tf = tensorflow()
 
+_loading = threading.Lock()  # one at a time: what is configured is the process's
+
 
 class TensorFlowEngine:
     """One traced function from pixels to outputs, with scaling and channel order inside.
@@ -40,8 +42,9 @@ class TensorFlowEngine:
         self.parallel = 1
         self._spec = spec
         self._running = threading.Lock()
-        _configure(precision, threads)
-        self._function = traced(saved_model.SavedModel(folder, spec), spec)
+        with _loading:
+            _configure(precision, threads)
+            self._function = traced(saved_model.SavedModel(folder, spec), spec)
 
     def infer(self, pixels: Pixels) -> Floats:
         """See ``Engine.infer``."""
