@@ -48,6 +48,7 @@ def test_vectors_equal_those_of_a_plain_tensorflow_script(
     assert cli.main([*command, "--embedder", trained["feature_vector"]]) == cli.DONE
 
     tf = tensorflow()
+    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": False})  # as in a new process
     model = tf.saved_model.load(str(shared_dir / "models" / "mobilenet_v1_025_224" / "feature_vector"))
     for row in tables.rows(tmp_path, "embeddings", tmp_path):
         picture = Image.open(row["uri"]).convert("RGB")

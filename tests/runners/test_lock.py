@@ -59,14 +59,15 @@ def test_it_says_who_has_it_and_is_gone_afterwards(output: str) -> None:
 
 
 def how_many_of_eight_have_it(output: str, **options: float) -> int:
-    together = threading.Barrier(8)
+    together, all_tried = threading.Barrier(8), threading.Barrier(8)
 
     def start(_: int) -> bool:
         together.wait()
         try:
             with lock.hold(output, "beamsight run", io.StringIO(), **options):
-                time.sleep(1)
+                all_tried.wait()
         except Locked:
+            all_tried.wait()
             return False
         return True
 
@@ -80,14 +81,14 @@ def test_of_many_at_once_one_has_it(output: str) -> None:
 
 def test_of_many_who_take_over_one_has_it(output: str) -> None:
     put(output, token="x", user="old@elsewhere", since="long ago")
-    time.sleep(0.3)
-    assert how_many_of_eight_have_it(output, stale=0.2, renew=0.05) == 1
+    time.sleep(2.2)
+    assert how_many_of_eight_have_it(output, stale=2, renew=0.1) == 1
 
 
 def test_a_run_that_lives_is_not_taken_for_stale(output: str) -> None:
-    with lock.hold(output, "beamsight run", io.StringIO(), renew=0.1, stale=1):
-        time.sleep(1.5)
-        with pytest.raises(Locked), lock.hold(output, "beamsight run", io.StringIO(), stale=1):
+    with lock.hold(output, "beamsight run", io.StringIO(), renew=0.1, stale=2):
+        time.sleep(2.5)
+        with pytest.raises(Locked), lock.hold(output, "beamsight run", io.StringIO(), stale=2):
             pass
 
 
@@ -128,7 +129,10 @@ def test_one_whose_process_was_killed_is_taken_over_at_once(output: str) -> None
 def test_a_lock_that_is_lost_ends_the_work(output: str) -> None:
     def take() -> None:
         time.sleep(0.3)
-        put(output, token="other", user="other@elsewhere", pid=7)
+        other, taken = json.dumps({"token": "other", "user": "other@elsewhere", "pid": 7}).encode(), None
+        while taken is None:  # between two signs of life
+            uri = f"{output}/lock.json"
+            taken = files.write_if(uri, other, files.read(uri)[1].version)
 
     thread = threading.Thread(target=take)
     thread.start()

@@ -12,10 +12,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import BinaryIO
 
-from transforms.errors import NotFound, UsageError
+from transforms.errors import Changed, NotFound, UsageError
 from transforms.storage import beam_files, gcs
 from transforms.storage.base import FileSystem, Stat
 from transforms.storage.beam_files import BeamFiles
@@ -24,6 +25,8 @@ from transforms.storage.local import LocalFiles, path_of
 # What is not here goes to Beam. A test may put a file system of its own in.
 SYSTEMS: dict[str, FileSystem] = {"file": LocalFiles(), "gs": gcs.GcsObjects()}
 _BEAM = BeamFiles()
+
+_AGAIN = 3  # times to read what is overwritten meanwhile
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _MAGIC = re.compile(r"[*?[]")
@@ -71,8 +74,15 @@ def exists(uri: str) -> bool:
 def read(
     uri: str, version: str | None = None, max_bytes: int | None = None, *, size: int | None = None
 ) -> tuple[bytes, Stat]:
-    """URI -> all its bytes and what was read; see ``FileSystem.read``. Raises FetchError."""
-    return _system(uri).read(uri, version, max_bytes, size=size)
+    """URI -> all its bytes and what was read; see ``FileSystem.read``. Raises FetchError.
+
+    Without ``version``, one that is overwritten while it is read is read again: what is newest then will do.
+    """
+    system = _system(uri)
+    for _ in range(0 if version else _AGAIN):
+        with suppress(Changed):
+            return system.read(uri, None, max_bytes, size=size)
+    return system.read(uri, version, max_bytes, size=size)
 
 
 def open(uri: str) -> BinaryIO:  # noqa: A001 - read as files.open

@@ -21,7 +21,7 @@ from google.api_core import retry as retries
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from transforms.errors import Changed, NotFound, TooManyBytes, Unreadable, UsageError
-from transforms.storage import gcs_client
+from transforms.storage import files, gcs_client
 from transforms.storage.base import Stat
 from transforms.storage.gcs import GcsObjects
 
@@ -111,6 +111,23 @@ def test_a_download_is_of_the_generation_that_was_looked_up(bucket: Bucket):
     bucket.gcs.faults = overwrite_after_the_first_answer
     with pytest.raises(Changed, match=old):
         objects.read(uri)
+
+
+def test_what_is_overwritten_while_it_is_read_is_read_again_where_any_version_will_do(bucket: Bucket):
+    uri, old = bucket.uri("a"), bucket.put("a", b"old")
+
+    def overwrite(method: str, path: str) -> None:
+        if "alt=media" in path:
+            bucket.put("a", b"new!")
+
+    bucket.gcs.faults = overwrite
+    with pytest.raises(Changed, match=old):
+        files.read(uri, old)
+    with pytest.raises(Changed):
+        files.read(uri)
+    asked = count()
+    bucket.gcs.faults = lambda method, path: overwrite(method, path) if next(asked) < 2 else None
+    assert files.read(uri)[0] == b"new!"
 
 
 def test_a_stream_is_of_one_generation(bucket: Bucket):
