@@ -62,7 +62,7 @@ def test_without_a_cloud(
     command = ["submit", "--dry-run", "--images", "gs://b/in/*.jpg", "--output", "gs://b/out", *PLACE]
     since = time.monotonic()
     assert cli.main([*command, "--embedder", "gs://b/model", "--gpu", "nvidia-l4"]) == cli.DONE
-    assert time.monotonic() - since < 10
+    assert time.monotonic() - since < 30
     said = capsys.readouterr().out
     assert "machine           g2-standard-8, 8 vCPUs, 32 GB, 100 GB disk, nvidia-l4\n" in said
     assert "engine            tensorflow, f32, batches of 32\n" in said

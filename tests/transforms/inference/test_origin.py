@@ -312,7 +312,7 @@ def test_a_hub_that_never_answers(scratch: Path, hub: HubServer):
     since = time.monotonic()
     with pytest.raises(ModelError, match=f"{url} cannot be downloaded .*timed out.*; check the network"):
         origin.fetch(url, scratch, timeout=0.2)
-    assert time.monotonic() - since < 5
+    assert time.monotonic() - since < 30
     assert socket.getdefaulttimeout() == before
 
 
