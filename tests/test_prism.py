@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -15,12 +18,21 @@ from gcs_server import Bucket, GcsServer
 from runners import cli
 
 
-@pytest.fixture
-def prism() -> list[str]:
-    """The options that lead to Prism."""
+@pytest.fixture(scope="module")
+def prism(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The options that lead to Prism, which is built where it is not there. Go keeps what it is built of."""
     found = shutil.which("prism") or shutil.which("prism", path=Path.home() / "go" / "bin")
     if found is None:
-        pytest.skip("no prism on the path; go install github.com/apache/beam/sdks/v2/go/cmd/prism@v2.77.0")
+        go = shutil.which("go")
+        if go is None:
+            pytest.skip("no prism on the path, and no go to build it with")
+        folder = tmp_path_factory.mktemp("prism")
+        module = f"github.com/apache/beam/sdks/v2/go/cmd/prism@v{metadata.version('apache-beam')}"
+        environment = os.environ | {"GOBIN": str(folder)}
+        done = subprocess.run([go, "install", module], env=environment, capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"{module} cannot be built: {done.stderr.strip()[-300:]}")
+        found = str(folder / "prism")
     return ["--runner=PrismRunner", f"--prism_location={found}"]
 
 
