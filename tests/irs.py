@@ -105,7 +105,11 @@ def exported(path: Path, folder: Path, spec: ModelSpec) -> Path:
 
     shape = [1, spec.size, spec.size, 3] if spec.layout == "nhwc" else [1, 3, spec.size, spec.size]
     function = tf.function(forward, input_signature=[tf.TensorSpec(shape, tf.float32)], autograph=False)
-    converted = ov.convert_model(convert_variables_to_constants_v2(function.get_concrete_function()).graph)
+    graph = convert_variables_to_constants_v2(function.get_concrete_function()).graph
+    frozen = path.with_suffix(".pb")
+    frozen.parent.mkdir(parents=True, exist_ok=True)
+    frozen.write_bytes(graph.as_graph_def().SerializeToString())
+    converted = ov.convert_model(frozen)
     (images,) = converted.get_parameters()
     return write(path, images, [converted.output(0).get_node().input_value(0)])
 

@@ -20,7 +20,8 @@ from transforms.inference.spec import ModelSpec
 def from_saved_model(folder: Path, spec: ModelSpec, to: Path) -> None:
     """Freeze a SavedModel's variables into constants and write it as an IR (``to`` and its ``.bin``), f32.
 
-    The frozen graph, as OpenVINO cannot read the variables of every SavedModel. Raises ModelError.
+    The frozen graph, as OpenVINO cannot read the variables of every SavedModel; and from a file, as in Python 3.13 it
+    fails over a graph in memory. Raises ModelError.
     """
     from transforms.inference import openvino_engine, saved_model
 
@@ -31,12 +32,17 @@ def from_saved_model(folder: Path, spec: ModelSpec, to: Path) -> None:
     model = saved_model.SavedModel(folder, spec)
     shape = [1, spec.size, spec.size, 3]
     function = tf.function(model, input_signature=[tf.TensorSpec(shape, tf.float32)], autograph=False)
+    frozen = to.with_suffix(".pb")
+    frozen.parent.mkdir(parents=True, exist_ok=True)
     try:
-        frozen = convert_variables_to_constants_v2(function.get_concrete_function())
+        graph = convert_variables_to_constants_v2(function.get_concrete_function()).graph
+        frozen.write_bytes(graph.as_graph_def().SerializeToString())
         with _logging_kept():
-            converted = ov.convert_model(frozen.graph)
-    except Exception as error:  # both raise what they like
+            converted = ov.convert_model(frozen)
+    except Exception as error:  # all raise what they like
         raise ModelError(f"{folder} cannot be converted for OpenVINO: {openvino_engine.line(error)}") from error
+    finally:
+        frozen.unlink(missing_ok=True)
     _write(converted, spec, "NHWC", to)
 
 
