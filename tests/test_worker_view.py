@@ -25,6 +25,7 @@ from pinned import ROOT, applicable
 from pipelines import catalog
 from runners import launch, report
 from runners.cloud import template
+from runners.cloud.options import IMAGES_PYTHON
 from transforms.imaging import drawn
 from transforms.inference import bundle
 
@@ -153,7 +154,9 @@ def test_a_launched_template_makes_the_job_on_a_machine_without_tensorflow(
         *(f"--{name}={value}" for name, value in request.parameters.items()),
     ]
     command = [python, "-I", ROOT / "containers" / "launch.py", *called]
-    environment = {**os.environ, "BEAMSIGHT_IMAGE": "europe/beamsight", "BEAMSIGHT_CACHE": str(tmp_path)}
+    ours = sys.version_info[:2] == IMAGES_PYTHON  # another Python needs an image that was built for it
+    built = "europe/beamsight" if ours else "europe/beamsight:own"
+    environment = {**os.environ, "BEAMSIGHT_IMAGE": built, "BEAMSIGHT_CACHE": str(tmp_path)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env=environment, timeout=300)
     assert done.returncode == 0, done.stderr
 
@@ -165,7 +168,7 @@ def test_a_launched_template_makes_the_job_on_a_machine_without_tensorflow(
     (pool,) = job["environment"]["workerPools"]
     assert pool["autoscalingSettings"]["maxNumWorkers"] == 4
     (image,) = {each["containerImage"] for each in pool["sdkHarnessContainerImages"]}
-    assert image == f"europe/beamsight:{metadata.version('beamsight')}-cpu"
+    assert image == (f"{built}:{metadata.version('beamsight')}-cpu" if ours else built)
 
     pipeline = job["environment"]["sdkPipelineOptions"]["options"]["pipelineUrl"]
     path = tmp_path / "pipeline.pb"
