@@ -112,7 +112,8 @@ def answers(folder: Path) -> tuple[dict[str, int], Vectors]:
         if "class_id" in table.column_names:
             classes |= zip(names, table["class_id"].to_pylist(), strict=True)
         if "embedding" in table.column_names:
-            vectors |= zip(names, map(np.float32, table["embedding"].to_pylist()), strict=True)
+            values = (np.asarray(row, np.float32) for row in table["embedding"].to_pylist())
+            vectors |= zip(names, values, strict=True)
     return classes, vectors
 
 

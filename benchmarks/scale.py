@@ -32,7 +32,7 @@ from transforms import history, sources, units
 from transforms.counts import Tally
 from transforms.history import Known
 from transforms.imaging import prepare
-from transforms.imaging.prepare import Limits, Prepared
+from transforms.imaging.prepare import Limits, Pixels, Prepared
 from transforms.inference import engines, registry
 from transforms.inference.spec import ModelSpec
 from transforms.records import ImageRef, Work
@@ -126,7 +126,7 @@ def run(folder: Path) -> None:
 
     def ready(work: Work, specs: dict[str, ModelSpec], limits: Limits) -> Prepared:  # noqa: ARG001
         begun[:] = begun or [time.perf_counter()]
-        pixels = dict.fromkeys(work.tables, GREY)
+        pixels: dict[str, Pixels] = dict.fromkeys(work.tables, GREY)
         return Prepared(work, work.ref.version or "1", "0" * 64, 8, 8, pixels, Counter())
 
     prepare.prepare = ready
