@@ -23,7 +23,7 @@ from pipelines import catalog
 from pipelines.catalog import CatalogOptions, WriteReport
 
 _SECONDS = 10.0  # for an answer of Flink
-_LOGGERS = (None, "PrismJobServer")  # to which Beam sends what the engine says, with the tracebacks of workers
+_SERVER = "PrismJobServer"  # Beam's logger for what Prism says, with the tracebacks of workers
 
 
 def run(options: CatalogOptions, beam_options: PipelineOptions, write_report: WriteReport, stream: TextIO) -> None:
@@ -77,14 +77,13 @@ def _interrupts_come_here() -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keep the engine's messages to ourselves: what stops a job is said once, at the end."""
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    for logger in loggers:
-        logger.addFilter(_nothing)
+    logging.getLogger(_SERVER).addFilter(_nothing)  # for good, as Beam goes on reading what Prism says after the run
+    root = logging.getLogger()
+    root.addFilter(_nothing)
     try:
         yield
     finally:
-        for logger in loggers:
-            logger.removeFilter(_nothing)
+        root.removeFilter(_nothing)
 
 
 def _nothing(_: logging.LogRecord) -> bool:

@@ -29,7 +29,7 @@ def rows(output: Path | Bucket, table: str, scratch: Path) -> Rows:
     read: Rows = []
     copy = scratch / "copy.parquet"
     with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET TimeZone = 'UTC'; SET enable_external_file_cache = false")  # the copies share a name
         for name, data in files_of(output, table).items():
             assert name.endswith(".parquet"), name
             by_arrow = pq.ParquetFile(io.BytesIO(data)).read().to_pylist()

@@ -48,7 +48,10 @@ def test_a_job_on_prism_loses_its_worker_and_the_next_one_does_the_rest(
             worker_pools.kill_a_worker(pool)
             assert running.process.wait(timeout=120) == cli.RUN_FAILED, running.said()
         gcs.delay = 0
-        assert running.said().count("\n") == 3, "the engine, why, and what to do"
+        engine, why, remedy = running.said().splitlines()
+        assert "runs on PrismRunner" in engine
+        assert why.startswith("beamsight: the run failed: ")
+        assert "goes on from there" in remedy
         first = set(tables.files_of(bucket, "predictions"))
         assert len(first) < worker_pools.IMAGES // worker_pools.UNIT_SIZE - 4, "nearly all was done before the kill"
         with worker_pools.started(beamsight, tmp_path / "run.log") as running:
