@@ -10,11 +10,11 @@ import json
 import re
 from collections.abc import Callable
 from datetime import datetime, timezone
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from loopback import Loopback
+from loopback import JsonHandler, Loopback
 
 _LAUNCH = r"/v1b3/projects/([^/]+)/locations/([^/]+)/flexTemplates:launch"
 _JOB = r"/v1b3/projects/([^/]+)/locations/([^/]+)/jobs(?:/([^/:]+)(/metrics|/messages)?)?"
@@ -62,7 +62,7 @@ class DataflowServer(Loopback):
             self.metrics.append({"name": structured, **value})
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(JsonHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
@@ -71,20 +71,20 @@ class _Handler(BaseHTTPRequestHandler):
         if found := re.fullmatch(_LAUNCH, path):
             place = {"project": found[1], "location": found[2], "token": self.headers["Authorization"]}
             server.launches.append({**body, **place})
-            return self._answer(
+            return self.answer(
                 200, {"job": {"id": "2026-01-02_03_04_05-0", "name": body["launchParameter"]["jobName"]}}
             )
         found = re.fullmatch(_JOB, path)
         if found is None or found[3]:
-            return self._answer(404, {"error": {"code": 404, "message": self.path}})
+            return self.answer(404, {"error": {"code": 404, "message": self.path}})
         if server.refusal:
             code, message = server.refusal
-            return self._answer(code, {"error": {"code": code, "message": message}})
+            return self.answer(code, {"error": {"code": code, "message": message}})
         job_id = f"2026-01-02_03_04_05-{len(server.created) + 1}"
         server.created[job_id] = body
         server.times[job_id] = f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
         server.places[job_id] = (found[1], found[2])
-        return self._answer(200, self._job(job_id))
+        return self.answer(200, self._job(job_id))
 
     def do_GET(self) -> None:
         server, found = self._server(), re.fullmatch(_JOB, self.path.partition("?")[0])
@@ -95,19 +95,19 @@ class _Handler(BaseHTTPRequestHandler):
                 "3",
             )
             there = [job for job, place in server.places.items() if place == (found[1], found[2])]
-            return self._answer(200, {"jobs": [self._job(job) for job in there] if active else []})
+            return self.answer(200, {"jobs": [self._job(job) for job in there] if active else []})
         if found is None or server.places.get(found[3]) != (found[1], found[2]):
-            return self._answer(404, {"error": {"code": 404, "message": self.path}})
+            return self.answer(404, {"error": {"code": 404, "message": self.path}})
         if found[4] == "/metrics":
-            return self._answer(200, {"metrics": server.metrics})
+            return self.answer(200, {"metrics": server.metrics})
         if found[4] == "/messages":
-            return self._answer(200, {"jobMessages": server.messages})
+            return self.answer(200, {"jobMessages": server.messages})
         if server.at_first_look:
             meanwhile, server.at_first_look = server.at_first_look, None
             meanwhile()
         if len(server.states) > 1:
             server.states.pop(0)
-        return self._answer(200, self._job(found[3]))
+        return self.answer(200, self._job(found[3]))
 
     def _job(self, job_id: str) -> dict[str, Any]:
         server = self._server()
@@ -116,14 +116,3 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _server(self) -> DataflowServer:
         return self.server.dataflow  # type: ignore[attr-defined,no-any-return]
-
-    def _answer(self, status: int, body: dict[str, Any]) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        pass

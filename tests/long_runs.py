@@ -33,21 +33,20 @@ def command(images: Path, classifier: str, embedder: str, *options: str) -> list
 
 
 SLOWLY = """
-import time
+import pathlib, time
 from runners import cli, lock
-from transforms.storage import files
-write, hold = files.write, lock.hold
-def slowly(uri, data):
+rename, hold = pathlib.Path.replace, lock.hold
+def slowly(path, target):
     time.sleep(0.05)
-    write(uri, data)
-files.write = slowly
+    return rename(path, target)
+pathlib.Path.replace = slowly
 lock.hold = lambda *given, **named: hold(*given, renew={renew}, **named)
 cli.entry()
 """
 
 
 def start(arguments: list[str], renew: float = lock.RENEW) -> subprocess.Popen[str]:
-    """The command in a process of its own, slowed down at each file it writes, so that it is met at work."""
+    """The command in a process of its own, met at work: each file it writes lies a moment beside its place."""
     program = [sys.executable, "-c", SLOWLY.format(renew=renew), *arguments]
     return subprocess.Popen(program, stderr=subprocess.PIPE, text=True)
 

@@ -1,10 +1,11 @@
-"""An HTTP server on this machine, in a thread, for as long as it is entered."""
+"""An HTTP server on this machine, in a thread, for as long as it is entered, and how it answers."""
 
 from __future__ import annotations
 
+import json
 import threading
-from http.server import ThreadingHTTPServer
-from typing import TypeVar
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, TypeVar
 
 Own = TypeVar("Own", bound="Loopback")
 
@@ -25,3 +26,18 @@ class Loopback:
         self._httpd.shutdown()
         self._thread.join()
         self._httpd.server_close()
+
+
+class JsonHandler(BaseHTTPRequestHandler):
+    """Answers with JSON, and says nothing of it."""
+
+    def answer(self, status: int, body: dict[str, Any]) -> None:
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_: object) -> None:
+        pass

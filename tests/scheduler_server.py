@@ -9,11 +9,11 @@ import base64
 import json
 import re
 import urllib.request
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from loopback import Loopback
+from loopback import JsonHandler, Loopback
 
 _JOBS = re.compile(r"/v1/(projects/[^/]+/locations/([^/]+)/jobs)(?:/([^/:]+))?")
 LOCATIONS = ("europe-west1", "europe-west4")
@@ -51,7 +51,7 @@ class SchedulerServer(Loopback):
             return json.load(answer)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(JsonHandler):
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
@@ -60,13 +60,13 @@ class _Handler(BaseHTTPRequestHandler):
         if found is None or found[3]:
             return self._missing()
         if job["name"] in server.jobs:
-            return self._answer(409, {"error": {"code": 409, "status": "ALREADY_EXISTS", "message": job["name"]}})
+            return self.answer(409, {"error": {"code": 409, "status": "ALREADY_EXISTS", "message": job["name"]}})
         server.jobs[job["name"]] = job | {
             "state": "ENABLED",
             "userUpdateTime": "2026-11-20T10:00:00Z",
             "scheduleTime": "2026-11-21T01:30:00Z",
         }
-        return self._answer(200, server.jobs[job["name"]])
+        return self.answer(200, server.jobs[job["name"]])
 
     def do_PATCH(self) -> None:
         job = self._body()
@@ -79,17 +79,17 @@ class _Handler(BaseHTTPRequestHandler):
             server.jobs[name].pop(field, None)
             if field in job:
                 server.jobs[name][field] = job[field]
-        return self._answer(200, server.jobs[name])
+        return self.answer(200, server.jobs[name])
 
     def do_GET(self) -> None:
         server, found = self._found()
         job = found and server.jobs.get(f"{found[1]}/{found[3]}")
-        return self._answer(200, job) if job else self._missing()
+        return self.answer(200, job) if job else self._missing()
 
     def do_DELETE(self) -> None:
         server, found = self._found()
         job = found and server.jobs.pop(f"{found[1]}/{found[3]}", None)
-        return self._answer(200, {}) if job else self._missing()
+        return self.answer(200, {}) if job else self._missing()
 
     def _body(self) -> dict[str, Any]:
         return dict(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
@@ -109,15 +109,4 @@ class _Handler(BaseHTTPRequestHandler):
         if server.busy:
             server.busy -= 1
             code, status, message = 503, "UNAVAILABLE", "The service is currently unavailable."
-        self._answer(code, {"error": {"code": code, "status": status, "message": message}})
-
-    def _answer(self, status: int, body: dict[str, Any]) -> None:
-        data = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.answer(code, {"error": {"code": code, "status": status, "message": message}})

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import dataflow_v1beta3
 from hypothesis import given
 from hypothesis import strategies as st
+from loopback import JsonHandler
 
 from runners import arguments
 from runners.cloud import flex, template
@@ -220,21 +221,13 @@ class Dataflow(ThreadingHTTPServer):
         self.launches: list[tuple[str, dict[str, Any]]] = []
 
 
-class _Answers(BaseHTTPRequestHandler):
+class _Answers(JsonHandler):
     server: Dataflow
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.launches.append((self.path.partition("?")[0], json.loads(body)))
-        answer = json.dumps({"job": {"id": "2026-11-21_00", "name": "pictures"}}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *_: object) -> None:
-        pass
+        self.answer(200, {"job": {"id": "2026-11-21_00", "name": "pictures"}})
 
 
 @pytest.fixture
