@@ -43,7 +43,7 @@ lock:
 		--excludes containers/gpu-without.txt --output-file containers/gpu-requirements.txt pyproject.toml -
 
 metadata:
-	$(BIN)/python -m runners.cloud.template > containers/metadata.json
+	$(BIN)/python -m runners.template.parameters > containers/metadata.json
 
 clean:
 	rm -rf $(VENV) demo-output .demo build dist *.egg-info

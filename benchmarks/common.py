@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).parents[1]
-BEAMSIGHT = (sys.executable, "-m", "runners.cli")
+BEAMSIGHT = (sys.executable, "-m", "beamsight")
 
 _PAUSE = 0.1  # seconds between two looks at the memory
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")

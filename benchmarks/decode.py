@@ -19,11 +19,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, features
 
+from beamsight.models import registry
 from benchmarks import bare, common, material
 from benchmarks.common import Figures
 from benchmarks.peers import shared
 from transforms.imaging import decode, drawn, fit
-from transforms.inference import bundle, registry
+from transforms.inference import bundle
 from transforms.inference.spec import ModelSpec
 
 SPECS = (registry.get("efficientnet-b7", "classify"), registry.get("efficientnet-b6", "embed"))

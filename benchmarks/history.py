@@ -17,8 +17,8 @@ import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from benchmarks import common, material
-from runners import launch
-from transforms import units
+from runners.jobs import launch
+from transforms.history import units
 from transforms.inference.recipe import Recipe
 from transforms.records import Failure
 from transforms.tables import layout, schemas, writer

@@ -20,9 +20,10 @@ from pathlib import Path
 
 import numpy as np
 
+from beamsight.models import registry
 from benchmarks import common
 from transforms.imaging import drawn
-from transforms.inference import bundle, engines, labels, registry
+from transforms.inference import bundle, engines, labels
 from transforms.inference.bundle import Bundle
 from transforms.inference.engine import Floats, Pixels
 from transforms.inference.recipe import Recipe

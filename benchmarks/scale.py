@@ -25,16 +25,18 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from beamsight.models import registry
 from benchmarks import common
 from benchmarks.history import uri
 from benchmarks.overhead import Free, recipe
-from transforms import history, sources, units
 from transforms.counts import Tally
-from transforms.history import Known
+from transforms.history import subtract, units
+from transforms.history.subtract import Known
 from transforms.imaging import prepare
 from transforms.imaging.prepare import Limits, Pixels, Prepared
-from transforms.inference import engines, registry
+from transforms.inference import engines
 from transforms.inference.spec import ModelSpec
+from transforms.listing import sources
 from transforms.records import ImageRef, Work
 
 SIZES = {1_000_000: 64, 100_000_000: 1_024, 1_000_000_000: 8_192}  # images: cores
@@ -89,7 +91,7 @@ def expected(images: int, cores: int, assumed: Assumed) -> dict[str, float]:
         "tables, GB": images * assumed.row_bytes / 1e9,
         "images read, TB": images * assumed.image_bytes / 1e12,
         "shuffle, GB": shuffled / 1e9,
-        "join: memory of a shard, MB": images / history.SHARDS * assumed.shard_bytes / 1e6,
+        "join: memory of a shard, MB": images / subtract.SHARDS * assumed.shard_bytes / 1e6,
         "if run in one process: its memory, GB": (assumed.local_base + images * assumed.local_bytes) / 1e9,
         "next run: files opened": TABLES * made + failing,
         "next run: core hours to open them": TABLES * made * assumed.open_seconds / assumed.readers / 3600,
@@ -162,7 +164,7 @@ def shard(count: int) -> None:
     found = {}
     for name, sides in (("none done", []), ("all done", tables)):
         since = time.perf_counter()
-        work, _ = history.missing(refs(), (each for table in sides for each in known(table)), tables)
+        work, _ = subtract.missing(refs(), (each for table in sides for each in known(table)), tables)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # of both, when it comes to the second
         found[name] = {"seconds": time.perf_counter() - since, "bytes": (peak - before) / count, "work": len(work)}
         del work
@@ -175,7 +177,7 @@ def encoded() -> dict[str, float]:
 
     coder = FastPrimitivesCoder()
     refs = [ImageRef(uri(index)) for index in range(sources.CHUNK)]
-    shards = [(number, [tuple(ref) for ref in part]) for number, part in history.shard_refs(refs)]
+    shards = [(number, [tuple(ref) for ref in part]) for number, part in subtract.shard_refs(refs)]
     tables = ("predictions/model=efficientnet-b7-01234567", "embeddings/model=efficientnet-b6-01234567")
     work = [(tuple(ref), tables, 0) for ref in refs]
     keys = [(0, ("predictions", False, [(ref.uri, "1700000000000000") for ref in refs[:32]]))] * (len(refs) // 32)
@@ -251,7 +253,7 @@ def main() -> None:
             figures.add(name, "encoded", size, "bytes a ref")
         for count in (arguments.uris // 10, arguments.uris):
             check(figures, count)
-        largest = max(SIZES) // history.SHARDS
+        largest = max(SIZES) // subtract.SHARDS
         _, found = inside("--shard", largest)
         for name, took in found.items():
             figures.add(f"shard of {largest:,}, {name}", "subtracted in", took["seconds"], "s")

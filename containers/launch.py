@@ -2,6 +2,6 @@
 
 import sys
 
-from runners.cloud import flex
+from runners.cli import launcher
 
-sys.exit(flex.main(sys.argv[1:]))
+sys.exit(launcher.main(sys.argv[1:]))

@@ -61,7 +61,7 @@ def main() -> int:
 
 def beamsight(*arguments: str, quiet: bool = False) -> subprocess.CompletedProcess[str]:
     """The command ``beamsight`` with this interpreter; what it says is kept back if ``quiet``."""
-    command = [sys.executable, "-m", "runners.cli", *arguments]
+    command = [sys.executable, "-m", "beamsight", *arguments]
     return subprocess.run(command, check=False, capture_output=quiet, text=True)
 
 

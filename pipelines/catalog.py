@@ -14,11 +14,13 @@ from typing import Any
 
 import apache_beam as beam
 
-from transforms import counts, history, manifests, sources, units
+from transforms import counts
 from transforms.counts import Tally
 from transforms.errors import UsageError
-from transforms.history import Known, Retries
+from transforms.history import subtract, units
+from transforms.history.subtract import Known, Retries
 from transforms.inference.recipe import Recipe
+from transforms.listing import manifests, sources
 from transforms.process import ProcessUnits, Settings
 from transforms.records import Unit
 from transforms.tables import layout, reader
@@ -89,7 +91,7 @@ def _list(source: str, uri_column: str) -> Iterator[Any]:
     for chunk in sources.list_images(source, uri_column):
         counts.publish(Counter({counts.LISTED: len(chunk.refs), counts.IGNORED: chunk.ignored}))
         yield beam.pvalue.TaggedOutput(_TALLY, Counter({counts.IGNORED: chunk.ignored}))
-        for shard, refs in history.shard_refs(chunk.refs):
+        for shard, refs in subtract.shard_refs(chunk.refs):
             yield shard, [tuple(ref) for ref in refs]
 
 
@@ -126,7 +128,7 @@ def _files(table: str, output: str) -> Iterator[tuple[str, list[str]]]:
 
 def _known(part: tuple[str, list[str]], tables: tuple[str, ...], retries: Retries) -> Iterator[tuple[int, Any]]:
     table, uris = part
-    for shard, known in history.known_in_files(uris, table, tables, retries):
+    for shard, known in subtract.known_in_files(uris, table, tables, retries):
         yield shard, tuple(known)
 
 
@@ -134,7 +136,7 @@ def _subtract(shard: tuple[int, Any], tables: tuple[str, ...], check_versions: b
     _, sides = shard
     known = (Known(*fields) for fields in sides["known"])
     look_up = sources.look_up if check_versions else None
-    work, tally = history.missing(sides["refs"], known, tables, look_up)
+    work, tally = subtract.missing(sides["refs"], known, tables, look_up)
     counts.publish(Counter({name: count for name, count in tally.items() if name != counts.LISTED}))  # as it was listed
     counts.LIVE.add(tally)
     counts.KEPT.add(tally)

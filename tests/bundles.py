@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from changed_photos import changed
 
+from beamsight.models import quantization, staging
 from transforms.imaging import drawn
-from transforms.inference import quantization, staging
 from transforms.inference.spec import ModelSpec
 
 TINY_LABELS = ("dark", "red", "green", "blue", "light")

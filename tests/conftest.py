@@ -77,7 +77,7 @@ def quick_retries(gcs: GcsServer, monkeypatch: pytest.MonkeyPatch) -> files.File
 @pytest.fixture(autouse=True)
 def images_python(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the images for workers had the Python that runs the tests."""
-    monkeypatch.setattr("runners.cloud.options.IMAGES_PYTHON", sys.version_info[:2])
+    monkeypatch.setattr("runners.dataflow.options.IMAGES_PYTHON", sys.version_info[:2])
 
 
 @pytest.fixture(scope="session")

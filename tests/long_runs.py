@@ -11,7 +11,7 @@ from typing import Any
 
 import tables
 
-from runners import lock
+from runners.lock import lock
 from transforms.imaging import drawn
 
 IMAGES = 60

@@ -11,19 +11,19 @@ from typing import Any
 
 import numpy as np
 
-from runners import report
-from runners.report import State
+from beamsight.reports import run_report
+from beamsight.reports.run_report import State
 from transforms import counts, process
+from transforms.history.units import make_unit
 from transforms.imaging import drawn
+from transforms.inference.concurrent import Model
 from transforms.inference.engine import Floats, Pixels
 from transforms.inference.labels import Label
 from transforms.inference.recipe import Recipe
 from transforms.inference.spec import ModelSpec
-from transforms.models import Model
 from transforms.process import Settings
 from transforms.records import ImageRef
 from transforms.storage import files
-from transforms.units import make_unit
 
 DAY = date(2026, 11, 20)
 COLOURS = {
@@ -119,7 +119,7 @@ class Nights:
         tables = {model.recipe.table: model.recipe.metadata() for model in models}
         asked = {"images": [f"{self.photos}/**"], "output": self.output, "max_failures": "10%", **(options or {})}
         versions = {"beamsight": "0.1.0", "python": "3.11.2"}
-        run = report.Run(run_id, self.output, started, asked, tables, versions, {"name": "night", "cpus": 2})
+        run = run_report.Run(run_id, self.output, started, asked, tables, versions, {"name": "night", "cpus": 2})
         work = []
         for name, data in images.items():
             uri = f"{self.photos}/{name}"
@@ -132,7 +132,7 @@ class Nights:
         tally = counts.total(process.process_unit(unit, list(models), settings) for unit in left)
         tally += Counter({"listed": len(images) + self.done, "done before": self.done, "missing": len(images)})
         took = timedelta(seconds=seconds or 1 + 0.4 * len(images))
-        made = report.compose(Counter() if state == "running" else tally, run, started + took, state, error)
+        made = run_report.compose(Counter() if state == "running" else tally, run, started + took, state, error)
         files.write(run.uri, json.dumps(made).encode())
         self.done += len(images)
         self.runs.append(run_id)

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from beamsight.models import registry
+from beamsight.models import standin as architecture
 from transforms.imaging import drawn
-from transforms.inference import registry
-from transforms.inference import standin as architecture
 from transforms.inference.spec import Task
 
 Standin = Callable[[str, Task], Path]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from runners import arguments
-from runners.cloud import template
+from runners.cli import arguments
+from runners.template import parameters
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "airflow.md").read_text(encoding="utf-8")
@@ -74,7 +74,7 @@ def test_the_commands_are_ours() -> None:
 
 
 def test_the_parameters_are_the_templates() -> None:
-    there = {each["name"]: each for each in template.metadata()["parameters"]}
+    there = {each["name"]: each for each in parameters.metadata()["parameters"]}
     pairs = [node for node in ast.walk(ast.parse(BLOCKS[1])) if isinstance(node, ast.Dict)]
     (given,) = (
         dict(zip((ast.literal_eval(key) for key in node.keys if key), node.values, strict=True))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("transforms", "pipelines", "runners")
+PACKAGES = ("transforms", "pipelines", "runners", "beamsight")
 MODULES = {
     ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for package in PACKAGES
@@ -17,17 +17,22 @@ MODULES = {
 
 # Each layer may import those before it.
 LAYERS = (
-    ("transforms.errors", "transforms.installed", "transforms.records"),
+    ("transforms.errors", "transforms.installed", "transforms.records", "transforms.prefetch"),
     ("transforms.counts", "transforms.stop", "transforms.storage"),
     ("transforms.inference.spec",),
     ("transforms.imaging",),
     ("transforms.inference",),
     ("transforms.tables",),
-    ("transforms.manifests",),
-    ("transforms.sources", "transforms.history", "transforms.units", "transforms.answers", "transforms.models"),
+    ("transforms.listing",),
+    ("transforms.history",),
     ("transforms.process",),
-    ("pipelines",),
-    ("runners",),
+    ("pipelines", "beamsight.models", "beamsight.reports"),
+    ("runners.lock",),
+    ("runners.jobs",),
+    ("runners.nights", "runners.dataflow"),
+    ("runners.template",),
+    ("runners.cli",),
+    ("beamsight",),
 )
 
 

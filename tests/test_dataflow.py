@@ -22,10 +22,11 @@ from apache_beam.transforms.environments import EmbeddedPythonEnvironment
 from dataflow_server import DataflowServer
 from gcs_server import Bucket, GcsServer
 
-from runners import arguments, cleanup, cli
-from runners.cloud import jobs, submit
-from runners.ending import RunFailed
-from runners.holder import Holder
+from runners.cli import app, arguments
+from runners.dataflow import job_state, submit
+from runners.jobs.ending import RunFailed
+from runners.lock import cleanup
+from runners.lock.holder import Holder
 from transforms.imaging import drawn
 
 PLACE = ["--project=test-project", "--region=europe-west4"]
@@ -83,7 +84,7 @@ def test_a_job_is_sent_and_does_what_a_local_run_does(
         *("--service-account", "worker@test-project.iam", "--no-public-ips", "--workers", "2", "--max-workers", "4"),
         *("--job-name", "first"),
     ]
-    assert cli.main(command) == cli.DONE
+    assert app.main(command) == app.DONE
 
     sent = dataflow.job
     said, complaints = capsys.readouterr()
@@ -139,7 +140,7 @@ def test_a_job_is_sent_and_does_what_a_local_run_does(
     for name in pictures.names():
         if name.startswith("out/"):
             pictures.delete(name)
-    assert cli.main(["run", *job]) == cli.DONE
+    assert app.main(["run", *job]) == app.DONE
     for table, rows in there.items():
         assert without_run(tables.rows(pictures, table, tmp_path)) == without_run(rows)
 
@@ -162,7 +163,7 @@ def test_run_takes_beams_own_options_and_watches(
         *("--machine_type=n2-standard-16", "--num_workers=12", "--disk_size_gb=30"),
         *("--number_of_worker_harness_threads=1", "--max-failures", "0"),
     ]
-    assert cli.main(command) == cli.TOO_MANY_FAILURES
+    assert app.main(command) == app.TOO_MANY_FAILURES
 
     environment = dataflow.job["environment"]
     (pool,) = environment["workerPools"]
@@ -208,9 +209,9 @@ def test_a_night_is_sent_by_its_file_of_options(
         dataflow.states = ["JOB_STATE_DONE"]
 
     dataflow.at_first_look = finish
-    assert cli.main([*night, "--date", "2026-01-02", "--wait"]) == cli.DONE
+    assert app.main([*night, "--date", "2026-01-02", "--wait"]) == app.DONE
     assert "done: 1 image" in capsys.readouterr().out
-    assert cli.main([*night, "--date", "2026-01-03", "--dry-run"]) == cli.DONE
+    assert app.main([*night, "--date", "2026-01-03", "--dry-run"]) == app.DONE
     assert f"{pictures.uri('days')}/2026-01-02/*.jpg" in capsys.readouterr().out
     reports = [json.loads(pictures.get(name)) for name in pictures.names() if name.startswith("out/runs/")]
     assert [report["options"]["night"]["days"] for report in reports] == [["2026-01-02"]]
@@ -224,7 +225,7 @@ def test_the_counters_of_the_job_are_shown_while_it_is_watched(
     for name, value in {"images_to_do": 800, "images_done": 200, "failed_in_decode": 3, "units_done": 1}.items():
         dataflow.count(name, value)
     dataflow.measure("decode_ms", count=200, sum=6000, min=20, max=90)
-    monkeypatch.setattr("runners.cloud.dataflow.PIPE_SECONDS", 0.5)
+    monkeypatch.setattr("runners.dataflow.watch.PIPE_SECONDS", 0.5)
     stream = io.StringIO()
     dataflow.states = ["JOB_STATE_RUNNING", "JOB_STATE_RUNNING", "JOB_STATE_CANCELLED"]
     with pytest.raises(RunFailed, match=r"the job 2026.*-1 was cancelled"):
@@ -245,7 +246,7 @@ def test_a_job_that_fails_is_a_run_that_failed(
         {"id": "1", "time": "2026-01-02T03:04:05Z", "messageImportance": "JOB_MESSAGE_ERROR", "messageText": why}
     ]
     command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE, "--wait"]
-    assert cli.main(command) == cli.RUN_FAILED
+    assert app.main(command) == app.RUN_FAILED
     assert "the run failed: bundle gs://b/m lacks f32.bin\n" in capsys.readouterr().err
     assert (the_report(pictures)["state"], the_report(pictures)["error"]) == ("failed", "bundle gs://b/m lacks f32.bin")
 
@@ -255,7 +256,7 @@ def test_interrupting_the_command_leaves_the_job_alone(
 ) -> None:
     dataflow.at_first_look = _thread.interrupt_main
     command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE, "--wait"]
-    assert cli.main(command) == cli.INTERRUPTED
+    assert app.main(command) == app.INTERRUPTED
     said = capsys.readouterr().err
     assert "no longer watched; job 2026-01-02_03_04_05-1 goes on" in said
     assert "gcloud dataflow jobs cancel 2026-01-02_03_04_05-1 --region europe-west4" in said
@@ -267,7 +268,7 @@ def test_a_job_that_dataflow_refuses(
 ) -> None:
     dataflow.refusal = (403, "The caller does not have permission")
     command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE]
-    assert cli.main(command) == cli.WRONG_USE
+    assert app.main(command) == app.WRONG_USE
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "The caller does not have permission" in said
@@ -280,7 +281,7 @@ def test_a_job_has_the_output_to_itself_until_it_ends(
 ) -> None:
     endpoint = f"--dataflow_endpoint={dataflow.url}"
     command = ["submit", *job, *PLACE, endpoint, "--container-image", IMAGE, "--job-name", "first"]
-    assert cli.main(command) == cli.DONE
+    assert app.main(command) == app.DONE
     assert json.loads(pictures.get("out/lock.json"))["job"] == {
         "project": "test-project",
         "region": "europe-west4",
@@ -289,10 +290,10 @@ def test_a_job_has_the_output_to_itself_until_it_ends(
     }
     capsys.readouterr()
     for second in (command, ["run", *job, endpoint]):
-        assert cli.main(second) == cli.LOCKED
+        assert app.main(second) == app.LOCKED
         assert "beamsight submit, run 2" in (said := capsys.readouterr().err)
         assert "job 2026-01-02_03_04_05-1) works on it since" in said
-    assert cli.main(["run", *job, "--dataflow_endpoint=http://localhost:9"]) == cli.LOCKED
+    assert app.main(["run", *job, "--dataflow_endpoint=http://localhost:9"]) == app.LOCKED
     assert f"cannot be asked from here. If not, remove {pictures.uri('out/lock.json')}" in capsys.readouterr().err
 
     run_it(staged_pipeline(pictures, dataflow.job["environment"]["sdkPipelineOptions"]["options"]))
@@ -304,10 +305,10 @@ def test_a_job_that_failed_while_nobody_waited_holds_up_nobody(
     dataflow: DataflowServer, pictures: Bucket, job: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     endpoint = f"--dataflow_endpoint={dataflow.url}"
-    assert cli.main(["submit", *job, *PLACE, endpoint, "--container-image", IMAGE]) == cli.DONE
+    assert app.main(["submit", *job, *PLACE, endpoint, "--container-image", IMAGE]) == app.DONE
     failed = the_report(pictures)["run_id"]
     dataflow.states = ["JOB_STATE_FAILED"]
-    assert cli.main(["run", *job, endpoint]) == cli.DONE
+    assert app.main(["run", *job, endpoint]) == app.DONE
     assert "which has ended without letting go" in capsys.readouterr().err
     assert "out/lock.json" not in pictures.names()
     closed = json.loads(pictures.get(f"out/runs/{failed}.json"))
@@ -319,21 +320,21 @@ def test_a_job_of_a_template_is_found_by_its_name(
     minutes: int, runs: bool, dataflow: DataflowServer, pictures: Bucket, job: list[str]
 ) -> None:
     command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE]
-    assert cli.main([*command, "--job-name", "nightly"]) == cli.DONE
+    assert app.main([*command, "--job-name", "nightly"]) == app.DONE
     created = datetime.now(timezone.utc) + timedelta(minutes=minutes)  # a later one is another night's, and asks itself
     dataflow.times = dict.fromkeys(dataflow.times, f"{created:%Y-%m-%dT%H:%M:%SZ}")
     job_ = {"project": "test-project", "region": "europe-west4", "name": "nightly"}
     holder = Holder(since=f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} UTC", job=job_)
-    assert jobs.still_runs(holder, dataflow.url) is runs
-    assert jobs.still_runs(dataclasses.replace(holder, job=job_ | {"name": "other"}), dataflow.url) is False
+    assert job_state.still_runs(holder, dataflow.url) is runs
+    assert job_state.still_runs(dataclasses.replace(holder, job=job_ | {"name": "other"}), dataflow.url) is False
     dataflow.states = ["JOB_STATE_FAILED"]
-    assert jobs.still_runs(holder, dataflow.url) is False
-    assert jobs.still_runs(holder, "http://localhost:9") is None
+    assert job_state.still_runs(holder, dataflow.url) is False
+    assert job_state.still_runs(holder, "http://localhost:9") is None
 
 
 def test_nobody_stays_to_post_a_report(job: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     hook = ["--on-finish", "https://hooks.example/s3cret"]
-    assert cli.main(["submit", *job, *PLACE, "--container-image", IMAGE, *hook]) == cli.WRONG_USE
+    assert app.main(["submit", *job, *PLACE, "--container-image", IMAGE, *hook]) == app.WRONG_USE
     said = capsys.readouterr().err
     assert "--on-finish needs --wait" in said
     assert "s3cret" not in said
@@ -341,7 +342,7 @@ def test_nobody_stays_to_post_a_report(job: list[str], capsys: pytest.CaptureFix
 
 def test_a_gpu_sets_all_that_belongs_to_it(dataflow: DataflowServer, pictures: Bucket, job: list[str]) -> None:
     command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE]
-    assert cli.main([*command, "--gpu", "nvidia-l4"]) == cli.DONE
+    assert app.main([*command, "--gpu", "nvidia-l4"]) == app.DONE
     environment = dataflow.job["environment"]
     (pool,) = environment["workerPools"]
     assert environment["serviceOptions"] == ["worker_accelerator=type:nvidia-l4;count:1;install-nvidia-driver:5xx"]
@@ -356,11 +357,11 @@ def test_beams_own_checks_pass_without_an_endpoint(
     gcs: GcsServer, pictures: Bucket, job: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["submit", *job, *PLACE, "--container-image", IMAGE, "--dry_run=true"]
-    assert cli.main(command) == cli.DONE
+    assert app.main(command) == app.DONE
     assert capsys.readouterr().out.startswith("Beam took the options; the job was not sent")
     assert not [name for name in pictures.names() if name.startswith("out/")]
     wrong = ["--project=123", "--region=r", "--container-image", IMAGE, "--dry_run=true"]
-    assert cli.main(["submit", *job, *wrong]) == cli.WRONG_USE
+    assert app.main(["submit", *job, *wrong]) == app.WRONG_USE
     assert "Beam refuses the options" in capsys.readouterr().err
 
 
@@ -368,7 +369,7 @@ def watched(job: list[str], dataflow: DataflowServer, stream: io.StringIO) -> No
     known, rest = arguments.parser().parse_known_args(
         ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE, "--wait"]
     )
-    submit.submit(cli._run_options(known), cli._submit_options(known), rest, stream)
+    submit.submit(app._run_options(known), app._submit_options(known), rest, stream)
 
 
 def the_report(bucket: Bucket) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import tables
 
-from runners import cli, timers
+from runners.cli import app
+from runners.template import local_schedule
 from transforms.imaging import drawn
 
 
@@ -27,13 +28,13 @@ def folder(tmp_path: Path, tiny_classifier: str, monkeypatch: pytest.MonkeyPatch
         encoding="utf-8",
     )
     monkeypatch.chdir(made)
-    for name in timers.HANDED_ON:
+    for name in local_schedule.HANDED_ON:
         monkeypatch.delenv(name, raising=False)
     return made
 
 
 def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    assert cli.main(["schedule", "print", *words]) == cli.DONE
+    assert app.main(["schedule", "print", *words]) == app.DONE
     said, complaints = capsys.readouterr()
     assert complaints == ""
     return said
@@ -64,7 +65,7 @@ def test_systemd_is_told_the_same(folder: Path, capsys: pytest.CaptureFixture[st
     escaped = str(folder).replace("%", "%%")
     assert lines["WorkingDirectory"] == escaped
     words = shlex.split(lines["ExecStart"].removeprefix(":"))
-    assert words == [*timers.program(), "nightly", "--top-k=3", f"--config={escaped}/beamsight.toml"]
+    assert words == [*local_schedule.program(), "nightly", "--top-k=3", f"--config={escaped}/beamsight.toml"]
     assert lines["OnCalendar"] == "*-*-* 02:30:00 Asia/Tokyo"
     assert lines["StandardOutput"] == "append:/var/log/birds"
     assert "/etc/systemd/system/birds.timer" in said
@@ -97,7 +98,7 @@ def test_the_command_line_wins_over_the_file(folder: Path, capsys: pytest.Captur
 def test_what_could_not_run_is_refused(
     folder: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["schedule", "print", "--systemd", *words]) == cli.WRONG_USE
+    assert app.main(["schedule", "print", "--systemd", *words]) == app.WRONG_USE
     said, complaints = capsys.readouterr()
     assert message in complaints.splitlines()[-1]
     assert said == ""

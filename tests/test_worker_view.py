@@ -22,10 +22,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from gcs_server import Bucket
 from pinned import ROOT, applicable
 
+from beamsight.reports import run_report
 from pipelines import catalog
-from runners import launch, report
-from runners.cloud import template
-from runners.cloud.options import IMAGES_PYTHON
+from runners.dataflow.options import IMAGES_PYTHON
+from runners.jobs import launch
+from runners.template import parameters
 from transforms.imaging import drawn
 from transforms.inference import bundle
 
@@ -44,7 +45,7 @@ def uv(*arguments: str | Path) -> None:
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = tmp_path_factory.mktemp("source") / "beamsight"
-    wanted = ("LICENSE", "README.md", "pyproject.toml", "setup.py", "pipelines", "runners", "transforms")
+    wanted = ("LICENSE", "README.md", "pyproject.toml", "setup.py", "beamsight", "pipelines", "runners", "transforms")
     for name in wanted:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         (source / name).parent.mkdir(exist_ok=True)
@@ -85,7 +86,7 @@ def staged(options: launch.RunOptions, to: Path) -> Path:
     """The pipeline as it is sent to workers."""
     job, run_ = launch.settle(options, PipelineOptions([]), gpu=False)
     pipeline = beam.Pipeline()
-    catalog.build(pipeline, job, partial(report.write, run=run_))
+    catalog.build(pipeline, job, partial(run_report.write, run=run_))
     to.write_bytes(pipeline.to_runner_api().SerializeToString())
     return to
 
@@ -144,7 +145,7 @@ def test_a_launched_template_makes_the_job_on_a_machine_without_tensorflow(
         ),
         *("--classifier", bucket.uri("models/tiny"), "--embedder=none", "--max-workers=4", "--label=team=birds"),
     ]
-    request = template.launch_request(bucket.uri("beamsight.json"), words).launch_parameter
+    request = parameters.launch_request(bucket.uri("beamsight.json"), words).launch_parameter
     called = [
         *("--runner=DataflowRunner", "--project=my-project", "--region=europe-west4", f"--job_name={request.job_name}"),
         f"--template_location={bucket.uri('launch/job_object')}",

@@ -15,19 +15,19 @@ import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
 from transforms import counts
-from transforms.answers import Answers
 from transforms.counts import Tally
 from transforms.errors import InferenceError
 from transforms.imaging import prepare
-from transforms.imaging.prefetch import prefetch
 from transforms.imaging.prepare import Failed, Limits, Prepared
 from transforms.inference import bundle, engines
+from transforms.inference.concurrent import Answered, Model, SideBySide
 from transforms.inference.engine import Floats
 from transforms.inference.recipe import Recipe
-from transforms.models import Answered, Model, SideBySide
+from transforms.prefetch import prefetch
 from transforms.records import Failure, Unit
 from transforms.stop import STOP
 from transforms.tables import layout, schemas, writer
+from transforms.tables.rows import Answers
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,16 +16,16 @@ from PIL import Image
 
 from transforms import counts, process
 from transforms.errors import EngineError, OutOfMemory
+from transforms.history.units import make_unit
 from transforms.imaging import drawn, fit
+from transforms.inference.concurrent import Model
 from transforms.inference.engine import Floats, Pixels
 from transforms.inference.labels import Label
 from transforms.inference.recipe import Recipe
 from transforms.inference.spec import ModelSpec
-from transforms.models import Model
 from transforms.process import Settings, process_unit
 from transforms.records import ImageRef, Work
 from transforms.storage import files
-from transforms.units import make_unit
 
 CLASSIFIER = ModelSpec(name="fake", task="classify", size=16, width=3, output="probabilities")
 EMBEDDER = ModelSpec(name="fake", task="embed", size=24, width=4, output="features")

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from beamsight.models import registry
 from transforms.imaging import decode, drawn, fit
-from transforms.inference import registry
 from transforms.inference.spec import ModelSpec
 
 CROPS = ["square", "central", "squash", "pad"]

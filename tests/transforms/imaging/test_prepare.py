@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from beamsight.models import registry
 from transforms import counts
 from transforms.imaging import decode, drawn, fit, prepare
 from transforms.imaging.prepare import Failed, Limits, Prepared
-from transforms.inference import registry
 from transforms.records import Failure, ImageRef, Work
 from transforms.storage import files
 

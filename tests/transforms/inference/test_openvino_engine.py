@@ -16,9 +16,10 @@ import pytest
 from PIL import Image
 from standins import Standin
 
+from beamsight.models import conversion, registry
 from transforms.errors import EngineError, ModelError, OutOfMemory, Refused
 from transforms.imaging import drawn
-from transforms.inference import bundle, conversion, engine, engines, registry
+from transforms.inference import bundle, engine, engines
 from transforms.inference.bundle import Bundle
 from transforms.inference.engine import Engine, Floats, Pixels
 from transforms.inference.openvino_engine import OpenVINOEngine

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from beamsight.models import registry
 from transforms.errors import UsageError
-from transforms.inference import registry
 from transforms.inference.spec import ModelSpec
 
 SPEC = ModelSpec(name="birds-v2.1_x", task="classify", size=320, width=0, output="logits")

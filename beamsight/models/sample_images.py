@@ -1,0 +1,73 @@
+"""``--images`` -> a sample of them as a model's pixels, for commands that look at a model and not at all images."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+
+import numpy as np
+
+from transforms.errors import UsageError
+from transforms.imaging import prepare
+from transforms.imaging.prepare import Failed, Limits, Pixels, Prepared
+from transforms.inference.spec import ModelSpec
+from transforms.listing import manifests, sources
+from transforms.prefetch import prefetch
+from transforms.records import ImageRef, Work
+
+LISTED = 100_000  # images that a sample is drawn from
+
+_TABLE = "sample"
+
+
+def choose(images: Sequence[str], limit: int, uri_column: str = manifests.URI_COLUMN) -> list[ImageRef]:
+    """What ``--images`` names -> at most ``limit`` of the first ``LISTED``, the same each time, from all over them.
+
+    Those with the smallest hash of the URI: the first ones of a folder tend to show the same thing. Raises UsageError
+    for a source that gives nothing.
+    """
+    sources.check(images, uri_column)
+    refs = (ref for source in images for part in sources.list_images(source, uri_column) for ref in part.refs)
+    named = {ref.uri: ref for ref in islice(refs, LISTED)}
+    return heapq.nsmallest(limit, named.values(), key=lambda ref: hashlib.sha256(ref.uri.encode()).digest())
+
+
+@dataclass(slots=True)
+class Sample:
+    """Chosen images, made ready a chunk at a time. ``broken`` counts those that could not be, by their error."""
+
+    refs: list[ImageRef]
+    spec: ModelSpec
+    limits: Limits = field(default_factory=Limits)
+    broken: Counter[str] = field(default_factory=Counter)
+
+    def chunks(self, size: int) -> Iterator[Pixels]:
+        """The images that can be read, in order -> uint8[N, side, side, 3], N up to ``size``.
+
+        Nothing is fetched or decoded while the caller holds a chunk, so that what it times is alone. Raises UsageError
+        where no image can be read.
+        """
+        any_read = False
+        for start in range(0, len(self.refs), size):
+            works = [Work(ref, (_TABLE,)) for ref in self.refs[start : start + size]]
+            ready: dict[str, Prepared] = {}
+            work = partial(prepare.prepare, specs={_TABLE: self.spec}, limits=self.limits)
+            for image in prefetch(works, work, threads=prepare.THREADS, window=2 * prepare.THREADS):
+                if isinstance(image, Failed):
+                    self.broken[image.failure.error] += 1
+                else:
+                    ready[image.work.ref.uri] = image
+            if ready:
+                any_read = True
+                yield np.stack([ready[uri].pixels[_TABLE] for uri in (w.ref.uri for w in works) if uri in ready])
+        if not any_read:
+            raise UsageError(f"--images: none of {len(self.refs)} can be read ({self.said()})")
+
+    def said(self) -> str:
+        """How many images were left out, and why, e.g. ``2 Truncated, 1 NotFound``."""
+        return ", ".join(f"{count} {error}" for error, count in self.broken.most_common())

@@ -1,0 +1,1 @@
+"""What a run did: its report as JSON, its figures, and a page that shows them."""

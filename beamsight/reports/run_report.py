@@ -1,0 +1,167 @@
+"""The run report: what a run did, as JSON in the output and as a few lines for a person."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+from beamsight.reports import criteria
+from transforms import counts, installed
+from transforms.counts import Tally
+from transforms.storage import files
+from transforms.tables import layout
+
+_PACKAGES = ("beamsight", "apache-beam", "numpy", "openvino", "pillow", "pyarrow", "tensorflow")
+
+
+State = Literal["running", "done", "failed", "interrupted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What is known of a run when it starts.
+
+    started: UTC. options: as they were settled, plain values. models: a table's metadata by its name. versions, host:
+    of the machine that started it.
+    """
+
+    run_id: str
+    output: str
+    started: datetime
+    options: Mapping[str, Any]
+    models: Mapping[str, Mapping[str, str]]
+    versions: Mapping[str, str] = field(default_factory=lambda: _versions())
+    host: Mapping[str, Any] = field(default_factory=lambda: _host())
+
+    @property
+    def uri(self) -> str:
+        """Where its report goes."""
+        return layout.run_report(self.output, self.run_id)
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version()} | installed.versions(*_PACKAGES)
+
+
+def _host() -> dict[str, Any]:
+    return {"name": platform.node(), "cpus": os.cpu_count(), "system": platform.platform()}
+
+
+def write(tally: Tally, run: Run, state: State = "done", error: str | None = None) -> None:
+    """The sums of a run -> ``runs/<run id>.json``. When all goes well, the graph's last step does it, on a worker."""
+    put(compose(tally, run, datetime.now(timezone.utc), state, error), run)
+
+
+def put(report: Mapping[str, Any], run: Run) -> None:
+    """Write a report where it belongs."""
+    files.write(run.uri, (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read(run: Run) -> dict[str, Any]:
+    """The report of a run that has finished."""
+    data, _ = files.read(run.uri)
+    return dict(json.loads(data))
+
+
+def compose(
+    tally: Tally, run: Run, finished: datetime, state: State = "done", error: str | None = None
+) -> dict[str, Any]:
+    """Sums -> the report. listed = duplicates + already_done + failed_before + missing.
+
+    Of a run that is done, missing = images: each is finished with, well or not. problems: what of a run that is done
+    is not as its options ask for.
+    """
+    seconds = (finished - run.started).total_seconds()
+    by_table = counts.family(tally, counts.OK)
+    report: dict[str, Any] = {
+        "run_id": run.run_id,
+        "state": state,
+        "error": error,
+        "started_at": run.started.isoformat(),
+        "finished_at": None if state == "running" else finished.isoformat(),
+        "seconds": round(seconds, 3),
+        "images_per_second": round(tally[counts.IMAGES] / seconds, 3) if seconds else 0,
+        "counts": {
+            "listed": tally[counts.LISTED],
+            "ignored": tally[counts.IGNORED],
+            "duplicates": tally[counts.DUPLICATES],
+            "already_done": tally[counts.DONE_BEFORE],
+            "failed_before": tally[counts.FAILED_BEFORE],
+            "missing": tally[counts.MISSING],
+            "images": tally[counts.IMAGES],
+            "ok": {table: by_table.get(table, 0) for table in run.models},
+            "failed": counts.family(tally, counts.FAILED),
+            "failed_for_now": tally[counts.PASSING],
+            "units": tally[counts.UNITS],
+            "bytes": tally[counts.BYTES],
+        },
+        "reasons": counts.family(tally, counts.REASON),
+        "seconds_by_step": {step: round(ns / 1e9, 3) for step, ns in counts.family(tally, counts.NANOSECONDS).items()},
+        "models": {table: dict(model) for table, model in run.models.items()},
+        "options": dict(run.options),
+        "versions": dict(run.versions),
+        "host": dict(run.host),
+    }
+    report["problems"] = criteria.problems(run.options, report["counts"]) if state == "done" else []
+    return report
+
+
+def failed(report: Mapping[str, Any]) -> int:
+    """Images that ended as failures in this run."""
+    return int(sum(report["counts"]["failed"].values()))
+
+
+def summary(report: Mapping[str, Any], output: str) -> str:
+    """A report -> what is printed at the end."""
+    numbers = report["counts"]
+    lines = [_headline(report)]
+    rows = [(_counted(n, "new row"), layout.folder(output, table)) for table, n in numbers["ok"].items() if n]
+    if failed(report):
+        rows.append((_counted(failed(report), "failure"), layout.folder(output, layout.FAILURES)))
+        rows.extend((f"  {n:,} {reason.replace('/', ': ')}", "") for reason, n in report["reasons"].items())
+    skipped = [
+        f"{numbers[key]:,} {words}"
+        for key, words in (
+            ("duplicates", "named more than once"),
+            ("already_done", "done before"),
+            ("failed_before", "failed for good before (--retry-failed tries them again)"),
+            ("ignored", "other files of the folders"),
+        )
+        if numbers[key]
+    ]
+    width = max((len(left) for left, _ in rows), default=0)
+    lines += [f"  {left:{width}}  {right}".rstrip() for left, right in rows]
+    if skipped:
+        lines.append(f"  skipped: {', '.join(skipped)}")
+    lines.append(f"  report: {layout.run_report(output, report['run_id'])}")
+    return "\n".join(lines)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _headline(report: Mapping[str, Any]) -> str:
+    numbers = report["counts"]
+    if not numbers["missing"]:
+        distinct = numbers["listed"] - numbers["duplicates"]
+        return f"nothing to do: none of the {distinct:,} images is missing from the tables"
+    return (
+        f"done: {_counted(numbers['images'], 'image')} in {duration(report['seconds'])}, "
+        f"{report['images_per_second']:.2f} images/s with start-up"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Seconds -> ``48 s``, ``3 min 12 s`` or ``5 h 07 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02} min"

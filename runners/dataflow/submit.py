@@ -1,0 +1,131 @@
+"""``beamsight submit``: check all that can be checked here, send the job, and, if asked to, stay until it ends."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TextIO
+
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, TestOptions
+
+from beamsight.reports import run_report
+from runners.dataflow import checks, machine, options, watch
+from runners.dataflow.options import SubmitOptions
+from runners.dataflow.watch import Job
+from runners.jobs import ending, launch
+from runners.jobs.ending import LeftAlone, RunFailed
+from runners.jobs.interrupts import Interrupted
+from runners.jobs.launch import RunOptions
+from runners.lock import cleanup, lock
+from transforms.errors import UsageError
+from transforms.storage import files
+from transforms.tables import layout
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What became of a job. job: None where Beam was told to send nothing. report: once it was waited for."""
+
+    run_id: str
+    job: Job | None
+    report: dict[str, Any] | None = None
+
+
+def submit(run: RunOptions, where: SubmitOptions, arguments: Sequence[str], stream: TextIO) -> Submitted:
+    """Send a job to Dataflow. ``arguments`` are Beam's own options, which go before those of ``where``.
+
+    Raises UsageError before anything is sent; with ``where.wait``, RunFailed when the job stopped before its end, and
+    LeftAlone when the command was interrupted.
+    """
+    beam = where.to_beam(run.output, arguments)
+    send = not beam.view_as(TestOptions).dry_run
+    launch.require_visible(run, beam, models=False)
+    checks.require_named(beam)
+    checks.require_python(beam)
+    files.check(run.output)
+    launch.require_images(run)
+    if run.on_finish is not None and not where.wait:
+        raise UsageError("--on-finish needs --wait: without it nobody is there to post the report when the job ends")
+    cloud = beam.view_as(GoogleCloudOptions)
+    if send:
+        checks.require_writable("--output", run.output)
+        for place in dict.fromkeys((cloud.temp_location, cloud.staging_location)):
+            checks.require_writable("the folder for temporary files", place)
+    run = for_machines(with_models(run, options.models_folder(beam)), beam)
+    job, run_ = launch.settle(run, beam, gpu=options.gpu_of(beam) is not None)
+    checks.require_engine(job.recipes, beam)
+    if not send:
+        watch.start(job, beam, partial(run_report.write, run=run_))
+        return Submitted(run_.run_id, None)
+
+    ask = launch.still_runs(beam)
+    with lock.hold(run_.output, "beamsight submit", stream, run_id=run_.run_id, still_runs=ask) as held:
+        cleanup.close_killed(run_.output, run_.run_id)
+        run_report.write(Counter(), run_, "running")
+        try:
+            sent = watch.start(job, beam, partial(lock.report_and_release, run=run_))
+        except (UsageError, KeyboardInterrupt) as error:
+            run_report.write(Counter(), run_, "failed", str(error))
+            raise
+        held.hand_over(_found_again(sent, cloud))
+    if sent is None or not where.wait:
+        return Submitted(run_.run_id, sent)
+    print(_accepted(sent), file=stream, flush=True)
+    ended, failed = _until_its_end(sent, run_, stream)
+    if run.on_finish is not None:
+        run.on_finish.post(ended, stream)
+    if failed is not None:
+        raise failed
+    return Submitted(run_.run_id, sent, ended)
+
+
+def with_models(run: RunOptions, folder: str) -> RunOptions:
+    """The same with bundles in the bucket for models."""
+    return dataclasses.replace(
+        run,
+        classifier=checks.staged(run.classifier, "classify", folder),
+        embedder=checks.staged(run.embedder, "embed", folder),
+    )
+
+
+def for_machines(run: RunOptions, beam: PipelineOptions) -> RunOptions:
+    """The same with a batch that suits the GPU, where there is one and no other was asked for."""
+    gpu = options.gpu_of(beam)
+    if gpu not in machine.GPUS or run.batch_size is not None:
+        return run
+    return dataclasses.replace(run, batch_size=machine.GPUS[gpu].batch)
+
+
+def said(sent: Submitted, output: str) -> str:
+    """What a person is told of a job that is not waited for."""
+    if sent.job is None:
+        return "Beam took the options; the job was not sent, as Beam was told by --dry_run or --template_location"
+    return f"{_accepted(sent.job)}\nreport: {layout.run_report(output, sent.run_id)}"
+
+
+def _accepted(job: Job) -> str:
+    return f"job: {job.job_id}\nconsole: {job.console}\nto stop it: {job.cancel}"
+
+
+def _found_again(sent: Job | None, cloud: GoogleCloudOptions) -> dict[str, str]:
+    """What the lock says of the job. One whose graph is only left in the bucket is known by its name alone."""
+    place = {"project": cloud.project, "region": cloud.region, "name": cloud.job_name or ""}
+    return place | ({"id": sent.job_id} if sent is not None else {})
+
+
+def _until_its_end(job: Job, run: run_report.Run, stream: TextIO) -> tuple[dict[str, Any], RunFailed | None]:
+    tables = tuple(run.models)
+    try:
+        watch.watch(job, tables, stream)
+    except KeyboardInterrupt as error:
+        said = f"no longer watched; job {job.job_id} goes on. To stop it: {job.cancel}"
+        raise LeftAlone(said, error.code if isinstance(error, Interrupted) else 130) from None
+    except Exception as error:
+        why = ending.reason(error)
+        run_report.write(watch.JobCounters(job, tables).snapshot(), run, "failed", why)
+        lock.release(run.output, run.run_id)
+        return run_report.read(run), RunFailed(why)
+    return run_report.read(run), None

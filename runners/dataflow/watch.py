@@ -1,0 +1,114 @@
+"""The job on Dataflow: sent, watched, and what stopped it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, TestOptions
+from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner
+from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound
+from google.auth.exceptions import GoogleAuthError
+
+from pipelines import catalog
+from pipelines.catalog import CatalogOptions, WriteReport
+from runners.jobs.progress import Progress
+from transforms import counts
+from transforms.counts import Tally
+from transforms.errors import UsageError
+
+TERMINAL_SECONDS, PIPE_SECONDS = 15.0, 60.0  # between looks at the counters, which workers report every few seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job that Dataflow took. result: Beam's."""
+
+    job_id: str
+    region: str
+    project: str
+    result: Any = field(repr=False)
+
+    @property
+    def console(self) -> str:
+        """Where a person sees it."""
+        return f"https://console.cloud.google.com/dataflow/jobs/{self.region}/{self.job_id}?project={self.project}"
+
+    @property
+    def cancel(self) -> str:
+        """The command that stops it."""
+        return f"gcloud dataflow jobs cancel {self.job_id} --region {self.region} --project {self.project}"
+
+
+def start(options: CatalogOptions, beam_options: PipelineOptions, write_report: WriteReport) -> Job | None:
+    """Send the job -> what Dataflow made of it, or None with Beam's own ``--dry_run``, which sends nothing.
+
+    Raises UsageError where Beam or Dataflow refuse it.
+    """
+    cloud = beam_options.view_as(GoogleCloudOptions)
+    try:
+        pipeline = beam.Pipeline(runner=DataflowRunner(), options=beam_options)
+        catalog.build(pipeline, options, write_report)
+        result = pipeline.run()
+    except ValueError as error:  # Beam's checks
+        raise UsageError(f"Beam refuses the options: {_line(error)}") from error
+    except (GoogleAPICallError, GoogleAuthError, OSError) as error:
+        raise UsageError(f"Dataflow did not take the job: {_line(error)}{_remedy(error, cloud.project)}") from error
+    if beam_options.view_as(TestOptions).dry_run or not result.has_job:
+        return None
+    return Job(result.job_id(), cloud.region, cloud.project, result)
+
+
+def watch(job: Job, tables: tuple[str, ...], stream: TextIO) -> None:
+    """Show the job's own counters until it ends. Raises whatever stopped it, JobStopped where somebody did."""
+    shown = JobCounters(job, tables)
+    with Progress(shown, stream, pipe_seconds=PIPE_SECONDS, terminal_seconds=TERMINAL_SECONDS):
+        try:
+            job.result.wait_until_finish()
+        except Exception as error:
+            if job.result.state == "CANCELLED":
+                raise JobStopped(f"the job {job.job_id} was cancelled") from error
+            raise
+
+
+class JobStopped(Exception):
+    """Somebody cancelled the job."""
+
+
+class JobCounters:
+    """The sums of a job so far, by the names of ``transforms.counts``, asked of Dataflow."""
+
+    def __init__(self, job: Job, tables: tuple[str, ...]) -> None:
+        self._result = job.result
+        self._keys = counts.keys_by_metric(tables)
+        self._last: Tally = Counter()
+
+    def reset(self) -> None:
+        """Nothing: the counters are those of this job alone."""
+
+    def snapshot(self) -> Tally:
+        """What the counters say now, or what they said last while Dataflow does not answer."""
+        try:
+            found = self._result.metrics().query()["counters"]
+        except GoogleAPICallError:
+            return self._last
+        tally: Tally = Counter()
+        for metric in found:
+            if metric.key.metric.namespace == counts.NAMESPACE and (key := self._keys.get(metric.key.metric.name)):
+                tally[key] += metric.attempted if metric.attempted is not None else metric.committed or 0
+        self._last = tally
+        return tally
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _remedy(error: Exception, project: str) -> str:
+    if isinstance(error, (Forbidden, NotFound)):
+        return f"; is the Dataflow API enabled in {project}, and have you the role Dataflow Developer there?"
+    if isinstance(error, GoogleAuthError):
+        return "; run `gcloud auth application-default login`"
+    return ""

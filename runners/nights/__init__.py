@@ -1,0 +1,1 @@
+"""Which days a night does."""

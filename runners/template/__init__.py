@@ -1,0 +1,1 @@
+"""Launched by others: the Flex Template, Cloud Scheduler, cron and systemd."""

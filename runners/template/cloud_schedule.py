@@ -1,0 +1,159 @@
+"""``beamsight schedule create | show | delete``: what was asked -> Cloud Scheduler, and its answer in words."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+from apache_beam.options.pipeline_options import GoogleCloudOptions
+from google.cloud import dataflow_v1beta3, scheduler_v1
+
+from runners.dataflow import checks, options
+from runners.jobs import beam_options
+from runners.template import cron_fields, parameters, scheduler_api
+from runners.template.cron_fields import Times
+from runners.template.scheduler_api import Place, Retries
+from transforms.errors import FetchError, UsageError
+from transforms.storage import files
+
+_WIDTH = 18
+
+
+@dataclass(frozen=True, slots=True)
+class CreateOptions:
+    """``beamsight schedule create`` as it was asked for; None is what was not said.
+
+    words: of ``beamsight nightly``, what is launched. location: of the schedule, where it is not the job's region.
+    launch_as: the service account, where it is not the workers'. endpoint: of another Cloud Scheduler than Google's.
+    """
+
+    template: str
+    times: Times
+    words: tuple[str, ...]
+    name: str = "beamsight"
+    location: str | None = None
+    launch_as: str | None = None
+    retries: Retries = dataclasses.field(default_factory=Retries)
+    endpoint: str | None = None
+
+    def __post_init__(self) -> None:
+        cron_fields.require_name(self.name)
+        if not re.fullmatch(r"gs://[^/]+/.+", self.template):
+            raise UsageError(f"--template {self.template} is in no bucket; containers/build.sh makes it, on gs://")
+
+
+def create(asked: CreateOptions, *, send: bool = True) -> str:
+    """Make the schedule, or update the one of that name -> what is there now. send: False to say what would be."""
+    launch = parameters.launch_request(asked.template, [f"--job-name={asked.name}", *asked.words])
+    parameter = launch.launch_parameter
+    parameter.parameters["time_zone"] = asked.times.zone  # said always: it makes the launch that of a night
+    account = asked.launch_as or parameter.environment.service_account_email
+    if not account:
+        raise UsageError(
+            "no --launch-as: name the service account that launches the job each night; it needs the role Dataflow "
+            "Developer, and Service Account User on the account of the workers"
+        )
+    place = Place(launch.project_id, asked.location or launch.location, asked.name, asked.endpoint)
+    if send:
+        _require_there(asked.template)
+        _stage_models(parameter)
+    beam = beam_options.parse(parameter.environment.additional_pipeline_options)
+    wanted = scheduler_api.job(
+        place, asked.times, launch, account, asked.retries, beam.view_as(GoogleCloudOptions).dataflow_endpoint
+    )
+    if not send:
+        return f"{_said(place, wanted)}\n\nnothing was made"
+    made, is_new = scheduler_api.put(place, wanted)
+    return f"{'created' if is_new else 'updated'}\n{_said(place, made)}"
+
+
+def show(place: Place) -> str:
+    """What a schedule does, in words. Raises UsageError where there is none of that name."""
+    made = scheduler_api.get(place)
+    if made is None:
+        raise UsageError(f"{_none(place)}; `beamsight schedule create` makes one")
+    return _said(place, made)
+
+
+def delete(place: Place) -> str:
+    """Delete a schedule -> what became of it. That there is none is no error. What it launched goes on."""
+    return f"deleted: schedule {place}" if scheduler_api.delete(place) else f"nothing to delete: {_none(place)}"
+
+
+def _none(place: Place) -> str:
+    return f"there is no schedule {place}"
+
+
+def _require_there(uri: str) -> None:
+    try:
+        there = files.exists(uri)
+    except FetchError as error:
+        raise UsageError(f"--template {uri} cannot be looked up: {error}") from error
+    if not there:
+        raise UsageError(f"--template {uri} is not there; containers/build.sh makes it")
+
+
+def _stage_models(parameter: dataflow_v1beta3.LaunchFlexTemplateParameter) -> None:
+    """Have models be in the bucket, and name those: the launcher can stage none, and nobody would see that it fails."""
+    beam = beam_options.parse([f"--temp_location={parameter.environment.temp_location}"])
+    given = parameters.models(parameter.parameters)
+    staged = {
+        "classifier": checks.staged(given["classifier"], "classify", options.models_folder(beam)),
+        "embedder": checks.staged(given["embedder"], "embed", options.models_folder(beam)),
+    }
+    parameter.parameters.update(staged)
+
+
+def _said(place: Place, made: scheduler_v1.Job) -> str:
+    launch = scheduler_api.launch_of(made)
+    retries = made.retry_config
+    lines = [
+        ("schedule", f"{place}{_state(made)}"),
+        ("when", _when(made)),
+        *_history(made),
+        ("retries", f"{retries.retry_count}, the first after {_seconds(retries.min_backoff_duration)}"),
+        ("time to answer", _seconds(made.attempt_deadline)),
+        ("as", made.http_target.oauth_token.service_account_email),
+        ("launches", launch.container_spec_gcs_path),
+        ("at", made.http_target.uri),
+        ("job", launch.job_name),
+        *((name, value) for name, value in sorted(launch.parameters.items())),
+    ]
+    if launch.environment.additional_pipeline_options:
+        lines.append(("Beam's options", " ".join(launch.environment.additional_pipeline_options)))
+    return "\n".join(f"{name:<{_WIDTH}}{value}" for name, value in lines)
+
+
+def _when(made: scheduler_v1.Job) -> str:
+    zone = made.time_zone or "UTC"
+    try:
+        return str(Times(made.schedule, zone))
+    except UsageError:  # Cloud Scheduler takes English too, such as "every 12 hours", where somebody else wrote it
+        return f"{made.schedule}, {zone}"
+
+
+def _state(made: scheduler_v1.Job) -> str:
+    state = scheduler_v1.Job.State(made.state)
+    if state in (scheduler_v1.Job.State.STATE_UNSPECIFIED, scheduler_v1.Job.State.ENABLED):
+        return ""
+    return f", {state.name.lower().replace('_', ' ')}: it launches nothing"
+
+
+def _history(made: scheduler_v1.Job) -> Iterator[tuple[str, str]]:
+    if made.schedule_time:
+        yield "next", _utc(made.schedule_time)
+    if made.last_attempt_time:
+        status = made.status
+        how = f"failed with code {status.code}{f', {status.message}' if status.message else ''}"
+        yield "last", f"{_utc(made.last_attempt_time)}, {how if status.code else 'launched'}"
+
+
+def _utc(moment: datetime) -> str:
+    return f"{moment.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"
+
+
+def _seconds(duration: timedelta) -> str:
+    return f"{duration.total_seconds():.0f} s"

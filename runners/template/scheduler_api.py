@@ -1,0 +1,181 @@
+"""Cloud Scheduler: a job of it that launches the Flex Template at its times, made, looked up and deleted.
+
+The launch is an HTTP request that is the same each time, so the day stands in it as ``{date}``, for the launcher.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+from google.api_core.exceptions import BadRequest, Conflict, Forbidden, GoogleAPICallError, NotFound, ServiceUnavailable
+from google.api_core.retry import Retry, if_exception_type
+from google.auth.exceptions import GoogleAuthError
+from google.cloud import dataflow_v1beta3, scheduler_v1
+
+from runners.template.cron_fields import Times
+from transforms.errors import UsageError
+
+SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+_OURS = ["description", "schedule", "time_zone", "http_target", "retry_config", "attempt_deadline"]
+_AGAIN = Retry(if_exception_type(ServiceUnavailable), initial=0.5, maximum=10, timeout=60)
+_TIMEOUT = 30.0
+_LONGEST_WAIT = timedelta(hours=1)
+_REQUEST = re.compile(r"^[0-9]+ [A-Z]+ \S+: ")  # what the client puts before the server's words
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """What becomes of a launch that Dataflow does not take.
+
+    count: tries after the first, 0 to 5. wait: seconds before the first of them, doubled each time up to an hour.
+    deadline: seconds that Dataflow may take to answer, 15 to 1800.
+    """
+
+    count: int = 3
+    wait: int = 60
+    deadline: int = 180
+
+    def __post_init__(self) -> None:
+        for option, value, low, high in (
+            ("--retries", self.count, 0, 5),
+            ("--retry-wait", self.wait, 1, 3600),
+            ("--attempt-deadline", self.deadline, 15, 1800),
+        ):
+            if not low <= value <= high:
+                raise UsageError(f"{option} {value}: Cloud Scheduler takes {low} to {high}")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a schedule is. endpoint: of another server than Google's."""
+
+    project: str
+    location: str
+    name: str = "beamsight"
+    endpoint: str | None = None
+
+    @property
+    def parent(self) -> str:
+        return f"projects/{self.project}/locations/{self.location}"
+
+    @property
+    def path(self) -> str:
+        return f"{self.parent}/jobs/{self.name}"
+
+    def __str__(self) -> str:
+        return f"{self.name} in {self.location} of {self.project}"
+
+
+def job(
+    place: Place,
+    times: Times,
+    launch: dataflow_v1beta3.LaunchFlexTemplateRequest,
+    account: str,
+    retries: Retries,
+    dataflow: str,
+) -> scheduler_v1.Job:
+    """A job that sends ``launch`` to Dataflow at that endpoint, with a token of the service account."""
+    parameter = dataflow_v1beta3.LaunchFlexTemplateParameter.to_dict(
+        launch.launch_parameter, preserving_proto_field_name=False, always_print_fields_with_no_presence=False,
+        use_integers_for_enums=False,
+    )  # fmt: skip
+    at = f"{dataflow}/v1b3/projects/{launch.project_id}/locations/{launch.location}/flexTemplates:launch"
+    return scheduler_v1.Job(
+        name=place.path,
+        description="beamsight: images that are new or have changed",
+        schedule=times.fields,
+        time_zone=times.zone,
+        attempt_deadline=timedelta(seconds=retries.deadline),
+        retry_config=scheduler_v1.RetryConfig(
+            retry_count=retries.count,
+            min_backoff_duration=timedelta(seconds=retries.wait),
+            max_backoff_duration=_LONGEST_WAIT,
+        ),
+        http_target=scheduler_v1.HttpTarget(
+            uri=at,
+            http_method=scheduler_v1.HttpMethod.POST,
+            headers={"Content-Type": "application/json"},
+            body=json.dumps({"launchParameter": parameter}, sort_keys=True).encode(),
+            oauth_token=scheduler_v1.OAuthToken(service_account_email=account, scope=SCOPE),
+        ),
+    )
+
+
+def put(place: Place, wanted: scheduler_v1.Job) -> tuple[scheduler_v1.Job, bool]:
+    """Make the job, or update the one that is there -> it, and whether it is new."""
+
+    def create_or_update(client: scheduler_v1.CloudSchedulerClient) -> tuple[scheduler_v1.Job, bool]:
+        try:
+            return client.create_job(parent=place.parent, job=wanted, retry=_AGAIN, timeout=_TIMEOUT), True
+        except Conflict:
+            update = {"job": wanted, "update_mask": {"paths": _OURS}}
+            return client.update_job(update, retry=_AGAIN, timeout=_TIMEOUT), False
+
+    return _ask(place, create_or_update)
+
+
+def get(place: Place) -> scheduler_v1.Job | None:
+    """The job, or None where there is none of that name."""
+    return _ask(place, lambda client: _or_none(lambda: client.get_job(name=place.path, retry=_AGAIN, timeout=_TIMEOUT)))
+
+
+def delete(place: Place) -> bool:
+    """Whether there was one."""
+
+    def gone(client: scheduler_v1.CloudSchedulerClient) -> bool:
+        client.delete_job(name=place.path, retry=_AGAIN, timeout=_TIMEOUT)
+        return True
+
+    return bool(_ask(place, lambda client: _or_none(lambda: gone(client))))
+
+
+def launch_of(made: scheduler_v1.Job) -> dataflow_v1beta3.LaunchFlexTemplateParameter:
+    """What a job launches. Raises UsageError for one that launches no Flex Template."""
+    try:
+        body = json.loads(made.http_target.body)["launchParameter"]
+        return dataflow_v1beta3.LaunchFlexTemplateParameter.from_json(json.dumps(body))
+    except (ValueError, KeyError, TypeError) as error:  # json's errors and protobuf's are ValueErrors
+        raise UsageError(f"{made.name} is no schedule of beamsight's; give yours another --name") from error
+
+
+def _or_none(ask: Callable[[], _T]) -> _T | None:
+    try:
+        return ask()
+    except NotFound:
+        return None
+
+
+def _ask(place: Place, what: Callable[[scheduler_v1.CloudSchedulerClient], _T]) -> _T:
+    """Ask Cloud Scheduler. Raises UsageError with one line and the remedy."""
+    try:
+        options = {"api_endpoint": place.endpoint} if place.endpoint else None
+        with scheduler_v1.CloudSchedulerClient(transport="rest", client_options=options) as client:
+            return what(client)
+    except (GoogleAPICallError, GoogleAuthError, OSError) as error:
+        said = _REQUEST.sub("", " ".join(str(error).split())).rstrip(".")
+        raise UsageError(f"schedule {place}: {said}; {_remedy(error, said, place)}") from error
+
+
+def _remedy(error: Exception, text: str, place: Place) -> str:
+    if isinstance(error, GoogleAuthError):
+        return "run `gcloud auth application-default login`"
+    if "SERVICE_DISABLED" in text or "has not been used in project" in text:
+        return f"run `gcloud services enable cloudscheduler.googleapis.com --project {place.project}`"
+    if isinstance(error, Forbidden) and "actAs" in text:
+        return "give yourself the role Service Account User on the account of --launch-as"
+    if isinstance(error, NotFound) or (isinstance(error, (BadRequest, Forbidden)) and "ocation" in text):
+        return (
+            f"does Cloud Scheduler exist in {place.location}? `gcloud scheduler locations list --project "
+            f"{place.project}` says where; name one with --location"
+        )
+    if isinstance(error, Forbidden):
+        return f"give yourself the role Cloud Scheduler Admin in {place.project}"
+    if isinstance(error, BadRequest):
+        return "say it otherwise; --dry-run shows what is asked for"
+    return "try again in a while"

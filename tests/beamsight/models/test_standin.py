@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from standins import Standin
+
+from beamsight.models import registry
+from beamsight.models import standin as architecture
+from transforms.errors import UsageError
+from transforms.imaging import drawn
+from transforms.inference.spec import Task
+from transforms.inference.tensorflow_import import tensorflow
+
+B0 = "efficientnet-b0"
+TASKS: tuple[Task, ...] = ("classify", "embed")
+OUTPUTS = {"classify": ("probs", 1000), "embed": ("top_pool", 1280)}
+
+
+def pictures(number: int, side: int = 224) -> np.ndarray[Any, Any]:
+    """Pictures that calibration has not seen, float32 [N, side, side, 3] in 0..1."""
+    return np.stack([drawn.draw(1000 + seed, side, side) for seed in range(number)]).astype(np.float32) / 255
+
+
+def load(folder: Path) -> Any:
+    return tensorflow().saved_model.load(str(folder))
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_has_the_signature_of_the_published_modules(standin: Standin, task: Task) -> None:
+    model = load(standin(B0, task))
+    serve = model.signatures["serving_default"]
+    key, width = OUTPUTS[task]
+
+    assert list(model.signatures) == ["serving_default"]
+    assert serve.structured_input_signature == (
+        (),
+        {"image_input": tensorflow().TensorSpec([None, None, None, 3], "float32", name="image_input")},
+    )
+    assert {name: (spec.shape.as_list(), spec.dtype.name) for name, spec in serve.structured_outputs.items()} == {
+        key: ([None, width], "float32")
+    }
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_answers_alike_as_a_callable_and_by_its_signature(standin: Standin, task: Task) -> None:
+    model = load(standin(B0, task))
+    images = tensorflow().constant(pictures(2))
+    by_signature = model.signatures["serving_default"](image_input=images)[OUTPUTS[task][0]]
+    np.testing.assert_allclose(model(images).numpy(), by_signature.numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:pkg_resources")  # which tensorflow-hub imports
+def test_loads_with_tensorflow_hub(standin: Standin) -> None:
+    folder = standin(B0, "embed")
+    tensorflow()
+    import tensorflow_hub
+
+    images = pictures(2)
+    answers = tensorflow_hub.load(str(folder))(images).numpy()
+    np.testing.assert_allclose(answers, load(folder)(images).numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(1, 97, 131), (3, 32, 32)])
+def test_takes_images_of_any_number_and_size(standin: Standin, shape: tuple[int, int, int]) -> None:
+    answers = load(standin(B0, "embed"))(np.zeros((*shape, 3), np.float32)).numpy()
+    assert answers.shape == (shape[0], 1280)
+    assert np.isfinite(answers).all()
+
+
+def test_probabilities_are_neither_flat_nor_certain_and_differ_from_picture_to_picture(standin: Standin) -> None:
+    probabilities = load(standin(B0, "classify"))(pictures(24)).numpy()
+
+    assert (probabilities >= 0).all()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    best = probabilities.max(axis=1)
+    assert best.min() > 0.03
+    assert 0.05 < np.median(best) < 0.5
+    assert len(set(probabilities.argmax(axis=1))) >= 12
+
+
+def test_features_are_finite_and_differ_from_picture_to_picture(standin: Standin) -> None:
+    features = load(standin(B0, "embed"))(pictures(24)).numpy()
+
+    assert np.isfinite(features).all()
+    directions = features / np.linalg.norm(features, axis=1, keepdims=True)
+    alike = directions @ directions.T
+    assert alike[~np.eye(len(alike), dtype=bool)].max() < 0.999
+
+
+def test_an_answer_hangs_on_the_picture_and_not_on_its_rounding(standin: Standin) -> None:
+    model, images = load(standin(B0, "embed")), pictures(8)
+    rounding = np.random.default_rng(0).uniform(-0.5 / 255, 0.5 / 255, images.shape).astype(np.float32)
+    features, rounded = model(images).numpy(), model(images + rounding).numpy()
+    differences = np.linalg.norm(features - features.mean(axis=0), axis=1).mean()
+    assert np.linalg.norm(features - rounded, axis=1).max() < 0.05 * differences
+
+
+def test_a_seed_gives_the_same_weights_and_another_seed_gives_others(
+    standin: Standin, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    spec = registry.get(B0, "classify")
+    tensorflow().constant(0)  # what it says when it starts is its own
+    capfd.readouterr()
+    architecture.write_standin(spec, tmp_path / "same", seed=0)
+    architecture.write_standin(spec, tmp_path / "other", seed=1)
+    assert capfd.readouterr() == ("", "")
+
+    first, same, other = (load(path) for path in (standin(B0, "classify"), tmp_path / "same", tmp_path / "other"))
+    assert [weight.name for weight in first.weights] == [weight.name for weight in same.weights]
+    for one, two in zip(first.weights, same.weights, strict=True):
+        np.testing.assert_allclose(one.numpy(), two.numpy(), rtol=1e-3, atol=1e-5, err_msg=one.name)
+    images = pictures(4)
+    answers = first(images).numpy()
+    np.testing.assert_allclose(answers, same(images).numpy(), rtol=0.02, atol=1e-5)
+    assert not np.allclose(answers, other(images).numpy(), atol=0.01)
+
+
+def test_is_keras_s_network_but_for_its_input(standin: Standin) -> None:
+    """At sizes that halve without a rest, where Keras pads as the published modules do."""
+    ours = load(standin(B0, "embed"))
+    import keras
+
+    theirs = keras.applications.EfficientNetB0(include_top=False, weights=None, pooling="avg")
+    normalization = theirs.layers[2]
+    normalization.mean = np.float32([0.485, 0.456, 0.406])
+    normalization.variance = np.float32([0.229, 0.224, 0.225]) ** 2
+    theirs.set_weights([*normalization.get_weights(), *(weight.numpy() for weight in ours.weights)])
+
+    images = pictures(4)
+    np.testing.assert_allclose(ours(images).numpy(), theirs(images * 255).numpy(), rtol=1e-3, atol=1e-4)
+
+
+def test_comes_for_another_number_of_classes() -> None:
+    assert architecture.build(replace(registry.get(B0, "classify"), width=10)).output_shape == (None, 10)
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        (registry.get("efficientnet-b7_auto_aug", "classify"), "OpenVINO IR.* make one for efficientnet-b7,"),
+        (replace(registry.get(B0, "embed"), width=7), "7 wide; there are efficientnet-b0, efficientnet-b1"),
+        (replace(registry.get(B0, "embed"), name="resnet50"), "no stand-in for 'resnet50' to embed"),
+    ],
+)
+def test_refuses_what_is_no_efficientnet(spec: Any, why: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=why):
+        architecture.write_standin(spec, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_refuses_to_overwrite(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(UsageError, match="there already"):
+        architecture.write_standin(registry.get(B0, "embed"), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_leaves_nothing_when_it_is_stopped_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(network: Any, output: str, to: Path) -> None:
+        to.mkdir()
+        (to / "saved_model.pb").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(architecture, "_calibrate", lambda network, seed: None)
+    monkeypatch.setattr(architecture, "_save", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        architecture.write_standin(registry.get(B0, "embed"), tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_importing_it_imports_no_tensorflow() -> None:
+    code = "import sys, transforms.inference.standin, transforms.inference.cost; sys.exit('tensorflow' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,297 @@
+"""The page in a real Chromium: it fits every screen, can be read in light and dark, and no file's name is ever code."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import nights
+import pytest
+from nights import DAY, Nights
+
+from runners.cli import app
+
+pytestmark = pytest.mark.xdist_group("chromium")
+
+HOSTILE = {
+    '<script>document.title="owned"</script>.jpg': 1,
+    "\"><img src=x onerror='document.title=1'>.jpg": 2,
+    "' onfocus=alert(1) autofocus='.jpg": 3,
+    "{{ 7 * 7 }}{% raw %}&amp;&lt;b&gt;.jpg": 4,
+    "exe\u202egpj.\u0007.jpg": 5,
+    "x" * 180 + ".jpg": 6,
+    "</style></title></svg><b>.jpg": 7,
+}
+TITLE = f"{DAY} \u2013 beamsight"
+LABEL = "</span><script>document.title='label'</script>" + "w" * 90
+
+# What stands farther right or left than the window, but for what is hidden or scrolls by itself.
+BEYOND = """() => [...document.querySelectorAll('body *')].filter(each => {
+    if (each.closest('.scroll, .hidden, .skip, svg') && !each.matches('.scroll, svg')) return false;
+    const box = each.getBoundingClientRect();
+    return box.width && (box.right > window.innerWidth + 0.5 || box.left < -0.5);
+}).map(each => each.outerHTML.slice(0, 120))"""
+
+# Text whose contrast with what is behind it is below 4.5, or 3 where it is large (WCAG 2.2 AA).
+FAINT = """() => {
+    const numbers = colour => colour.match(/[\\d.]+/g).map(Number);
+    const linear = v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+    const light = rgb => rgb.slice(0, 3).map(v => linear(v / 255))
+        .reduce((sum, v, at) => sum + v * [0.2126, 0.7152, 0.0722][at], 0);
+    const behind = each => {
+        for (; each; each = each.parentElement) {
+            const found = numbers(getComputedStyle(each).backgroundColor);
+            if (found.length < 4 || found[3] === 1) return found;
+        }
+        return [255, 255, 255];
+    };
+    const faint = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) {
+        const each = walker.currentNode.parentElement;
+        if (!walker.currentNode.data.trim() || !each.checkVisibility() || each.closest('.hidden, .skip, svg')) continue;
+        const style = getComputedStyle(each);
+        const [one, other] = [light(numbers(style.color)), light(behind(each))].sort((a, b) => b - a);
+        const size = parseFloat(style.fontSize), large = size >= 24 || size >= 18.66 && style.fontWeight >= 700;
+        const contrast = (one + 0.05) / (other + 0.05);
+        if (contrast < (large ? 3 : 4.5)) faint.push([contrast, each.outerHTML.slice(0, 100)]);
+    }
+    return faint;
+}"""
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("no Chromium on this machine: install the package chromium to look at pages in it")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright drives Chromium: pip install .[dev]")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found)
+        yield browser
+        browser.close()
+
+
+def report(made: Nights, *options: str) -> str:
+    to = str(Path(made.photos).parent / "page.html")
+    assert app.main(["report", made.output, "--to", to, *options]) == app.DONE
+    return to
+
+
+def begun(folder: Path) -> Nights:
+    return Nights(str(folder / "out"), str(folder / "photos"))
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A page with all there can be on it, and names that would be code if they could."""
+    made = begun(tmp_path_factory.mktemp("full"))
+    model = nights.classifier()
+    labels = (nights.Label(None, LABEL), *model.labels[1:])
+    made.models = (nights.Model(model.recipe, model.engine, labels), nights.embedder())
+    nights.fortnight(made, per_night=6)
+    drawn = nights.pictures(range(1, 40))
+    images = {name: drawn[f"{seed:05}.jpg"] for name, seed in HOSTILE.items()} | drawn
+    images |= {f"bad {name}": b"no picture" for name in HOSTILE if len(name) < 180}
+    images["again.jpg"] = nights.drawn.encode(nights.drawn.draw(9, 96, 72)[1:, 1:], quality=70)
+    made.run(images, hour=1, state="failed", error=f"stopped at {next(iter(HOSTILE))}", unit_size=30)
+    made.run(images | nights.pictures(range(50, 70)), hour=3, options={"note": '"><script>document.title=2</script>'})
+    return report(made)
+
+
+def opened(chromium: Any, path: str, width: int = 1280, scheme: str = "light") -> Any:
+    page = chromium.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page.set_default_timeout(20_000)
+    page.asked, page.wrong = [], []
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.on("pageerror", lambda error: page.wrong.append(str(error)))
+    page.on("console", lambda message: page.wrong.append(message.text))
+    page.on("dialog", lambda dialog: page.wrong.append(dialog.message))
+    page.goto(Path(path).as_uri())
+    return page
+
+
+def unfold(page: Any) -> None:
+    page.eval_on_selector_all("details", "all => all.forEach(each => each.open = true)")
+
+
+def test_it_renders_and_asks_nobody(chromium: Any, full: str) -> None:
+    page = opened(chromium, full)
+    assert page.title() == TITLE
+    assert page.inner_text("h1") == "Friday, 20 November 2026"
+    assert [url for url in page.asked if not url.startswith("data:")] == [Path(full).as_uri()]
+    assert page.wrong == []
+    assert page.locator(".card").count() == 12
+    broken = "all => all.filter(each => !each.complete || !each.naturalWidth).length"
+    assert page.eval_on_selector_all("img", broken) == 0
+    assert page.locator(".scatter path").count() > 2
+    assert page.locator("#nights .bars rect").count() == 4 * 14
+    page.close()
+
+
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_nothing_overflows(chromium: Any, full: str, width: int) -> None:
+    page = opened(chromium, full, width)
+    for _ in range(2):
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate(BEYOND) == []
+        unfold(page)
+    page.close()
+
+
+def test_names_stay_text(chromium: Any, full: str) -> None:
+    page = opened(chromium, full)
+    unfold(page)
+    text = page.inner_text("body")
+    for name in HOSTILE:
+        if name.isprintable() and len(name) < 180:
+            assert name in text, name
+    assert "exe\\u202egpj.\\u0007.jpg" in text
+    assert "\u202e" not in text
+    assert LABEL in text
+    assert page.locator("script, b, iframe, object, link, form, [onerror], [onfocus], [autofocus]").count() == 0
+    assert page.eval_on_selector_all("img", "all => all.every(each => each.src.startsWith('data:image/webp'))")
+    assert page.title() == TITLE
+    assert page.wrong == []
+    page.close()
+
+
+def test_scripts_would_not_run(chromium: Any, full: str, tmp_path: Path) -> None:
+    """Were a name ever to become an element, the page's own policy would stop it."""
+    spoilt = tmp_path / "spoilt.html"
+    code = "<script>document.title='owned'</script><img src='https://localhost:1/x.png'>"
+    spoilt.write_text(Path(full).read_text(encoding="utf-8").replace("<footer>", f"{code}<footer>"), encoding="utf-8")
+    page = opened(chromium, str(spoilt))
+    assert page.title() == TITLE
+    assert len(page.wrong) == 2
+    assert all("Content Security Policy" in message for message in page.wrong)
+    page.close()
+
+
+def test_links_lead_somewhere(chromium: Any, full: str) -> None:
+    page = opened(chromium, full)
+    links = page.eval_on_selector_all("a", "all => all.map(each => each.getAttribute('href'))")
+    assert len(links) > 20
+    assert [link for link in links if not link.startswith("#")] == []
+    ids = page.eval_on_selector_all("[id]", "all => all.map(each => each.id)")
+    assert len(ids) == len(set(ids))
+    assert {link[1:] for link in links} <= set(ids)
+    page.click(".pin >> nth=4")
+    assert page.evaluate("location.hash") == "#image-5"
+    assert page.evaluate("document.querySelector('#image-5').getBoundingClientRect().top") < 800
+    page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out(chromium: Any, full: str, scheme: str) -> None:
+    page = opened(chromium, full, scheme=scheme)
+    unfold(page)
+    assert page.evaluate(FAINT) == []
+    ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    brightness = sum(int(part) for part in ground[4:-1].split(",")) / 3
+    assert brightness > 200 if scheme == "light" else brightness < 50
+    page.close()
+
+
+def test_for_keyboards_and_screen_readers(chromium: Any, full: str) -> None:
+    page = opened(chromium, full)
+    assert page.get_attribute("html", "lang") == "en"
+    for landmark in ("header", "nav", "main", "footer"):
+        assert page.locator(landmark).count() == 1
+    levels = page.eval_on_selector_all("h1, h2, h3, h4", "all => all.map(each => Number(each.tagName[1]))")
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert page.locator("img:not([alt])").count() == 0
+    assert page.locator("svg:not([aria-hidden]):not([role=img])").count() == 0
+    assert page.eval_on_selector_all(
+        "svg[role=img]", "all => all.every(each => each.querySelector('title').textContent)"
+    )
+    headed = "all => all.every(each => [...each.querySelectorAll('th')].every(th => th.scope))"
+    assert page.eval_on_selector_all("table", headed)
+    unnamed = "all => all.filter(each => !each.hasAttribute('aria-labelledby') && !each.hasAttribute('aria-label'))"
+    assert page.eval_on_selector_all("section", f"{unnamed.replace('all =>', 'all => (', 1)}).length") == 0
+
+    page.keyboard.press("Tab")
+    assert page.inner_text(":focus") == "Skip to the report"
+    assert page.evaluate("document.activeElement.getBoundingClientRect().left") >= 0
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    page.keyboard.press("Tab")
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    stops = "all => all.filter(each => each.tabIndex >= 0).length"
+    assert page.eval_on_selector_all("a, summary, [tabindex='0']", stops) == page.locator("a, summary, .scroll").count()
+    page.close()
+
+
+def no_vectors(made: Nights) -> None:
+    made.run(nights.pictures(range(8)), models=[nights.classifier()])
+
+
+def no_predictions(made: Nights) -> None:
+    made.run(nights.pictures(range(8)), models=[nights.embedder()])
+
+
+def nothing_new(made: Nights) -> None:
+    made.run(nights.pictures(range(8)), DAY - timedelta(days=1))
+    made.run({})
+
+
+def one_image(made: Nights) -> None:
+    made.run(nights.pictures([1]))
+
+
+def all_failed(made: Nights) -> None:
+    made.run({f"{number}.jpg": b"no picture" for number in range(8)})
+
+
+def killed_at_once(made: Nights) -> None:
+    made.run({}, state="running")
+
+
+def pictures_gone(made: Nights) -> None:
+    made.run(nights.pictures(range(8)))
+    shutil.rmtree(made.photos)
+
+
+def spoilt_vectors(made: Nights) -> None:
+    def spoil(vectors: nights.Floats) -> nights.Floats:
+        vectors[:] = 1
+        return vectors
+
+    made.run(nights.pictures(range(8)), models=[nights.embedder(engine=nights.MosaicEngine(spoil=spoil))])
+
+
+def recipes(made: Nights) -> None:
+    made.run(nights.pictures(range(8)), unit_size=2)
+    made.run(nights.pictures(range(8, 12)), hour=3, models=[nights.classifier("other")])
+
+
+@pytest.mark.parametrize(
+    ("night", "words"),
+    [
+        (no_vectors, ["Nothing looks wrong", "No vectors were written.", "There are no vectors to tell by."]),
+        (no_predictions, ["No predictions were written.", "all images"]),
+        (nothing_new, ["No new images", "No image was done.", "No image failed.", "Nothing to compare."]),
+        (one_image, ["A map takes at least 3 vectors.", "1 image done, 0 failed, 0 skipped", "Nothing to compare."]),
+        (all_failed, ["8 of 8 images failed", "No predictions were written.", "decode · NotAnImage"]),
+        (killed_at_once, ["is still running, or was killed", "0 images, 0 failures"]),
+        (pictures_gone, ["None of the images that were looked at can still be read", "8 NotFound"]),
+        (spoilt_vectors, ["are one number throughout", "equal the vector", "near-duplicates cannot be told"]),
+        (recipes, ["Not shown above: another table of its kind got more files.", "in 2 runs"]),
+    ],
+)
+def test_nights_that_lack_something(chromium: Any, tmp_path: Path, night: Any, words: list[str]) -> None:
+    made = begun(tmp_path)
+    night(made)
+    page = opened(chromium, report(made), 360)
+    text = page.inner_text("body")
+    for word in words:
+        assert word in text
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert page.evaluate(BEYOND) == []
+    assert page.wrong == []
+    page.close()

@@ -1,0 +1,142 @@
+"""The box at the top: what is said of which night, and what is not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import date, datetime, timezone
+from typing import Any
+
+import numpy as np
+import pytest
+
+from beamsight.reports import findings
+from beamsight.reports.classes import BINS, Tally
+from beamsight.reports.findings import Evidence
+from beamsight.reports.runs import Nights, Run
+from beamsight.reports.totals import Totals
+from beamsight.reports.vectors import Health
+
+DAY = date(2026, 11, 20)
+WELL = Health(not_finite=0, zero=0, constant=0, same=0, median_cosine=0.3)
+
+
+def run(**changes: Any) -> Run:
+    values: dict[str, Any] = {
+        "run_id": "r1",
+        "state": "done",
+        "error": None,
+        "started": datetime(2026, 11, 20, 2, tzinfo=timezone.utc),
+        "seconds": 100.0,
+        **dict.fromkeys(("images", "listed", "ignored", "duplicates", "already_done", "failed_before", "bytes"), 0),
+        **{name: {} for name in ("ok", "failed", "reasons", "seconds_by_step", "problems", "versions", "host")},
+        "models": {"predictions/model=b7-1": {"model": "b7"}},
+        "options": {"max_failures": "10%"},
+    }
+    return Run(**(values | changes))
+
+
+def totals(done: int = 1000, failed: int = 0, **changes: Any) -> Totals:
+    made = Totals(
+        runs=1,
+        unfinished=0,
+        done=done,
+        failed=failed,
+        **dict.fromkeys(("already_done", "failed_before", "duplicates", "ignored", "bytes"), 0),
+        seconds=100.0,
+        images=done + failed,
+        steps={},
+        reasons={},
+    )
+    return replace(made, **changes)
+
+
+def tally(scores: list[float], classes: dict[int, int] | None = None) -> Tally:
+    bins = np.bincount(np.clip((np.array(scores) * BINS).astype(int), 0, BINS - 1), minlength=BINS)
+    counted = Counter(classes or {0: len(scores) // 2, 1: len(scores) - len(scores) // 2})
+    return Tally(len(scores), float(sum(scores)), bins, counted, {0: "cat", 1: "dog"})
+
+
+SURE, UNSURE = [0.5 + number / 400 for number in range(200)], [0.2 + number / 400 for number in range(200)]
+
+
+def evidence(**changes: Any) -> Evidence:
+    chosen = changes.pop("run", run())
+    values: dict[str, Any] = {
+        "nights": Nights(DAY, (chosen,), (*changes.pop("earlier", ()), chosen, *changes.pop("later", ())), ()),
+        "now": totals(),
+        "before": [totals(), totals(1100), totals(900, failed=2)],
+        "missed": [],
+        "tally": tally(SURE),
+        "tally_before": tally(SURE * 3),
+        "vectors": 500,
+        "health": WELL,
+    }
+    return Evidence(**(values | changes))
+
+
+def said(**changes: Any) -> list[tuple[str, str]]:
+    return [(found.weight, found.text.replace("\u00a0", " ")) for found in findings.find(evidence(**changes))]
+
+
+def test_a_good_night() -> None:
+    assert said() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "weight", "text"),
+    [
+        ({"run": run(state="running")}, "wrong", "Run r1 has not come to its end: it is still running, or was killed."),
+        ({"run": run(state="running"), "later": (run(run_id="r2"),)}, "wrong", "it was cut short"),
+        ({"run": run(state="failed", error="no space")}, "wrong", "Run r1 failed: no space."),
+        ({"run": run(state="interrupted")}, "wrong", "Run r1 interrupted: no reason was given."),
+        ({"run": run(problems={"too few images": "3 images were listed"})}, "wrong", "Run r1: 3 images were listed."),
+        ({"run": run(models={"t": {"model": "b7-standin"}})}, "look", "b7-standin is a stand-in"),
+        ({"missed": [date(2026, 11, 18), date(2026, 11, 19)]}, "look", "No run started on 18 November, 19 November."),
+        ({"now": totals(850, failed=150)}, "wrong", "150 of 1,000 images failed, 15 %: more than the 10% that are"),
+        ({"now": totals(970, failed=30)}, "look", "30 of 1,000 images failed, 3.0 %; usual is 0 %."),
+        ({"now": totals(0, already_done=70)}, "look", "No new images: 70 images were listed, and all skipped."),
+        ({"now": totals(0)}, "look", "No new images: no image was listed."),
+        ({"now": totals(20)}, "look", "Only 20 new images; usual are 1,000."),
+        ({"now": totals(seconds=2000.0)}, "look", "Slow: 0.50 images a second; usual are 10.00."),
+        ({"tally": tally(SURE, {0: 190, 1: 10})}, "look", "95 % of the images are of one class, cat."),
+        ({"tally": tally(UNSURE)}, "look", "The scores have shifted: their mean is 0.45, on the nights before 0.75."),
+        ({"health": replace(WELL, zero=3)}, "wrong", "3 of the 500 vectors of the sample are all zeros."),
+        ({"health": replace(WELL, constant=1)}, "wrong", "are one number throughout"),
+        ({"health": replace(WELL, not_finite=1)}, "wrong", "hold NaN or infinity"),
+        ({"health": replace(WELL, same=9)}, "wrong", "9 of the 500 vectors of the sample equal the vector of an image"),
+        ({"health": replace(WELL, median_cosine=0.99)}, "look", "nearly all alike: their median cosine is 0.990."),
+    ],
+)
+def test_what_looks_wrong(changes: dict[str, Any], weight: str, text: str) -> None:
+    found = [(each, words) for each, words in said(**changes) if text in words]
+    assert [each for each, _ in found] == [weight]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"now": totals(995, failed=5)},  # half a percent
+        {"now": totals(98, failed=2), "before": [totals()]},  # too few nights to say what is usual
+        {"now": totals(20), "before": [totals()]},
+        {"tally": tally(UNSURE[:40])},  # too few images
+        {"tally": tally(UNSURE), "tally_before": None},
+        {"tally": None, "tally_before": None, "health": None, "vectors": 0},
+        {"before": []},
+    ],
+)
+def test_what_does_not(changes: dict[str, Any]) -> None:
+    assert said(**changes) == []
+
+
+def test_the_worst_stands_first() -> None:
+    found = said(missed=[date(2026, 11, 19)], health=replace(WELL, zero=1))
+    assert [weight for weight, _ in found] == ["wrong", "look"]
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0, "0 %"), (0.0001, "< 0.1 %"), (0.004, "0.4 %"), (0.0999, "10.0 %"), (0.5, "50 %"), (1, "100 %")],
+)
+def test_percent(share: float, text: str) -> None:
+    assert findings.percent(share).replace("\u00a0", " ") == text

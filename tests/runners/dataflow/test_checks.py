@@ -1,0 +1,55 @@
+"""What must be right before a job is sent: models in the bucket, folders that can be written to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from gcs_server import Bucket, GcsServer
+
+from runners.dataflow import checks
+from transforms.errors import ModelError, UsageError
+from transforms.inference import bundle
+
+
+def test_a_bundle_on_this_disk_is_copied_once(bucket: Bucket, tiny_classifier: str) -> None:
+    uri = checks.staged(tiny_classifier, "classify", bucket.uri("models"))
+    made = bundle.read(tiny_classifier)
+    assert uri == bucket.uri(f"models/tiny-{made.files_hash[:16]}")
+    assert bundle.read(uri) == made
+    bundle.verify(bundle.localize(uri, made.content_hash), made, uri)
+
+    bucket.gcs.requests.clear()
+    assert checks.staged(tiny_classifier, "classify", bucket.uri("models")) == uri
+    assert not [path for method, path in bucket.gcs.requests if method != "GET"]
+
+
+def test_a_copy_that_was_cut_short_is_made_whole(bucket: Bucket, tiny_classifier: str) -> None:
+    uri = checks.staged(tiny_classifier, "classify", bucket.uri("models"))
+    lost = f"{uri.removeprefix(bucket.uri(''))}/labels.txt"
+    bucket.delete(lost)
+    with pytest.raises(ModelError, match=r"lacks labels\.txt; stage the model again"):
+        checks.staged(uri, "classify", "")
+    assert checks.staged(tiny_classifier, "classify", bucket.uri("models")) == uri
+    assert lost in bucket.names()
+    assert checks.staged(uri, "classify", "") == uri
+
+
+def test_a_bundle_that_is_damaged_here_is_not_copied(bucket: Bucket, tiny_classifier: str, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_classifier, copy)
+    (copy / "labels.txt").write_text("others")
+    with pytest.raises(ModelError, match="stage the model again"):
+        checks.staged(str(copy), "classify", bucket.uri("models"))
+    assert bucket.names() == []
+
+
+def test_a_folder_is_written_to_and_left_as_it_was(gcs: GcsServer, bucket: Bucket, quick_retries: object) -> None:
+    checks.require_writable("--output", bucket.uri("out"))
+    assert bucket.names() == []
+    assert any(method == "DELETE" for method, _ in gcs.requests)
+    gcs.faults = lambda method, path: 403 if method == "POST" else None
+    with pytest.raises(UsageError, match=r"--output gs://.*/out cannot be written to: .*Storage Object Admin"):
+        checks.require_writable("--output", bucket.uri("out"))

@@ -1,0 +1,125 @@
+"""``submit --dry-run``: what would be sent, with a cloud and without one."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from gcs_server import Bucket, GcsServer
+
+from runners.cli import app
+from runners.dataflow import dry_run
+from transforms.inference import bundle
+
+PLACE = ["--project", "test-project", "--region", "europe-west4", "--container-image", "repository/beamsight"]
+
+
+def test_with_a_cloud(
+    bucket: Bucket, tiny_classifier: str, tiny_embedder: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):
+        bucket.put(f"in/{number}.jpg", b"")
+    in_bucket = bucket.uri("models/tiny")
+    made = bundle.read(tiny_classifier)
+    bundle.write(made, Path(tiny_classifier), in_bucket)
+    before = bucket.names()
+    command = [
+        *("submit", "--dry-run", "--images", bucket.uri("in/"), "--output", bucket.uri("out"), *PLACE),
+        *("--classifier", in_bucket, "--embedder", tiny_embedder, "--label", "team=birds", "--no-public-ips"),
+        *("--images-per-second", "10", "--machine-price", "0.5"),
+    ]
+    assert app.main(command) == app.DONE
+    said = capsys.readouterr().out
+    for line in (
+        "project, region   test-project, europe-west4",
+        "machines          1 to 10, as Dataflow finds right",
+        "machine           c3-standard-8, 8 vCPUs, 32 GB, 50 GB disk",
+        "process           one a machine, all cores to the models, 2 threads for units",
+        "container image   repository/beamsight:0.1.0-cpu",
+        "network           no public IPs",
+        "labels            beamsight=0-1-0, team=birds",
+        f"classify          tiny, content hash {made.content_hash[:16]}…, at {in_bucket}\n",
+        f", at {tiny_embedder}, to be copied to gs://{bucket.name}/beamsight/models",
+        "images to do      3, if the tables hold none of them",
+        "units             3 of up to 512 images",
+        "images/s          10 a machine, as you said",
+        "Beam's checks     passed",
+        "\nnothing was sent\n",
+    ):
+        assert line in said
+    assert "not looked up" not in said
+    assert bucket.names() == before
+
+
+def test_without_a_cloud(
+    gcs: GcsServer, bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(dry_run, "LOOK_UP_SECONDS", 0.5)
+    monkeypatch.setenv("BEAMSIGHT_CACHE", str(tmp_path))
+    gcs.faults = lambda method, path: 503
+    command = ["submit", "--dry-run", "--images", "gs://b/in/*.jpg", "--output", "gs://b/out", *PLACE]
+    since = time.monotonic()
+    assert app.main([*command, "--embedder", "gs://b/model", "--gpu", "nvidia-l4"]) == app.DONE
+    assert time.monotonic() - since < 30
+    said = capsys.readouterr().out
+    assert "machine           g2-standard-8, 8 vCPUs, 32 GB, 100 GB disk, nvidia-l4\n" in said
+    assert "engine            tensorflow, f32, batches of 32\n" in said
+    assert "images to do      1,000,000, assumed: say --count" in said
+    assert "images/s          not known: say --images-per-second" in said
+    not_known = said[said.index("not looked up:") :]
+    assert "efficientnet-b7: never staged on this machine; that is done when the job is sent" in not_known
+    assert "gs://b/model: no answer in time" in not_known
+    assert "the number of images" in not_known
+    assert "Beam's checks     not made, as not all models are known" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--output", "out"], "--output out is on this machine"),
+        (["--images", "photos"], "--images photos is on this machine"),
+        (["--project", ""], "no project"),
+        (["--region", ""], "no region"),
+        (["--container-image", ""], "no image"),
+        (["--output", "s3://b/out"], "--bucket"),
+        (["--temp_location=/tmp/here"], "--temp_location /tmp/here is in no bucket"),
+        (["--bucket", "here"], "--bucket here"),
+        (["--max_workers=3"], "--max_workers"),
+    ],
+)
+def test_what_no_cloud_need_be_asked_for_is_refused_in_one_line(
+    options: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["submit", "--dry-run", "--images", "gs://b/in/*.jpg", "--output", "gs://b/out", *PLACE, *options]
+    assert app.main(command) == app.WRONG_USE
+    said = capsys.readouterr()
+    assert words in said.err
+    assert (said.out, said.err.count("\n")) == ("", 1)
+
+
+def test_an_image_with_another_python_is_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runners.dataflow.options.IMAGES_PYTHON", (3, 99))
+    command = ["submit", "--dry-run", "--images", "gs://b/in/*.jpg", "--output", "gs://b/out", *PLACE]
+    assert app.main(command) == app.WRONG_USE
+    said = capsys.readouterr().err
+    assert "repository/beamsight:0.1.0-cpu has 3.99" in said
+    assert said.count("\n") == 1
+
+
+def test_a_model_for_tensorflow_alone_needs_an_image_with_it(
+    bucket: Bucket, tiny_classifier: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_classifier, copy)
+    bucket.put("in/a.jpg", b"")
+    command = [
+        *("submit", "--dry-run", "--images", bucket.uri("in/"), "--output", bucket.uri("out"), *PLACE),
+        *("--classifier", str(copy), "--embedder", "none", "--engine", "tensorflow"),
+    ]
+    assert app.main(command) == app.WRONG_USE
+    assert "tiny would run with TensorFlow, which repository/beamsight:0.1.0-cpu has not" in capsys.readouterr().err
+    assert app.main([*command, "--gpu", "nvidia-tesla-t4"]) == app.DONE

@@ -1,0 +1,70 @@
+"""Machines, hours and price: arithmetic on figures that can be changed."""
+
+from __future__ import annotations
+
+import pytest
+
+from runners.dataflow import estimate
+from runners.dataflow.estimate import Figures
+from runners.dataflow.machine import Machine
+
+BOTH = ["efficientnet-b7", "efficientnet-b6"]
+
+
+def made(figures: Figures, machine_type: str = "c3-standard-8", gpu: str | None = None, workers: int = 10, **more):  # type: ignore[no-untyped-def]
+    asked = {"models": BOTH, "engine": "openvino", "precision": "f32", "unit_size": 512} | more
+    return estimate.of(figures, Machine.of(machine_type, gpu, 50), workers=workers, **asked)
+
+
+def test_from_figures_that_were_said() -> None:
+    found = made(Figures(count=360_000, images_per_second=10, machine_price=0.5))
+    assert (found.units, found.machines) == (704, 10)
+    assert found.seconds == 300 + 3600
+    assert found.price == pytest.approx(10 * 0.5 * 3900 / 3600)
+    lines = dict(found.lines())
+    assert lines["images/s"] == "10 a machine, as you said"
+    assert lines["time"] == "1 h 05 min on 10 machines, 5 min 00 s of it to start"
+    assert lines["price"] == "5.42 USD for the machines"
+    assert "assumed" not in lines["images to do"]
+
+
+def test_a_small_job_has_no_more_machines_than_units() -> None:
+    assert made(Figures(count=3, images_per_second=1, machine_price=1)).machines == 3
+
+
+def test_from_the_tables() -> None:
+    found = made(Figures())
+    assert found.images == 1_000_000
+    assert found.speed == pytest.approx(8 / (116.4 / 150 + 0.03))
+    assert found.hour == pytest.approx(8 * 0.056 + 32 * 0.003557 + 50 * 0.000298)
+    assert "say --count" in dict(found.lines())["images to do"]
+    assert "--images-per-second" in dict(found.lines())["images/s"]
+
+
+def test_what_makes_a_machine_fast() -> None:
+    f32 = made(Figures()).speed
+    assert made(Figures(), precision="bf16").speed > 1.5 * f32
+    assert made(Figures(), "n2-standard-8", precision="bf16").speed == made(Figures(), "n2-standard-8").speed < f32
+    assert made(Figures(), "c3-standard-22").speed == pytest.approx(22 / 8 * f32)
+    assert (
+        made(Figures(), "a2-highgpu-1g", "nvidia-tesla-a100").speed
+        > made(Figures(), "g2-standard-8", "nvidia-l4").speed
+    )
+    assert made(Figures(), models=["efficientnet-b0-standin"]).speed > 10 * f32
+
+
+@pytest.mark.parametrize(
+    ("machine_type", "gpu", "more", "speed", "price"),
+    [
+        ("m9-standard-8", None, {}, False, False),
+        ("c3-standard-8", None, {"models": ["of-my-own"]}, False, True),
+        ("n1-standard-8", "nvidia-tesla-p4", {}, False, False),
+    ],
+)
+def test_what_is_not_known_is_said(machine_type: str, gpu: str | None, more: dict, speed: bool, price: bool) -> None:  # type: ignore[type-arg]
+    found = made(Figures(), machine_type, gpu, **more)
+    assert (found.speed is not None, found.hour is not None) == (speed, price)
+    lines = dict(found.lines())
+    assert lines["images/s"] == "not known: say --images-per-second"
+    assert (lines["time"], lines["price"]) == ("not known", "not known")
+    assert made(Figures(images_per_second=1, machine_price=1), machine_type, gpu, **more).price > 0

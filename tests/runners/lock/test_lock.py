@@ -1,0 +1,217 @@
+"""The lock of an output: one of many has it, on a disk and on gs://, whatever became of those before."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from gcs_server import Bucket, GcsServer
+
+from runners.jobs import interrupts
+from runners.lock import lock
+from runners.lock.holder import Holder
+from transforms.errors import Locked, Unreadable
+from transforms.storage import files
+
+
+@pytest.fixture(params=["disk", "gs"])
+def output(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "disk":
+        return str(tmp_path / "out")
+    bucket: Bucket = request.getfixturevalue("bucket")
+    return bucket.uri("out")
+
+
+def holder(output: str) -> Holder:
+    return Holder.of(files.read(f"{output}/lock.json")[0])
+
+
+def put(output: str, **fields: object) -> None:
+    files.write(f"{output}/lock.json", json.dumps(fields).encode())
+
+
+def test_it_says_who_has_it_and_is_gone_afterwards(output: str) -> None:
+    stream = io.StringIO()
+    with lock.hold(output, "beamsight run", stream) as held:
+        held.name("r1")
+        found = holder(output)
+        assert (found.pid, found.command, found.run_id) == (os.getpid(), "beamsight run", "r1")
+        with pytest.raises(Locked) as caught, lock.hold(output, "beamsight run", stream):
+            pass
+    said = str(caught.value)
+    assert said.startswith(
+        f"{found.user} (process {os.getpid()}, beamsight run, run r1) works on it since {found.since}"
+    )
+    assert "a sign of life 0 s ago" in said
+    assert f"{output}/lock.json is removed" in said
+    assert not files.exists(f"{output}/lock.json")
+    assert held.before is None
+    assert not stream.getvalue()
+
+
+def how_many_of_eight_have_it(output: str, **options: float) -> int:
+    together, all_tried = threading.Barrier(8), threading.Barrier(8)
+
+    def start(_: int) -> bool:
+        together.wait()
+        try:
+            with lock.hold(output, "beamsight run", io.StringIO(), **options):
+                all_tried.wait()
+        except Locked:
+            all_tried.wait()
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        return sum(pool.map(start, range(8)))
+
+
+def test_of_many_at_once_one_has_it(output: str) -> None:
+    assert how_many_of_eight_have_it(output) == 1
+
+
+def test_of_many_who_take_over_one_has_it(output: str) -> None:
+    put(output, token="x", user="old@elsewhere", since="long ago")
+    time.sleep(2.2)
+    assert how_many_of_eight_have_it(output, stale=2, renew=0.1) == 1
+
+
+def test_a_run_that_lives_is_not_taken_for_stale(output: str) -> None:
+    with lock.hold(output, "beamsight run", io.StringIO(), renew=0.1, stale=2):
+        time.sleep(2.5)
+        with pytest.raises(Locked), lock.hold(output, "beamsight run", io.StringIO(), stale=2):
+            pass
+
+
+@pytest.mark.parametrize("left", [b"", b"{", b"[]", b'{"user": "old@elsewhere", "pid": 1, "new": 1}'])
+def test_one_without_a_sign_of_life_is_taken_over(output: str, left: bytes) -> None:
+    files.write(f"{output}/lock.json", left)
+    with pytest.raises(Locked), lock.hold(output, "beamsight run", io.StringIO()):
+        pass
+    time.sleep(0.3)
+    stream = io.StringIO()
+    with lock.hold(output, "beamsight run", stream, stale=0.2) as held:
+        assert held.before is not None
+        assert f"took over from {held.before}" in stream.getvalue()
+    assert not files.exists(f"{output}/lock.json")
+
+
+HOLD = "import sys, io, time; from runners import lock\nwith lock.hold(sys.argv[1], 'it', io.StringIO()):\n  {}"
+
+
+def holding(output: str, what: str = "print(1, flush=True); time.sleep(60)") -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", HOLD.format(what), output], stdout=subprocess.PIPE, text=True)
+
+
+def test_one_whose_process_was_killed_is_taken_over_at_once(output: str) -> None:
+    with holding(output) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(Locked, match=f"process {process.pid}"), lock.hold(output, "it", io.StringIO()):
+            pass
+        process.send_signal(signal.SIGKILL)
+    if not sys.platform.startswith("linux"):
+        pytest.skip("whether a process is gone is looked up in /proc")
+    with lock.hold(output, "it", io.StringIO()) as held:
+        assert held.before is not None
+        assert held.before.pid == process.pid
+
+
+def test_a_lock_that_is_lost_ends_the_work(output: str) -> None:
+    def take() -> None:
+        time.sleep(0.3)
+        other, taken = json.dumps({"token": "other", "user": "other@elsewhere", "pid": 7}).encode(), None
+        while taken is None:  # between two signs of life
+            uri = f"{output}/lock.json"
+            taken = files.write_if(uri, other, files.read(uri)[1].version)
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    with (
+        pytest.raises(interrupts.Interrupted),
+        interrupts.heeded(),
+        lock.hold(output, "it", io.StringIO(), renew=0.1) as held,
+    ):
+        time.sleep(30)
+    thread.join()
+    assert held.lost == f"the lock {output}/lock.json was taken over by other@elsewhere (process 7)"
+    assert holder(output).token == "other"
+
+
+def test_a_lock_that_somebody_removed_is_lost(output: str) -> None:
+    with lock.hold(output, "it", io.StringIO()) as held:
+        files.delete(f"{output}/lock.json")
+        held.renew()
+        assert held.lost == f"the lock {output}/lock.json was removed"
+    assert not files.exists(f"{output}/lock.json")
+
+
+def test_a_storage_that_fails_now_and_then(gcs: GcsServer, bucket: Bucket, quick_retries: files.FileSystem) -> None:
+    output = bucket.uri("out")
+
+    with lock.hold(output, "it", io.StringIO(), renew=0.1) as held:
+        gcs.faults = lambda method, path: 503 if method == "POST" else None
+        with pytest.raises(Unreadable):
+            held.renew()
+        gcs.faults = None
+        time.sleep(0.5)
+        assert held.lost is None
+        with pytest.raises(Locked), lock.hold(output, "it", io.StringIO()):
+            pass
+
+
+def test_a_write_that_is_heard_and_not_answered_is_ours(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a connection breaks after the request, and the client's second try meets what the first has done."""
+    write: Callable[[str, bytes, str | None], str | None] = files.write_if
+
+    def unheard(uri: str, data: bytes, version: str | None) -> None:
+        assert write(uri, data, version)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "write_if", unheard)
+        with lock.hold(output, "it", io.StringIO()) as held:
+            held.name("r1")
+            assert held.lost is None
+            assert holder(output).run_id == "r1"
+    assert not files.exists(f"{output}/lock.json")
+
+
+@pytest.mark.parametrize(("runs", "message"), [(True, "job j1"), (None, "cannot be asked from here. If not, remove")])
+def test_what_was_handed_over_to_a_job_is_kept_while_that_runs(output: str, runs: bool | None, message: str) -> None:
+    with lock.hold(output, "it", io.StringIO()) as held:
+        held.name("r1")
+        held.hand_over({"project": "p", "region": "r", "name": "n", "id": "j1"})
+    with (
+        pytest.raises(Locked, match=message),
+        lock.hold(output, "it", io.StringIO(), stale=-1, still_runs=lambda _: runs),
+    ):
+        pass
+    lock.release(output, "another run")
+    assert holder(output).job == {"project": "p", "region": "r", "name": "n", "id": "j1"}
+    lock.release(output, "r1")
+    assert not files.exists(f"{output}/lock.json")
+    lock.release(output, "r1")
+
+
+def test_what_a_job_left_when_it_failed_is_taken_over(output: str) -> None:
+    with lock.hold(output, "it", io.StringIO()) as held:
+        held.hand_over({"project": "p", "region": "r", "name": "n", "id": "j1"})
+    asked: list[Holder] = []
+    with lock.hold(output, "it", io.StringIO(), still_runs=lambda found: bool(asked.append(found))) as held:
+        assert held.before is not None
+    assert [found.job for found in asked] == [{"project": "p", "region": "r", "name": "n", "id": "j1"}]
+
+
+def test_two_outputs_have_two_locks(tmp_path: Path) -> None:
+    with lock.hold(str(tmp_path / "a"), "it", io.StringIO()), lock.hold(str(tmp_path / "b"), "it", io.StringIO()):
+        pass

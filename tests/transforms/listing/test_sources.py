@@ -1,0 +1,376 @@
+"""sources: files, folders, globs and manifests on a disk and on gs://, and what is refused before a run."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from gcs_server import Bucket
+
+from transforms.errors import Unreadable, UsageError
+from transforms.listing import sources
+from transforms.listing.sources import Chunk
+from transforms.records import ImageRef
+
+
+def listed(source: str | Path, **options: str) -> tuple[list[ImageRef], int]:
+    """All refs of a source, sorted, and how many files were left alone."""
+    chunks = list(sources.list_images(str(source), **options))
+    refs: list[ImageRef] = sorted(ref for chunk in chunks for ref in chunk.refs)
+    return refs, sum(chunk.ignored for chunk in chunks)
+
+
+def uris(source: str | Path) -> list[str]:
+    return [ref.uri for ref in listed(source)[0]]
+
+
+def filled(path: Path, data: bytes = b"x") -> ImageRef:
+    """Make a file; -> how it is listed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return ImageRef(str(path), version_of(path), len(data))
+
+
+def version_of(path: Path) -> str:
+    status = path.stat()
+    return f"{status.st_mtime_ns}-{status.st_size}"
+
+
+def test_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    ref = filled(tmp_path / "a photo", b"abc")
+    assert listed(ref.uri) == ([ref], 0)
+    assert listed(f"file://{ref.uri}") == ([ref._replace(uri=f"file://{ref.uri}")], 0)
+    monkeypatch.chdir(tmp_path)
+    assert listed("a photo") == listed("./a photo") == ([ref], 0)
+
+
+def test_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("a.txt", "b.csv", "c", "jpg", "deep/d.mp4", "Thumbs.db"):
+        filled(tmp_path / "photos" / name)
+    filled(tmp_path / "photos/.hidden.jpg")
+    filled(tmp_path / "photos2/other.jpg")
+    refs = [
+        filled(tmp_path / "photos" / name)
+        for name in ("a.jpg", "B.JPEG", "c.PnG", "deep/er/d.webp", "e.tif", "f.heic", "g.avif", "h.txt.gif")
+    ]
+    monkeypatch.chdir(tmp_path)
+    for source in ("photos", "photos/", tmp_path / "photos", f"{tmp_path}/photos/"):
+        assert listed(source) == (sorted(refs), 6)
+    assert [ref.uri for ref in listed(f"file://{tmp_path}/photos")[0]] == [f"file://{ref.uri}" for ref in sorted(refs)]
+
+
+def test_a_glob(tmp_path: Path):
+    for name in ("a.jpg", "b.JPG", "c.bin", "d/a.jpg", "d/e/a.jpg"):
+        filled(tmp_path / name)
+    assert uris(tmp_path / "*.jpg") == [f"{tmp_path}/a.jpg"]
+    assert uris(tmp_path / "?.[Jj][Pp][Gg]") == [f"{tmp_path}/a.jpg", f"{tmp_path}/b.JPG"]
+    assert uris(tmp_path / "*/a.jpg") == [f"{tmp_path}/d/a.jpg"]
+    assert uris(tmp_path / "**/a.jpg") == [f"{tmp_path}/{name}" for name in ("a.jpg", "d/a.jpg", "d/e/a.jpg")]
+    assert listed(tmp_path / "*.bin") == ([ImageRef(f"{tmp_path}/c.bin", version_of(tmp_path / "c.bin"), 1)], 0)
+    assert uris(tmp_path / "*.png") == []
+
+
+@pytest.mark.parametrize("name", ["photo[1].jpg", "what?.jpg", "*.jpg", "**"])
+def test_a_name_to_the_letter_goes_before_a_pattern(tmp_path: Path, name: str):
+    filled(tmp_path / "photo1.jpg")
+    ref = filled(tmp_path / name)
+    assert listed(ref.uri) == ([ref], 0)
+
+
+def test_a_folder_to_the_letter_goes_before_a_pattern(tmp_path: Path):
+    ref = filled(tmp_path / "May [1]/a.jpg")
+    filled(tmp_path / "May 1")
+    assert listed(tmp_path / "May [1]") == listed(f"{tmp_path}/May [1]/") == ([ref], 0)
+
+
+def test_a_name_that_is_not_utf8_is_a_fault(tmp_path: Path):
+    good = filled(tmp_path / "ä.jpg")
+    bad = filled(tmp_path / os.fsdecode(b"\xe4.jpg"))
+    assert listed(tmp_path) == (
+        [
+            ImageRef(
+                f"{tmp_path}/\\udce4.jpg",
+                bad.version,
+                1,
+                "its name is not UTF-8, as the tables need; rename the file",
+            ),
+            good,
+        ],
+        0,
+    )
+
+
+def test_a_manifest_whose_name_is_not_utf8_is_refused(tmp_path: Path):
+    filled(tmp_path / os.fsdecode(b"\xe4.txt"), b"a.jpg\n")
+    with pytest.raises(UsageError, match=r"/\\udce4\.txt is not UTF-8"):
+        listed(tmp_path / "*.txt")
+
+
+def test_gcs(bucket: Bucket):
+    generations = {name: bucket.put(name, b"x" * size) for size, name in enumerate(["a.jpg", "p/b.JPG", "p/q/c.png"])}
+    bucket.put("p/", b"")
+    notes = ImageRef(bucket.uri("p/notes.txt"), bucket.put("p/notes.txt", b"no manifest here"), 16)
+    bucket.put("p2/d.jpg", b"")
+    a, b, c = (ImageRef(bucket.uri(name), version, i) for i, (name, version) in enumerate(generations.items()))
+    assert listed(a.uri) == ([a], 0)
+    for folder in ("p", "p/"):
+        assert listed(bucket.uri(folder)) == ([b, c], 1)
+    assert listed(bucket.uri("p/*.JPG")) == ([b], 0)
+    assert listed(bucket.uri("p/**/*.[pJ]*")) == ([b, c], 0)
+    assert listed(bucket.uri("p/**.???")) == ([b, notes, c], 0)  # a glob takes what it matches, as an image
+    assert listed(bucket.uri("**/c.png")) == ([c], 0)
+
+
+@pytest.mark.parametrize("end", ["", "/", "/**"])
+def test_a_whole_bucket(bucket: Bucket, end: str):
+    generation = bucket.put("p/a.jpg", b"x")
+    assert listed(f"gs://{bucket.name}{end}") == ([ImageRef(bucket.uri("p/a.jpg"), generation, 1)], 0)
+
+
+@pytest.mark.parametrize("name", ["photo[1].jpg", "#1?.jpg", "100%.jpg", "ä b.jpg"])
+def test_any_name_on_gcs(bucket: Bucket, name: str):
+    generation = bucket.put(name, b"x")
+    assert listed(bucket.uri(name)) == ([ImageRef(bucket.uri(name), generation, 1)], 0)
+
+
+def test_chunks(tmp_path: Path):
+    refs = [filled(tmp_path / "p" / f"{i}.jpg") for i in range(3)]
+    filled(tmp_path / "p/readme")
+    chunks = list(sources.list_images(f"{tmp_path}/p", chunk=2))
+    assert [len(chunk.refs) + chunk.ignored for chunk in chunks] == [2, 2]
+    assert sorted(ref for chunk in chunks for ref in chunk.refs) == refs
+    filled(tmp_path / "m.txt", b"/a\n/b\n/c\n")
+    assert list(sources.list_images(f"{tmp_path}/m.txt", chunk=2)) == [
+        Chunk([ImageRef("/a"), ImageRef("/b")], 0),
+        Chunk([ImageRef("/c")], 0),
+    ]
+
+
+PATHS = [
+    # in the manifest, and seen from its folder /f/g or gs://b/f/g
+    ("a.jpg", "{0}/f/g/a.jpg"),
+    ("deep/a b.jpg", "{0}/f/g/deep/a b.jpg"),
+    ("./a.jpg", "{0}/f/g/a.jpg"),
+    ("../a.jpg", "{0}/f/a.jpg"),
+    ("../../x/../a.jpg", "{0}/a.jpg"),
+    ("../../../../a.jpg", "{0}/a.jpg"),  # as on the web: above the root is the root
+    ("a..jpg", "{0}/f/g/a..jpg"),
+    (".a.jpg", "{0}/f/g/.a.jpg"),
+    ("a./b.jpg", "{0}/f/g/a./b.jpg"),
+    ("a//b.jpg", "{0}/f/g/a//b.jpg"),
+    ("*.jpg", "{0}/f/g/*.jpg"),
+    ("a:b.jpg", "{0}/f/g/a:b.jpg"),
+    ("a/gs://b.jpg", "{0}/f/g/a/gs://b.jpg"),
+    ("~/a.jpg", "{0}/f/g/~/a.jpg"),
+    ("/a/./b.jpg", "/a/./b.jpg"),
+    ("file:///a.jpg", "file:///a.jpg"),
+    ("FILE:///a.jpg", "FILE:///a.jpg"),
+    ("gs://c/a/../b.jpg", "gs://c/a/../b.jpg"),
+    ("GS://c/b.jpg", "GS://c/b.jpg"),
+]
+
+
+def test_paths_in_a_manifest_on_a_bucket(bucket: Bucket):
+    bucket.put("f/g/m.txt", "\n".join(path for path, _ in PATHS).encode())
+    assert list(sources.list_images(bucket.uri("f/g/m.txt"))) == [
+        Chunk([ImageRef(seen.format(f"gs://{bucket.name}")) for _, seen in PATHS], 0)
+    ]
+    bucket.put("m.txt", b"a.jpg\n../b.jpg\n")
+    assert uris(bucket.uri("m.txt")) == [bucket.uri("a.jpg"), bucket.uri("b.jpg")]
+
+
+@pytest.mark.parametrize("scheme", ["", "file://"])
+def test_paths_in_a_manifest_on_a_disk(tmp_path: Path, scheme: str):
+    paths = [(path, seen) for path, seen in PATHS if not path.startswith("../../")]
+    filled(tmp_path / "f/g/m.txt", "\n".join(path for path, _ in paths).encode())
+    assert list(sources.list_images(f"{scheme}{tmp_path}/f/g/m.txt")) == [
+        Chunk([ImageRef(seen.format(f"{scheme}{tmp_path}")) for _, seen in paths], 0)
+    ]
+
+
+def test_a_relative_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    filled(tmp_path / "lists/m.csv", b"uri\n../a.jpg\n")
+    monkeypatch.chdir(tmp_path / "lists")
+    assert uris("m.csv") == uris("./m.csv") == uris("../lists/m.csv") == uris("*.csv") == [f"{tmp_path}/a.jpg"]
+
+
+@pytest.mark.parametrize("name", ["m.txt", "m.csv", "m.tsv.gz", "m.jsonl", "m.parquet"])
+def test_a_manifest_of_each_kind_by_its_name_and_by_a_glob(tmp_path: Path, name: str):
+    path = tmp_path / "lists" / name
+    if name.endswith(".parquet"):
+        path.parent.mkdir()
+        pq.write_table(pa.table({"uri": ["/a.jpg", "/b.jpg"]}), path)
+    else:
+        head, line = ("", '{{"uri": "{}"}}\n') if ".jsonl" in name else ("" if ".txt" in name else "uri\n", "{}\n")
+        data = f"{head}{line.format('/a.jpg')}{line.format('/b.jpg')}".encode()
+        filled(path, gzip.compress(data) if name.endswith(".gz") else data)
+    for source in (path, tmp_path / "lists" / f"*{name[1:]}"):
+        assert listed(source) == ([ImageRef("/a.jpg"), ImageRef("/b.jpg")], 0)
+
+
+def test_the_column_that_is_asked_for(tmp_path: Path):
+    filled(tmp_path / "m.csv", b"uri,url\n/no,/a.jpg\n")
+    assert listed(tmp_path / "m.csv", uri_column="url") == ([ImageRef("/a.jpg")], 0)
+
+
+def test_bad_lines_are_faults_and_the_rest_goes_on(tmp_path: Path):
+    manifest = filled(
+        tmp_path / "m.csv",
+        b'id,uri\n1,/a.jpg\n2,\n3\n4,\xff.jpg\n5,ftp://h/a.jpg\n6,https://h/a.jpg\n7,gs://b\n8,"/c\n9,/d.jpg\n',
+    )
+    refs = [ref for chunk in sources.list_images(manifest.uri) for ref in chunk.refs]
+    good = [ref for ref in refs if ref.fault is None]
+    assert good == [ImageRef("/a.jpg"), ImageRef("/d.jpg")]
+    faults = [ref for ref in refs if ref.fault is not None]
+    assert [(ref.uri, ref.version, ref.size) for ref in faults] == [
+        (f"{manifest.uri}:{number}", manifest.version, None) for number in (3, 4, 5, 6, 7, 8, 9)
+    ]
+    empty, short, text, ftp, web, bucket, quote = (ref.fault for ref in faults)
+    assert empty == "line 3 names no image: it is empty"
+    assert short == "line 4 has 1 columns where 'uri' is number 2"
+    assert text == "line 5 is not UTF-8"
+    assert ftp is not None
+    assert ftp.startswith("line 6 names 'ftp://h/a.jpg': ftp://h/a.jpg: ftp:// cannot be read; what can: paths, ")
+    assert web is not None
+    assert web.startswith("line 7 names 'https://h/a.jpg': https://h/a.jpg: the web is not read from; download")
+    assert bucket == "line 8 names 'gs://b': gs://b names a bucket and no object; write gs://b/NAME"
+    assert quote == "line 9 is no row of a table: unexpected end of data; is a quote left open?"
+
+
+def test_check_passes_what_gives_an_image(tmp_path: Path, bucket: Bucket):
+    filled(tmp_path / "a.jpg")
+    filled(tmp_path / "m.txt", b"/nowhere.jpg\n")
+    filled(tmp_path / "bad.txt", b"ftp://h/a.jpg\n")
+    filled(tmp_path / "m.csv.gz", gzip.compress(b"url\n/nowhere.jpg\n"))
+    bucket.put("p/a.jpg", b"")
+    sources.check([str(tmp_path), f"{tmp_path}/*.jpg", f"{tmp_path}/m.txt", f"{tmp_path}/bad.txt", bucket.uri("p")])
+    sources.check([f"{tmp_path}/m.csv.gz"], "url")
+
+
+REFUSED = [
+    ("", "--images '' names nothing"),
+    ("none.jpg", "--images {0}/none.jpg: there is no such file, and no folder of that name that holds any"),
+    ("none.csv", "--images {0}/none.csv: there is no such file, and no folder of that name that holds any"),
+    ("empty", "--images {0}/empty: there is no such file, and no folder of that name that holds any"),
+    ("*.png", "--images {0}/*.png: nothing matches; '*' stays within a folder, '**' goes into all below it"),
+    ("*.tsv", "--images {0}/*.tsv: nothing matches"),
+    ("texts/", "--images {0}/texts/: none of its 2 files is named as an image; to take them all, give '{0}/texts/**'"),
+    ("empty.txt", "--images {0}/empty.txt: this manifest names no image"),
+    ("empty.csv", "--images {0}/empty.csv: this manifest names no image"),
+    ("header.csv", "--images {0}/header.csv: this manifest names no image"),
+    ("comments.txt", "--images {0}/comments.txt: this manifest names no image"),
+    ("other.csv", "{0}/other.csv has no column 'uri'; it has 'url', 'id': use --uri-column"),
+    ("cut.txt.gz", "{0}/cut.txt.gz cannot be read to its end"),
+    ("c*.txt.gz", "{0}/cut.txt.gz cannot be read to its end"),
+    ("damaged.parquet", "{0}/damaged.parquet cannot be read to its end"),
+    ("a.jpg/", "--images {0}/a.jpg/: there is no such file"),
+]
+
+
+@pytest.mark.parametrize("where", ["disk", "gcs"])
+@pytest.mark.parametrize(("name", "message"), REFUSED, ids=[name for name, _ in REFUSED])
+def test_check_refuses(tmp_path: Path, bucket: Bucket, where: str, name: str, message: str):
+    for path, data in {
+        "a.jpg": b"",
+        "texts/a": b"",
+        "texts/b.txt": b"",
+        "empty.txt": b"",
+        "empty.csv": b"",
+        "header.csv": b"uri\n",
+        "comments.txt": b"# a\n\n",
+        "other.csv": b"url,id\na.jpg,1\n",
+        "cut.txt.gz": gzip.compress(b"".join(b"/%x.jpg\n" % (i * i) for i in range(20_000)))[:-5],
+        "damaged.parquet": b"PAR1" + bytes(50) + b"PAR1",
+    }.items():
+        filled(tmp_path / path, data) if where == "disk" else bucket.put(path, data)
+    (tmp_path / "empty").mkdir()
+    root = str(tmp_path) if where == "disk" else f"gs://{bucket.name}"
+    with pytest.raises(UsageError) as caught:
+        sources.check([f"{root}/a.jpg", f"{root}/{name}" if name else ""])
+    assert str(caught.value).startswith(message.format(root))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("https://h/a.jpg", "the web is not read from; download the files first"),
+        ("https://h/*.jpg", "the web is not read from"),
+        ("ftp://h/a.jpg", "ftp:// cannot be read; what can: paths, "),
+        ("ftp://h/m.csv", "ftp:// cannot be read"),
+        ("gs://", "gs:// names no bucket"),
+        ("file://h/a.jpg", "write file:///h/a.jpg"),
+        ("/x/[z-a].jpg", "/x/[z-a].jpg is no pattern"),
+        ("/x\0", "is no name of a file"),
+    ],
+)
+def test_check_refuses_what_nobody_can_read(gcs: object, source: str, message: str):
+    with pytest.raises(UsageError) as caught:
+        sources.check([source])
+    assert message in str(caught.value)
+
+
+def test_check_refuses_a_bucket_that_is_not_there_or_holds_nothing(bucket: Bucket):
+    with pytest.raises(UsageError, match=r"^--images gs://no-such-bucket/a: there is no gs://no-such-bucket/a/"):
+        sources.check(["gs://no-such-bucket/a"])
+    with pytest.raises(UsageError, match=rf"^--images gs://{bucket.name}: there is no such file, and no folder"):
+        sources.check([f"gs://{bucket.name}"])
+
+
+def test_a_fifo_is_refused_and_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match=r"pipe is no regular file but a fifo"):
+        sources.check([f"{tmp_path}/pipe"])
+
+
+def test_check_looks_only_at_the_beginning(bucket: Bucket):
+    for name in ("a", "b", "c"):
+        bucket.put(f"lists/{name}.txt", b"/a.jpg\n")
+    sources.check([bucket.uri("lists/*.txt")])
+    assert [path for path in bucket.gcs.media() if "b.txt" in path or "c.txt" in path] == []
+    assert len(bucket.gcs.media()) == 1
+
+
+def test_an_error_of_the_server_is_not_a_list_without_images(bucket: Bucket, quick_retries: object):
+    bucket.put("p/a.jpg", b"")
+    bucket.gcs.faults = lambda method, path: 403
+    with pytest.raises(Unreadable, match=r"roles/storage\.objectViewer"):
+        listed(bucket.uri("p"))
+    with pytest.raises(UsageError, match=r"^--images gs://.*/p/\*: .*objectViewer"):
+        sources.check([bucket.uri("p/*")])
+
+
+def test_look_up(tmp_path: Path, bucket: Bucket):
+    here = filled(tmp_path / "a.jpg", b"abc")
+    generation = bucket.put("a.jpg", b"de")
+    there = ImageRef(bucket.uri("a.jpg"), generation, 2)
+    kept = [
+        ImageRef(bucket.uri("a.jpg"), "7", 9),
+        ImageRef(f"{tmp_path}/none.jpg"),
+        ImageRef(bucket.uri("none.jpg")),
+        ImageRef("gs://no-such-bucket/a.jpg"),
+        ImageRef("file://host/a.jpg"),
+        ImageRef(here.uri, None, None, "line 2 names no image"),
+    ]
+    assert sources.look_up([ImageRef(there.uri), kept[0], ImageRef(here.uri), *kept[1:]]) == [
+        there,
+        kept[0],
+        here,
+        *kept[1:],
+    ]
+    assert sources.look_up([]) == []
+
+
+def test_look_up_asks_only_for_what_it_does_not_know_and_many_at_once(bucket: Bucket):
+    names = [f"{i:02}.jpg" for i in range(40)]
+    generations = [bucket.put(name, b"x") for name in names]
+    bucket.gcs.delay = 0.02
+    refs = [ImageRef(bucket.uri(name), None if i % 2 else "1") for i, name in enumerate(names)]
+    assert sources.look_up(refs) == [
+        ImageRef(ref.uri, generations[i], 1) if i % 2 else ref for i, ref in enumerate(refs)
+    ]
+    assert len(bucket.gcs.requests) == 20
+    assert bucket.gcs.peak > 4

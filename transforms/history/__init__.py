@@ -1,0 +1,1 @@
+"""Refs less what the tables hold -> units."""

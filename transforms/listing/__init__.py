@@ -1,0 +1,1 @@
+"""Sources, as ``--images`` names them, -> refs."""
