@@ -17,8 +17,9 @@ import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from benchmarks import common, material
-from runners.jobs import launch
-from transforms.history import units
+from runners.jobs import resolve
+from runners.jobs.options import RunOptions
+from transforms import defaults
 from transforms.inference.recipe import Recipe
 from transforms.records import Failure
 from transforms.tables import layout, schemas, writer
@@ -61,10 +62,10 @@ def write(folder: Path, count: int, classifier: Path, embedder: Path, attempts: 
     manifest, output = folder / "manifest.txt", folder / "catalog"
     with manifest.open("w", encoding="utf-8") as file:
         file.writelines(f"{uri(index)}\n" for index in range(count))
-    options = launch.RunOptions((str(manifest),), str(output), str(classifier), str(embedder))
-    job, _ = launch.settle(options, PipelineOptions([]), gpu=False)
-    for start in range(0, count, units.UNIT_SIZE):
-        uris = [uri(index) for index in range(start, min(start + units.UNIT_SIZE, count))]
+    options = RunOptions((str(manifest),), str(output), str(classifier), str(embedder))
+    job, _ = resolve.resolve(options, PipelineOptions([]), gpu=False)
+    for start in range(0, count, defaults.UNIT_SIZE):
+        uris = [uri(index) for index in range(start, min(start + defaults.UNIT_SIZE, count))]
         for recipe in job.recipes:
             part = layout.unit_file(str(output), recipe.table, "2026-01-01", f"{start:020}")
             writer.put(part, rows(recipe, uris), recipe.metadata())

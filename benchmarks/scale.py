@@ -29,6 +29,7 @@ from beamsight.models import registry
 from benchmarks import common
 from benchmarks.history import uri
 from benchmarks.overhead import Free, recipe
+from transforms import defaults
 from transforms.counts import Tally
 from transforms.history import subtract, units
 from transforms.history.subtract import Known
@@ -75,7 +76,7 @@ class Assumed:
 def expected(images: int, cores: int, assumed: Assumed) -> dict[str, float]:
     """The formulas: so many images, none done before -> the numbers of docs/scale.md."""
     made = units.number_of_units(images)
-    failing = made * (1 - (1 - assumed.failing) ** units.UNIT_SIZE)
+    failing = made * (1 - (1 - assumed.failing) ** defaults.UNIT_SIZE)
     hours = images / assumed.images_per_core / cores / 3600
     pages = ceil(images / assumed.page)
     shuffled = images * (assumed.join_bytes + assumed.gather_bytes)
@@ -211,7 +212,7 @@ def check(figures: common.Figures, count: int) -> None:
         files = sorted(Path(scratch).rglob("*.parquet"))
         rows = [pq.read_metadata(path).num_rows for path in files if "/predictions/" in str(path)]
         stored = sum(path.stat().st_size for path in files)
-    made, width = len(rows), SPREAD * sqrt(units.UNIT_SIZE)
+    made, width = len(rows), SPREAD * sqrt(defaults.UNIT_SIZE)
     figures.add(f"model, {name}", "units", model["units"], "")
     figures.add(name, "units", made, "", f"model, {name}")
     figures.add(f"model, {name}", "files", model["files of tables"], "")

@@ -14,13 +14,13 @@ from typing import Any
 
 import apache_beam as beam
 
-from transforms import counts
+from transforms import counts, defaults
 from transforms.counts import Tally
 from transforms.errors import UsageError
 from transforms.history import subtract, units
 from transforms.history.subtract import Known, Retries
 from transforms.inference.recipe import Recipe
-from transforms.listing import manifests, sources
+from transforms.listing import sources
 from transforms.process import ProcessUnits, Settings
 from transforms.records import Unit
 from transforms.tables import layout, reader
@@ -42,10 +42,10 @@ class CatalogOptions:
     images: tuple[str, ...]
     recipes: tuple[Recipe, ...]
     settings: Settings
-    uri_column: str = manifests.URI_COLUMN
+    uri_column: str = defaults.URI_COLUMN
     retries: Retries = field(default_factory=Retries)
     check_versions: bool = False
-    unit_size: int = units.UNIT_SIZE
+    unit_size: int = defaults.UNIT_SIZE
     workers: int = 1
 
     def __post_init__(self) -> None:

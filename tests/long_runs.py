@@ -34,14 +34,15 @@ def command(images: Path, classifier: str, embedder: str, *options: str) -> list
 
 SLOWLY = """
 import pathlib, time
-from runners import cli, lock
+from runners.cli import app
+from runners.lock import lock
 rename, hold = pathlib.Path.replace, lock.hold
 def slowly(path, target):
     time.sleep(0.05)
     return rename(path, target)
 pathlib.Path.replace = slowly
 lock.hold = lambda *given, **named: hold(*given, renew={renew}, **named)
-cli.entry()
+app.entry()
 """
 
 

@@ -25,7 +25,9 @@ from pinned import ROOT, applicable
 from beamsight.reports import run_report
 from pipelines import catalog
 from runners.dataflow.options import IMAGES_PYTHON
-from runners.jobs import launch
+from runners.jobs import resolve
+from runners.jobs import run as jobs
+from runners.jobs.options import RunOptions
 from runners.template import parameters
 from transforms.imaging import drawn
 from transforms.inference import bundle
@@ -82,9 +84,9 @@ def run(python: Path, pipeline: Path, *, alone: bool = True) -> dict[str, Any]:
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
-def staged(options: launch.RunOptions, to: Path) -> Path:
+def staged(options: RunOptions, to: Path) -> Path:
     """The pipeline as it is sent to workers."""
-    job, run_ = launch.settle(options, PipelineOptions([]), gpu=False)
+    job, run_ = resolve.resolve(options, PipelineOptions([]), gpu=False)
     pipeline = beam.Pipeline()
     catalog.build(pipeline, job, partial(run_report.write, run=run_))
     to.write_bytes(pipeline.to_runner_api().SerializeToString())
@@ -101,14 +103,14 @@ def test_a_worker_without_tensorflow_network_or_checkout_does_a_unit(
         (pictures / f"{number}.jpg").write_bytes(drawn.encode(drawn.draw(number, 90, 60)))
     (pictures / "broken.png").write_bytes(b"this is no picture")
 
-    options = launch.RunOptions(
+    options = RunOptions(
         images=(str(pictures),),
         output=str(tmp_path / "here"),
         classifier=tiny_classifier,
         embedder=tiny_embedder,
         engine="openvino",
     )
-    launch.run(options, [], io.StringIO())
+    jobs.run(options, [], io.StringIO())
     saw = run(python, staged(replace(options, output=str(tmp_path / "worker")), tmp_path / "pipeline.pb"))
 
     assert not saw["tensorflow"]

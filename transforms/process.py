@@ -14,7 +14,7 @@ from itertools import repeat
 import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
-from transforms import counts
+from transforms import counts, defaults
 from transforms.counts import Tally
 from transforms.errors import InferenceError
 from transforms.imaging import prepare
@@ -41,7 +41,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     batch: int | None = None  # the engine knows best
     engine_threads: int | None = None
-    threads: int = prepare.THREADS
+    threads: int = defaults.THREADS
     window: int | None = None  # images ahead of the models; their pixels are 2 MB each for B7 and B6 together
 
 

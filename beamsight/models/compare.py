@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from beamsight.models import agreement, quantization, sample_images
+from transforms import defaults
 from transforms.errors import UsageError
 from transforms.imaging.prepare import Pixels
 from transforms.inference import bundle, engines, heads
 from transforms.inference.bundle import Bundle
 from transforms.inference.engine import Engine, Floats
 from transforms.inference.spec import EngineName, ModelSpec, Precision
-from transforms.listing import manifests
 from transforms.storage import files
 
 _CHUNK = 64  # images in memory at once
@@ -30,7 +30,7 @@ class CompareOptions:
     precision: Precision = "bf16"
     engine: EngineName | None = None
     limit: int = 200
-    uri_column: str = manifests.URI_COLUMN
+    uri_column: str = defaults.URI_COLUMN
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class QuantizeOptions:
     images: tuple[str, ...]
     agreement: float | None = None
     limit: int = 300
-    uri_column: str = manifests.URI_COLUMN
+    uri_column: str = defaults.URI_COLUMN
 
 
 class _Timed:

@@ -12,11 +12,12 @@ from itertools import islice
 
 import numpy as np
 
+from transforms import defaults
 from transforms.errors import UsageError
 from transforms.imaging import prepare
 from transforms.imaging.prepare import Failed, Limits, Pixels, Prepared
 from transforms.inference.spec import ModelSpec
-from transforms.listing import manifests, sources
+from transforms.listing import sources
 from transforms.prefetch import prefetch
 from transforms.records import ImageRef, Work
 
@@ -25,7 +26,7 @@ LISTED = 100_000  # images that a sample is drawn from
 _TABLE = "sample"
 
 
-def choose(images: Sequence[str], limit: int, uri_column: str = manifests.URI_COLUMN) -> list[ImageRef]:
+def choose(images: Sequence[str], limit: int, uri_column: str = defaults.URI_COLUMN) -> list[ImageRef]:
     """What ``--images`` names -> at most ``limit`` of the first ``LISTED``, the same each time, from all over them.
 
     Those with the smallest hash of the URI: the first ones of a folder tend to show the same thing. Raises UsageError
@@ -57,7 +58,7 @@ class Sample:
             works = [Work(ref, (_TABLE,)) for ref in self.refs[start : start + size]]
             ready: dict[str, Prepared] = {}
             work = partial(prepare.prepare, specs={_TABLE: self.spec}, limits=self.limits)
-            for image in prefetch(works, work, threads=prepare.THREADS, window=2 * prepare.THREADS):
+            for image in prefetch(works, work, threads=defaults.THREADS, window=2 * defaults.THREADS):
                 if isinstance(image, Failed):
                     self.broken[image.failure.error] += 1
                 else:

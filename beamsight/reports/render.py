@@ -11,8 +11,9 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup
 
-from beamsight.reports import charts, duplicates, findings, run_report, vectors
+from beamsight.reports import charts, duplicates, findings, vectors
 from beamsight.reports.night import Night
+from beamsight.text import duration
 from transforms.storage import files
 
 NONE = "\u2013"
@@ -43,7 +44,7 @@ def to_html(night: Night) -> str:
         "number": _number,
         "percent": findings.percent,
         "change": _change,
-        "duration": run_report.duration,
+        "duration": duration,
         "milliseconds": _milliseconds,
         "rate": _rate,
         "size": _size,
@@ -99,7 +100,7 @@ def _charts(night: Night) -> list[Chart]:
         chart("New images", new, [_number(value) for value in new]),
         chart("Failed", failed, [NONE if value is None else findings.percent(value) for value in failed]),
         chart("Images a second", rates, [_rate(value) for value in rates]),
-        chart("Time", hours, [NONE if value is None else run_report.duration(value) for value in hours]),
+        chart("Time", hours, [NONE if value is None else duration(value) for value in hours]),
     ]
 
 

@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from typing import Any, Literal
 
 from beamsight.reports import criteria
+from beamsight.text import count, duration
 from transforms import counts, installed
 from transforms.counts import Tally
 from transforms.storage import files
@@ -120,9 +121,9 @@ def summary(report: Mapping[str, Any], output: str) -> str:
     """A report -> what is printed at the end."""
     numbers = report["counts"]
     lines = [_headline(report)]
-    rows = [(_counted(n, "new row"), layout.folder(output, table)) for table, n in numbers["ok"].items() if n]
+    rows = [(count(n, "new row"), layout.folder(output, table)) for table, n in numbers["ok"].items() if n]
     if failed(report):
-        rows.append((_counted(failed(report), "failure"), layout.folder(output, layout.FAILURES)))
+        rows.append((count(failed(report), "failure"), layout.folder(output, layout.FAILURES)))
         rows.extend((f"  {n:,} {reason.replace('/', ': ')}", "") for reason, n in report["reasons"].items())
     skipped = [
         f"{numbers[key]:,} {words}"
@@ -142,26 +143,12 @@ def summary(report: Mapping[str, Any], output: str) -> str:
     return "\n".join(lines)
 
 
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
 def _headline(report: Mapping[str, Any]) -> str:
     numbers = report["counts"]
     if not numbers["missing"]:
         distinct = numbers["listed"] - numbers["duplicates"]
         return f"nothing to do: none of the {distinct:,} images is missing from the tables"
     return (
-        f"done: {_counted(numbers['images'], 'image')} in {duration(report['seconds'])}, "
+        f"done: {count(numbers['images'], 'image')} in {duration(report['seconds'])}, "
         f"{report['images_per_second']:.2f} images/s with start-up"
     )
-
-
-def duration(seconds: float) -> str:
-    """Seconds -> ``48 s``, ``3 min 12 s`` or ``5 h 07 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"

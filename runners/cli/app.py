@@ -23,7 +23,7 @@ from transforms.inference import engines
 
 if TYPE_CHECKING:
     from runners.dataflow.options import SubmitOptions
-    from runners.jobs.launch import RunOptions
+    from runners.jobs.options import RunOptions
     from runners.nights.nightly import NightlyOptions
 
 DONE, TOO_MANY_FAILURES, WRONG_USE, RUN_FAILED, LOCKED, TOO_FEW_IMAGES = 0, 1, 2, 3, 4, 5
@@ -67,7 +67,8 @@ def _command(known: argparse.Namespace, rest: list[str], parser: argparse.Argume
 
 
 def _run(known: argparse.Namespace, rest: list[str]) -> int:
-    from runners.jobs import beam_options, ending, launch
+    from runners.dataflow import job_state
+    from runners.jobs import beam_options, ending, run
 
     options = _run_options(known)
     try:
@@ -76,7 +77,7 @@ def _run(known: argparse.Namespace, rest: list[str]) -> int:
             options = _tonight(known, options, elsewhere)
         if elsewhere:
             return _submit(known, options, rest)
-        return _ended(options, launch.run(options, rest, sys.stderr))
+        return _ended(options, run.run(options, rest, sys.stderr, job_state.asking(beam_options.parse(rest))))
     except ending.RunFailed as error:
         return _say(
             f"the run failed: {error}\nwhat it had finished is kept; the same command goes on from there",
@@ -141,14 +142,14 @@ def _check_config(file: str) -> int:
 def _night(words: Sequence[str]) -> tuple[argparse.Namespace, RunOptions]:
     """Words of ``nightly`` -> what they say, where a night could start with them. Asks no server. Raises UsageError."""
     from runners.dataflow import checks
-    from runners.jobs import beam_options, launch
+    from runners.jobs import beam_options, resolve
     from runners.nights import day_patterns, nightly
 
     known, rest = arguments.parser().parse_known_args(["nightly", *words])
     options, where = _run_options(known), _submit_options(known)
     if beam_options.is_dataflow(rest):
         beam = where.to_beam(options.output, rest)
-        launch.require_visible(options, beam, models=False)
+        resolve.require_visible(options, beam, models=False)
         checks.require_named(beam)
     else:
         nightly.require_dataflow(where, known.dry_run)
@@ -160,9 +161,9 @@ def _night(words: Sequence[str]) -> tuple[argparse.Namespace, RunOptions]:
 
 def _ended(options: RunOptions, done: dict[str, Any]) -> int:
     from beamsight.reports import criteria, run_report
-    from runners.jobs import launch
+    from runners.jobs import resolve
 
-    print(run_report.summary(done, launch.output_of(options)))
+    print(run_report.summary(done, resolve.output_of(options)))
     codes = {criteria.TOO_FEW_IMAGES: TOO_FEW_IMAGES, criteria.TOO_MANY_FAILURES: TOO_MANY_FAILURES}
     ended = [_say(problem["message"], codes[problem["kind"]]) for problem in done["problems"]]
     return ended[0] if ended else DONE
@@ -170,11 +171,11 @@ def _ended(options: RunOptions, done: dict[str, Any]) -> int:
 
 def _run_options(known: argparse.Namespace) -> RunOptions:
     from beamsight.reports.criteria import MaxFailures
-    from runners.jobs import launch
+    from runners.jobs.options import RunOptions
     from runners.jobs.webhook import Webhook
     from transforms.imaging.prepare import Limits
 
-    return launch.RunOptions(
+    return RunOptions(
         images=tuple(known.images),
         output=known.output,
         classifier=known.classifier,

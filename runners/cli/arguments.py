@@ -9,9 +9,9 @@ from typing import get_args
 from beamsight.models import origin
 from runners.cli import arguments_nightly, arguments_run, arguments_schedule
 from runners.cli.arguments_run import count
+from transforms import defaults
 from transforms.inference import engines
 from transforms.inference.spec import ChannelOrder, Crop, EngineName, Layout, Precision, Task
-from transforms.listing import manifests
 
 
 def parser() -> argparse.ArgumentParser:
@@ -107,7 +107,7 @@ def _add_precisions(actions: argparse._SubParsersAction[argparse.ArgumentParser]
         add = command.add_argument
         add("bundle", help="a bundle's folder, on a disk or gs://")
         add("--images", action="append", required=True, metavar="WHAT", help="as for `beamsight run`")
-        add("--uri-column", default=manifests.URI_COLUMN, metavar="NAME", help="likewise (default: %(default)s)")
+        add("--uri-column", default=defaults.URI_COLUMN, metavar="NAME", help="likewise (default: %(default)s)")
         add(
             "--limit",
             type=count,

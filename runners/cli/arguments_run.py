@@ -6,8 +6,7 @@ import argparse
 from typing import get_args
 
 from runners.dataflow import machine
-from transforms.history import subtract, units
-from transforms.imaging import decode, fetch, prepare
+from transforms import defaults
 from transforms.inference import engines
 from transforms.inference.spec import EngineName, Precision
 from transforms.listing import manifests
@@ -121,7 +120,7 @@ def add_job(parser: argparse.ArgumentParser) -> None:
     add("--embedder", default="efficientnet-b6", metavar="MODEL", help="likewise (default: %(default)s)")
     add(
         "--uri-column",
-        default=manifests.URI_COLUMN,
+        default=defaults.URI_COLUMN,
         metavar="NAME",
         help="column of the manifests that holds the URIs (default: %(default)s)",
     )
@@ -129,7 +128,7 @@ def add_job(parser: argparse.ArgumentParser) -> None:
     add(
         "--max-attempts",
         type=count,
-        default=subtract.MAX_ATTEMPTS,
+        default=defaults.MAX_ATTEMPTS,
         metavar="N",
         help="after so many runs a passing fault of an image counts as lasting (default: %(default)s)",
     )
@@ -157,14 +156,14 @@ def add_job(parser: argparse.ArgumentParser) -> None:
     add(
         "--max-pixels",
         type=count,
-        default=decode.MAX_PIXELS,
+        default=defaults.MAX_PIXELS,
         metavar="N",
         help="refuse larger pictures (default: %(default)s)",
     )
     add(
         "--max-bytes",
         type=count,
-        default=fetch.MAX_BYTES,
+        default=defaults.MAX_BYTES,
         metavar="N",
         help="refuse larger files (default: %(default)s)",
     )
@@ -183,7 +182,7 @@ def add_job(parser: argparse.ArgumentParser) -> None:
     add(
         "--unit-size",
         type=count,
-        default=units.UNIT_SIZE,
+        default=defaults.UNIT_SIZE,
         metavar="N",
         help="images a file of a table, and what is lost at most with a worker (default: %(default)s)",
     )
@@ -196,7 +195,7 @@ def add_job(parser: argparse.ArgumentParser) -> None:
     add(
         "--threads",
         type=count,
-        default=prepare.THREADS,
+        default=defaults.THREADS,
         metavar="N",
         help="images that are fetched at once (default: %(default)s)",
     )

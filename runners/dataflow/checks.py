@@ -10,7 +10,8 @@ from pathlib import Path
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, SetupOptions, WorkerOptions
 
 from runners.dataflow import options
-from runners.jobs import launch
+from runners.jobs import resolve
+from runners.jobs.options import NO_MODEL
 from transforms.errors import FetchError, ModelError, UsageError
 from transforms.inference import bundle
 from transforms.inference.bundle import Bundle
@@ -85,9 +86,9 @@ def staged(model: str, task: Task, folder: str) -> str:
     One on this disk is copied to ``folder``, unless the same files are there. Of one in a bucket it is checked that no
     file is missing; that each has its hash the workers check, as they copy it. Raises ModelError.
     """
-    if model == launch.NO_MODEL:
+    if model == NO_MODEL:
         return model
-    uri = launch.find_bundle(model, task)
+    uri = resolve.find_bundle(model, task)
     made = bundle.read(uri)
     if not files.is_local(uri):
         _require_whole(uri, made)

@@ -24,8 +24,8 @@ from beamsight.reports import run_report
 from runners.dataflow import checks, estimate, options, submit, watch
 from runners.dataflow.estimate import Figures
 from runners.dataflow.options import SubmitOptions
-from runners.jobs import beam_options, launch
-from runners.jobs.launch import RunOptions
+from runners.jobs import beam_options, resolve
+from runners.jobs.options import NO_MODEL, RunOptions
 from transforms.errors import BeamsightError, UsageError
 from transforms.inference import bundle, engines
 from transforms.inference.bundle import Bundle
@@ -56,7 +56,7 @@ def describe(run: RunOptions, where: SubmitOptions, arguments: Sequence[str], fi
     ``LOOK_UP_SECONDS`` and no longer.
     """
     beam = where.to_beam(run.output, arguments)
-    launch.require_visible(run, beam, models=False)
+    resolve.require_visible(run, beam, models=False)
     checks.require_named(beam)
     checks.require_python(beam)
     files.check(run.output)
@@ -133,9 +133,9 @@ def _beams_checks(run: RunOptions, known: _Known, beam: PipelineOptions) -> str:
     """Beam's own ``--dry_run`` with the graph as it would be. Raises UsageError where it refuses."""
     if known.models.keys() != _asked(run).keys():
         return "not made, as not all models are known"
-    places = {task: known.models[task][0] if task in known.models else launch.NO_MODEL for task in _TASKS}
+    places = {task: known.models[task][0] if task in known.models else NO_MODEL for task in _TASKS}
     run = dataclasses.replace(run, classifier=places["classify"], embedder=places["embed"])
-    job, run_ = launch.settle(run, beam, gpu=options.gpu_of(beam) is not None)
+    job, run_ = resolve.resolve(run, beam, gpu=options.gpu_of(beam) is not None)
     checks.require_engine(job.recipes, beam)
     beam.view_as(TestOptions).dry_run = True
     watch.start(job, beam, partial(run_report.write, run=run_))
@@ -147,7 +147,7 @@ _TASKS: tuple[Task, ...] = ("classify", "embed")
 
 def _asked(run: RunOptions) -> dict[Task, str]:
     models: dict[Task, str] = {"classify": run.classifier, "embed": run.embedder}
-    return {task: model for task, model in models.items() if model != launch.NO_MODEL}
+    return {task: model for task, model in models.items() if model != NO_MODEL}
 
 
 def _look_up(run: RunOptions, figures: Figures) -> _Known:
@@ -177,7 +177,7 @@ def _bundle(model: str, task: Task) -> tuple[str, Bundle]:
         if not files.exists(files.join(uri, bundle.MODEL_JSON)):
             raise UsageError("never staged on this machine; that is done when the job is sent")
     else:
-        uri = launch.find_bundle(model, task)
+        uri = resolve.find_bundle(model, task)
     return uri, bundle.read(uri)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from beamsight.reports.run_report import duration
+from beamsight.text import duration
 from runners.dataflow.machine import Machine
 from transforms.history import units
 from transforms.inference.spec import EngineName, Precision

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from functools import partial
 
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 from google.api_core.client_options import ClientOptions
 from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError
 
 from runners.lock.holder import Holder
+from runners.lock.lock import StillRuns
 
 _SECONDS = 20.0  # for an answer
 _ENDED = ("DONE", "FAILED", "CANCELLED", "UPDATED", "DRAINED")
+
+
+def asking(beam: PipelineOptions) -> StillRuns:
+    """How to ask whether a job that has the lock still runs."""
+    return partial(still_runs, endpoint=beam.view_as(GoogleCloudOptions).dataflow_endpoint)
 
 
 def still_runs(holder: Holder, endpoint: str | None = None) -> bool | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TextIO
@@ -12,15 +13,17 @@ from typing import Any, TextIO
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, TestOptions
 
 from beamsight.reports import run_report
-from runners.dataflow import checks, machine, options, watch
+from runners.dataflow import checks, job_state, machine, options, watch
 from runners.dataflow.options import SubmitOptions
 from runners.dataflow.watch import Job
-from runners.jobs import ending, launch
+from runners.jobs import ending, interrupts, resolve
 from runners.jobs.ending import LeftAlone, RunFailed
 from runners.jobs.interrupts import Interrupted
-from runners.jobs.launch import RunOptions
+from runners.jobs.options import RunOptions
 from runners.lock import cleanup, lock
-from transforms.errors import UsageError
+from runners.lock.lock import Lock
+from transforms.counts import Tally
+from transforms.errors import BeamsightError, UsageError
 from transforms.storage import files
 from transforms.tables import layout
 
@@ -42,11 +45,11 @@ def submit(run: RunOptions, where: SubmitOptions, arguments: Sequence[str], stre
     """
     beam = where.to_beam(run.output, arguments)
     send = not beam.view_as(TestOptions).dry_run
-    launch.require_visible(run, beam, models=False)
+    resolve.require_visible(run, beam, models=False)
     checks.require_named(beam)
     checks.require_python(beam)
     files.check(run.output)
-    launch.require_images(run)
+    resolve.require_images(run)
     if run.on_finish is not None and not where.wait:
         raise UsageError("--on-finish needs --wait: without it nobody is there to post the report when the job ends")
     cloud = beam.view_as(GoogleCloudOptions)
@@ -55,18 +58,17 @@ def submit(run: RunOptions, where: SubmitOptions, arguments: Sequence[str], stre
         for place in dict.fromkeys((cloud.temp_location, cloud.staging_location)):
             checks.require_writable("the folder for temporary files", place)
     run = for_machines(with_models(run, options.models_folder(beam)), beam)
-    job, run_ = launch.settle(run, beam, gpu=options.gpu_of(beam) is not None)
+    job, run_ = resolve.resolve(run, beam, gpu=options.gpu_of(beam) is not None)
     checks.require_engine(job.recipes, beam)
     if not send:
         watch.start(job, beam, partial(run_report.write, run=run_))
         return Submitted(run_.run_id, None)
 
-    ask = launch.still_runs(beam)
-    with lock.hold(run_.output, "beamsight submit", stream, run_id=run_.run_id, still_runs=ask) as held:
+    with _hold(run_, beam, stream) as held:
         cleanup.close_killed(run_.output, run_.run_id)
         run_report.write(Counter(), run_, "running")
         try:
-            sent = watch.start(job, beam, partial(lock.report_and_release, run=run_))
+            sent = watch.start(job, beam, partial(report_and_release, run=run_))
         except (UsageError, KeyboardInterrupt) as error:
             run_report.write(Counter(), run_, "failed", str(error))
             raise
@@ -80,6 +82,20 @@ def submit(run: RunOptions, where: SubmitOptions, arguments: Sequence[str], stre
     if failed is not None:
         raise failed
     return Submitted(run_.run_id, sent, ended)
+
+
+def _hold(run: run_report.Run, beam: PipelineOptions, stream: TextIO) -> AbstractContextManager[Lock]:
+    asking = job_state.asking(beam)
+    return lock.hold(
+        run.output, "beamsight submit", stream, run_id=run.run_id, still_runs=asking, on_lost=interrupts.end
+    )
+
+
+def report_and_release(tally: Tally, run: run_report.Run) -> None:
+    """The last step of a job that has the lock, on a worker. A lock that stays says of which job it is."""
+    run_report.write(tally, run)
+    with suppress(BeamsightError):
+        lock.release(run.output, run.run_id)
 
 
 def with_models(run: RunOptions, folder: str) -> RunOptions:

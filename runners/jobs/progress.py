@@ -8,7 +8,7 @@ import time
 from types import TracebackType
 from typing import Protocol, TextIO
 
-from beamsight.reports.run_report import duration
+from beamsight.text import duration
 from transforms import counts
 from transforms.counts import Tally
 

@@ -15,13 +15,9 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TextIO
 
-from beamsight.reports import run_report
-from beamsight.reports.run_report import duration
-from runners.dataflow import job_state
-from runners.jobs import interrupts
+from beamsight.text import duration
 from runners.lock import holder
 from runners.lock.holder import Holder, Job
-from transforms.counts import Tally
 from transforms.errors import BeamsightError, Locked, NotFound
 from transforms.storage import files
 from transforms.tables import layout
@@ -50,10 +46,6 @@ class Lock:
     def lost(self) -> str | None:
         """What became of it, once another has taken it."""
         return self._lost
-
-    def name(self, run_id: str) -> None:
-        """Say which run is at work, the first or a further one."""
-        self._change(run_id=run_id)
 
     def hand_over(self, job: Job) -> None:
         """Leave it to a job: it is kept without signs of life for as long as that runs, and let go by ``release``."""
@@ -91,7 +83,8 @@ def hold(
     stream: TextIO,
     *,
     run_id: str = "",
-    still_runs: StillRuns = job_state.still_runs,
+    still_runs: StillRuns = lambda _: None,
+    on_lost: Callable[[str], None] = lambda _: None,
     renew: float = RENEW,
     stale: float = STALE,
 ) -> Iterator[Lock]:
@@ -111,7 +104,7 @@ def hold(
         stream.write(f"beamsight: took over from {held.before}, which has ended without letting go of {output}\n")
         stream.flush()
     ended = threading.Event()
-    thread = threading.Thread(target=_keep, args=(held, ended, renew), name="lock", daemon=True)
+    thread = threading.Thread(target=_keep, args=(held, ended, renew, on_lost), name="lock", daemon=True)
     thread.start()
     try:
         yield held
@@ -124,13 +117,6 @@ def hold(
             stream.write(f"beamsight: {uri} is still there ({error}); it counts no more in {duration(stale)}\n")
 
 
-def report_and_release(tally: Tally, run: run_report.Run) -> None:
-    """The last step of a job that has the lock, on a worker. A lock that stays says of which job it is."""
-    run_report.write(tally, run)
-    with suppress(BeamsightError):
-        release(run.output, run.run_id)
-
-
 def release(output: str, run_id: str) -> None:
     """Let go what was handed over to the job of this run: done by the job itself, or by whoever sees it end."""
     found, version = _read(layout.lock(output))
@@ -138,13 +124,13 @@ def release(output: str, run_id: str) -> None:
         files.delete_if(layout.lock(output), version)
 
 
-def _keep(held: Lock, ended: threading.Event, renew: float) -> None:
+def _keep(held: Lock, ended: threading.Event, renew: float, on_lost: Callable[[str], None]) -> None:
     while not ended.wait(renew):
         with suppress(Exception):  # whatever it was may pass; a thread that died would lose the lock in silence
             held.renew()
         if held.lost:
             if not ended.is_set():
-                interrupts.end(held.lost)
+                on_lost(held.lost)
             return
 
 

@@ -4,26 +4,12 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import date, timedelta
 
 from transforms.errors import UsageError
 
 _BACK = {"date": 0, "yesterday": 1}  # days before the run's
 _FORM = "{date:%Y/%m/%d} is the day of the run, {yesterday:%Y/%m/%d} the day before; a brace of a name is written twice"
-
-
-@dataclass(frozen=True, slots=True)
-class Night:
-    """Which days a run is for, as its report keeps it.
-
-    patterns: ``--images`` as they were given. days: as 2026-11-20. waiting: those days for which a pattern found
-    nothing yet.
-    """
-
-    patterns: tuple[str, ...]
-    days: tuple[str, ...]
-    waiting: tuple[str, ...] = ()
 
 
 def expand(pattern: str, day: date) -> str:

@@ -9,10 +9,9 @@ from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from runners.dataflow.options import SubmitOptions
-from runners.jobs import launch
-from runners.jobs.launch import RunOptions
+from runners.jobs import resolve
+from runners.jobs.options import Night, RunOptions
 from runners.nights import catch_up, day_patterns
-from runners.nights.day_patterns import Night
 from transforms.errors import FetchError, UsageError
 from transforms.listing import sources
 from transforms.prefetch import prefetch
@@ -112,7 +111,7 @@ def _days(options: RunOptions, asked: NightlyOptions, today: date) -> list[date]
         if asked.first > last:
             raise UsageError(f"--from {asked.first} comes after today, {last}")
         return [asked.first + timedelta(days=n) for n in range((last - asked.first).days + 1)]
-    output = launch.output_of(options)
+    output = resolve.output_of(options)
     files.check(output)
     return [*catch_up.unsettled(output, today, asked.catch_up, options.images, asked.zone), today]
 

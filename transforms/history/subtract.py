@@ -12,14 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from transforms import counts
+from transforms import counts, defaults
 from transforms.counts import Tally
 from transforms.records import ImageRef, Work
 from transforms.tables import layout, reader
 
 SHARDS = 1024
-
-MAX_ATTEMPTS = 5  # a fault of five nights is no passing one
 
 _READERS = 16  # files read at once: on gs:// most of it is waiting
 
@@ -29,7 +27,7 @@ Key = tuple[str, str | None]  # URI and version
 class Retries(NamedTuple):
     """Which failures are tried again: passing ones until so many attempts have failed, or all."""
 
-    max_attempts: int = MAX_ATTEMPTS
+    max_attempts: int = defaults.MAX_ATTEMPTS
     retry_failed: bool = False
 
     def tries(self, retryable: bool, attempt: int) -> bool:

@@ -10,14 +10,13 @@ from collections.abc import Iterable, Iterator
 from math import ceil
 from typing import Any
 
+from transforms import defaults
 from transforms.records import ImageRef, Unit, Work
 
 Plain = tuple[tuple[Any, ...], tuple[str, ...], int]  # a Work as it crosses the shuffle
 
-UNIT_SIZE = 512  # 2 minutes of work on 2 cores: little is lost with a worker, and files stay above 4 MB
 
-
-def number_of_units(missing: int, unit_size: int = UNIT_SIZE, workers: int = 1) -> int:
+def number_of_units(missing: int, unit_size: int = defaults.UNIT_SIZE, workers: int = 1) -> int:
     """How many units to make of so many missing images; a small job on many workers gets smaller ones."""
     return max(ceil(missing / unit_size), min(workers, missing))
 

@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image
 
+from transforms import defaults
 from transforms.errors import Corrupt, DecodeError, EmptyFile, NotAnImage, TooManyPixels, Truncated
 from transforms.imaging import colour, formats
 
-MAX_PIXELS = 100_000_000
 LARGE = 24_000_000  # pixels; above, one picture is decoded at a time: threads must not multiply the memory
 
 _TURNS = {
@@ -51,7 +51,7 @@ class Decoded:
         return np.asarray(self.image)
 
 
-def decode_image(data: bytes, *, min_side: int | None = None, max_pixels: int = MAX_PIXELS) -> Decoded:
+def decode_image(data: bytes, *, min_side: int | None = None, max_pixels: int = defaults.MAX_PIXELS) -> Decoded:
     """File -> upright sRGB pixels, transparency on white, 16 bits scaled to 8.
 
     min_side: a JPEG is decoded at 1/2, 1/4 or 1/8, several times faster, where its shorter side keeps at least

@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 from typing import NamedTuple
 
+from transforms import defaults
 from transforms.errors import ListError, NoCredentials, UsageError
 from transforms.records import ImageRef
 from transforms.storage import files
-
-MAX_BYTES = 128 * 1024 * 1024
 
 
 class Fetched(NamedTuple):
@@ -20,7 +19,7 @@ class Fetched(NamedTuple):
     sha256: str
 
 
-def fetch(ref: ImageRef, max_bytes: int = MAX_BYTES) -> Fetched:
+def fetch(ref: ImageRef, max_bytes: int = defaults.MAX_BYTES) -> Fetched:
     """Read the version that was listed, or the present one where the list did not say.
 
     Raises FetchError, or ListError for a line of a manifest that names no image.

@@ -11,14 +11,12 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from transforms import counts
+from transforms import counts, defaults
 from transforms.counts import Tally
 from transforms.errors import ImageError
 from transforms.imaging import decode, fetch, fit
 from transforms.inference.spec import ModelSpec
 from transforms.records import Failure, Work
-
-THREADS = 12  # most of a fetch is waiting for the network; decoding has a bound of its own
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -27,8 +25,8 @@ Pixels = npt.NDArray[np.uint8]
 class Limits:
     """What is refused: files of more bytes, pictures of more pixels."""
 
-    max_bytes: int = fetch.MAX_BYTES
-    max_pixels: int = decode.MAX_PIXELS
+    max_bytes: int = defaults.MAX_BYTES
+    max_pixels: int = defaults.MAX_PIXELS
 
 
 @dataclass(slots=True)

@@ -13,10 +13,9 @@ from typing import IO, BinaryIO, NamedTuple, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from transforms import defaults
 from transforms.errors import UsageError
 from transforms.storage import files
-
-URI_COLUMN = "uri"
 
 KINDS = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
 
@@ -38,7 +37,7 @@ def kind(uri: str) -> str | None:
     return next((suffix for suffix in KINDS if name.endswith(suffix)), None)
 
 
-def lines(uri: str, column: str = URI_COLUMN) -> Iterator[Line]:
+def lines(uri: str, column: str = defaults.URI_COLUMN) -> Iterator[Line]:
     """Read a manifest as a stream. Lines that name nothing come with their fault; empty lines and comments do not.
 
     Raises UsageError for a manifest that lacks the column or cannot be read to its end: what it would still have named

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+from transforms import defaults
 from transforms.errors import FetchError, Unreadable, UsageError
 from transforms.listing import manifests
 from transforms.records import ImageRef
@@ -36,7 +37,7 @@ class Chunk(NamedTuple):
     ignored: int
 
 
-def check(images: Iterable[str], uri_column: str = manifests.URI_COLUMN) -> None:
+def check(images: Iterable[str], uri_column: str = defaults.URI_COLUMN) -> None:
     """Look at the beginning of each source. Raises UsageError for one that gives nothing, with the reason."""
     for source in images:
         try:
@@ -47,7 +48,7 @@ def check(images: Iterable[str], uri_column: str = manifests.URI_COLUMN) -> None
             raise UsageError(f"--images {source}: {why}")
 
 
-def nothing(source: str, uri_column: str = manifests.URI_COLUMN) -> str | None:
+def nothing(source: str, uri_column: str = defaults.URI_COLUMN) -> str | None:
     """Why a source gives no image, from a look at its beginning; None where it gives one. Raises as ``list_images``."""
     if not source.strip():
         raise UsageError(f"--images {source!r} names nothing: is a variable of the shell empty?")
@@ -71,7 +72,7 @@ def _nothing(source: str, ignored: int) -> str:
     return "there is no such file, and no folder of that name that holds any"
 
 
-def list_images(source: str, uri_column: str = manifests.URI_COLUMN, chunk: int = CHUNK) -> Iterator[Chunk]:
+def list_images(source: str, uri_column: str = defaults.URI_COLUMN, chunk: int = CHUNK) -> Iterator[Chunk]:
     """A source -> its images in chunks. Relative local paths are made absolute.
 
     Raises UsageError or FetchError where the source itself cannot be read.

@@ -175,5 +175,5 @@ def test_leaves_nothing_when_it_is_stopped_half_way(tmp_path: Path, monkeypatch:
 
 
 def test_importing_it_imports_no_tensorflow() -> None:
-    code = "import sys, transforms.inference.standin, transforms.inference.cost; sys.exit('tensorflow' in sys.modules)"
+    code = "import sys, beamsight.models.standin, beamsight.models.cost; sys.exit('tensorflow' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -124,7 +124,9 @@ def test_argparse_refuses_with_the_same_code(arguments: list[str]) -> None:
 
 
 def test_help_and_version_are_quick_and_import_no_models(capsys: pytest.CaptureFixture[str]) -> None:
-    program = "import sys; from runners import cli; app.main(['models', 'list']); print('tensorflow' in sys.modules)"
+    program = (
+        "import sys; from runners.cli import app; app.main(['models', 'list']); print('tensorflow' in sys.modules)"
+    )
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert said.stdout.splitlines()[-1] == "False"
     assert said.stderr == ""

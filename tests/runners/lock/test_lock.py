@@ -42,8 +42,7 @@ def put(output: str, **fields: object) -> None:
 
 def test_it_says_who_has_it_and_is_gone_afterwards(output: str) -> None:
     stream = io.StringIO()
-    with lock.hold(output, "beamsight run", stream) as held:
-        held.name("r1")
+    with lock.hold(output, "beamsight run", stream, run_id="r1") as held:
         found = holder(output)
         assert (found.pid, found.command, found.run_id) == (os.getpid(), "beamsight run", "r1")
         with pytest.raises(Locked) as caught, lock.hold(output, "beamsight run", stream):
@@ -106,7 +105,7 @@ def test_one_without_a_sign_of_life_is_taken_over(output: str, left: bytes) -> N
     assert not files.exists(f"{output}/lock.json")
 
 
-HOLD = "import sys, io, time; from runners import lock\nwith lock.hold(sys.argv[1], 'it', io.StringIO()):\n  {}"
+HOLD = "import sys, io, time; from runners.lock import lock\nwith lock.hold(sys.argv[1], 'it', io.StringIO()):\n  {}"
 
 
 def holding(output: str, what: str = "print(1, flush=True); time.sleep(60)") -> subprocess.Popen[str]:
@@ -140,7 +139,7 @@ def test_a_lock_that_is_lost_ends_the_work(output: str) -> None:
     with (
         pytest.raises(interrupts.Interrupted),
         interrupts.heeded(),
-        lock.hold(output, "it", io.StringIO(), renew=0.1) as held,
+        lock.hold(output, "it", io.StringIO(), renew=0.1, on_lost=interrupts.end) as held,
     ):
         time.sleep(30)
     thread.join()
@@ -180,16 +179,16 @@ def test_a_write_that_is_heard_and_not_answered_is_ours(output: str, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(files, "write_if", unheard)
         with lock.hold(output, "it", io.StringIO()) as held:
-            held.name("r1")
+            held.renew()
             assert held.lost is None
-            assert holder(output).run_id == "r1"
+            held.renew()
+            assert held.lost is None
     assert not files.exists(f"{output}/lock.json")
 
 
 @pytest.mark.parametrize(("runs", "message"), [(True, "job j1"), (None, "cannot be asked from here. If not, remove")])
 def test_what_was_handed_over_to_a_job_is_kept_while_that_runs(output: str, runs: bool | None, message: str) -> None:
-    with lock.hold(output, "it", io.StringIO()) as held:
-        held.name("r1")
+    with lock.hold(output, "it", io.StringIO(), run_id="r1") as held:
         held.hand_over({"project": "p", "region": "r", "name": "n", "id": "j1"})
     with (
         pytest.raises(Locked, match=message),

@@ -12,7 +12,7 @@ import pytest
 
 from runners.cli import app
 from runners.dataflow.options import SubmitOptions
-from runners.jobs.launch import RunOptions
+from runners.jobs.options import Night, RunOptions
 from runners.nights import catch_up, day_patterns, nightly
 from runners.nights.nightly import NightlyOptions
 from transforms.errors import UsageError
@@ -196,9 +196,7 @@ def test_a_run_is_settled(tmp_path: Path) -> None:
         f"{tmp_path}/always.txt",
         f"{tmp_path}/in/{back(1)}",
     )
-    assert tonight.options.night == day_patterns.Night(
-        asked.images, (f"{back(2)}", f"{back(1)}", f"{DAY}"), (f"{DAY}",)
-    )
+    assert tonight.options.night == Night(asked.images, (f"{back(2)}", f"{back(1)}", f"{DAY}"), (f"{DAY}",))
     assert json.loads(json.dumps(tonight.options.to_json()))["night"]["waiting"] == [f"{DAY}"]
     assert tonight.said == (
         f"the days {back(2)} to {DAY}",

@@ -268,8 +268,8 @@ def python(code: str, *arguments: str, home: Path) -> str:
 def test_a_run_with_openvino_never_imports_tensorflow(trained: dict[str, str], shared_dir: Path, tmp_path: Path):
     code = """
 import sys
-from runners import cli
-code = cli.main(sys.argv[1:])
+from runners.cli import app
+code = app.main(sys.argv[1:])
 heavy = {"keras", "openvino", "tensorflow", "tensorflow_hub"}
 print(code, sorted({name.partition(".")[0] for name in sys.modules} & heavy))
 """

@@ -1,0 +1,77 @@
+"""A job from its start to its end: the lock, the pipeline, the report, and the webhook."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any, TextIO
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from beamsight.reports import run_report
+from pipelines.catalog import CatalogOptions
+from runners.jobs import beam_options, interrupts, local, portable, resolve
+from runners.jobs.ending import RunFailed, stopped
+from runners.jobs.options import RunOptions
+from runners.lock import cleanup, lock
+from runners.lock.lock import Lock, StillRuns
+from transforms import counts
+from transforms.storage import files
+
+_HURRY = 3.0  # seconds for --on-finish when somebody waits for the command to end
+
+
+def run(
+    options: RunOptions,
+    beam_arguments: Iterable[str],
+    stream: TextIO,
+    still_runs: StillRuns = lambda _: None,
+) -> dict[str, Any]:
+    """Run a job to its end -> its report. Progress goes to ``stream``.
+
+    still_runs: asks whether a job that holds the lock still runs. Raises UsageError or Locked before anything is
+    started, and RunFailed when the job stopped before its end.
+    """
+    arguments = list(beam_arguments)
+    beam = beam_options.parse(arguments)
+    resolve.require_visible(options, beam)
+    files.check(options.output)
+    resolve.require_images(options)
+    job, run_ = resolve.resolve(options, beam, gpu=Path("/dev/nvidia0").exists())
+    command = "beamsight nightly" if options.night else "beamsight run"
+    with lock.hold(
+        run_.output, command, stream, run_id=run_.run_id, still_runs=still_runs, on_lost=interrupts.end
+    ) as held:
+        ended, error = _run(job, run_, beam, held, stream)
+    if options.on_finish is not None:
+        hurried = {"seconds": _HURRY, "timeout": _HURRY} if isinstance(error, KeyboardInterrupt) else {}
+        options.on_finish.post(ended, stream, **hurried)
+    if error is not None:
+        raise error
+    return ended
+
+
+def _run(
+    job: CatalogOptions, run_: run_report.Run, beam: PipelineOptions, held: Lock, stream: TextIO
+) -> tuple[dict[str, Any], BaseException | None]:
+    """With the lock held -> the report, and what is to be raised where the job stopped before its end."""
+    cleanup.close_killed(run_.output, run_.run_id)
+    run_report.write(
+        Counter(), run_, "running"
+    )  # an output that cannot be written to is found out now, not after a unit
+    counts.KEPT.reset()
+    try:
+        start = local.run if local.is_local(beam) else portable.run
+        start(job, beam, partial(run_report.write, run=run_), stream)
+        done = run_report.read(run_)
+        if done["state"] != "done":
+            raise RunFailed(
+                f"--output {run_.output} is another folder for the workers: they have not written {run_.uri} here; "
+                "name one that all can reach, on gs:// or a shared disk"
+            )
+    except (Exception, KeyboardInterrupt) as error:
+        return stopped(error, run_, held, stream)
+    cleanup.clean(run_.output, held.since, stream)
+    return done, None

@@ -1,0 +1,15 @@
+"""Default values that the options of the command and the steps of the pipeline share. Imports nothing."""
+
+from __future__ import annotations
+
+URI_COLUMN = "uri"  # of a manifest
+
+MAX_ATTEMPTS = 5  # an error that lasts five nights is not transient
+
+UNIT_SIZE = 512  # images: 2 minutes of work on 2 cores, so little is lost with a worker, and files exceed 4 MB
+
+THREADS = 12  # concurrent downloads: most of a download is waiting for the network
+
+MAX_BYTES = 128 * 1024 * 1024  # of an image file
+
+MAX_PIXELS = 100_000_000  # of an image
