@@ -6,10 +6,12 @@ crosses a shuffle is plain tuples in chunks, which Beam codes fast.
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import partial
+from itertools import chain, islice
 from typing import Any
 
 import apache_beam as beam
@@ -36,7 +38,7 @@ class CatalogOptions:
     """All that the graph depends on.
 
     images: what to do, see ``sources.list_images``. recipes: a table each. workers: how many can work at once, so that
-    a small job has a unit for each.
+    a small job has a unit for each. limit: the most missing images that this run processes.
     """
 
     images: tuple[str, ...]
@@ -47,6 +49,7 @@ class CatalogOptions:
     check_versions: bool = False
     unit_size: int = defaults.UNIT_SIZE
     workers: int = 1
+    limit: int | None = None
 
     def __post_init__(self) -> None:
         if not self.images:
@@ -66,9 +69,19 @@ def build(pipeline: beam.Pipeline, options: CatalogOptions, write_report: WriteR
     """Add the job to a pipeline. ``write_report`` gets the sums of the whole run, once, when all units are done."""
     listed = pipeline | "Read" >> _Read(options)
     missing = listed.refs | "Missing" >> _Missing(options)
-    made = missing.work | "Units" >> _Units(options)
+    work, tallies = missing.work, [listed[_TALLY], missing[_TALLY]]
+    if options.limit is not None:
+        limited = work | "Limit" >> _Limit(options.limit)
+        work, tallies = limited.work, [*tallies, limited[_TALLY]]
+    made = work | "Units" >> _Units(options)
     done = made | "Process" >> beam.ParDo(ProcessUnits(options.recipes, options.settings))
-    _ = (listed[_TALLY], missing[_TALLY], done) | "Report" >> _Report(write_report)
+    _ = (*tallies, done) | "Report" >> _Report(write_report)
+
+
+def count(pipeline: beam.Pipeline, options: CatalogOptions) -> None:
+    """Add the first steps of the job alone, which count the missing images. Nothing is processed or written."""
+    listed = pipeline | "Read" >> _Read(options)
+    _ = listed.refs | "Missing" >> _Missing(options)
 
 
 class _Read(beam.PTransform):
@@ -141,8 +154,43 @@ def _subtract(shard: tuple[int, Any], tables: tuple[str, ...], check_versions: b
     counts.LIVE.add(tally)
     counts.KEPT.add(tally)
     yield beam.pvalue.TaggedOutput(_TALLY, tally)
-    for start in range(0, len(work), sources.CHUNK):  # a shard of a very large job is too much for one element
-        yield [(tuple(item.ref), item.tables, item.attempt) for item in work[start : start + sources.CHUNK]]
+    yield from _chunks([(tuple(item.ref), item.tables, item.attempt) for item in work])
+
+
+class _Limit(beam.PTransform):
+    """``work`` -> the first missing images, by URI."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def expand(self, work: beam.PCollection) -> Any:
+        total = work | "Count" >> beam.Map(len) | "Total" >> beam.CombineGlobally(sum).as_singleton_view()
+        return (
+            work
+            | "First" >> beam.CombineGlobally(partial(_first, limit=self._limit))
+            | "Leave the rest" >> beam.FlatMap(_leave_the_rest, total).with_outputs(_TALLY, main="work")
+        )
+
+
+def _first(parts: Iterable[list[Any]], limit: int) -> list[Any]:
+    return heapq.nsmallest(limit, chain.from_iterable(parts))
+
+
+def _leave_the_rest(work: list[Any], total: int) -> Iterator[Any]:
+    rest = total - len(work)
+    tally = Counter({counts.MISSING: -rest, counts.LEFT: rest})  # they were counted as missing
+    counts.publish(tally)
+    counts.LIVE.add(tally)
+    counts.KEPT.add(tally)
+    yield beam.pvalue.TaggedOutput(_TALLY, tally)
+    yield from _chunks(work)
+
+
+def _chunks(work: list[Any]) -> Iterator[list[Any]]:
+    """Cut a list of work, which may be too long for one element."""
+    for start in range(0, len(work), sources.CHUNK):
+        yield work[start : start + sources.CHUNK]
 
 
 class _Units(beam.PTransform):

@@ -22,9 +22,11 @@ from apache_beam.transforms.environments import EmbeddedPythonEnvironment
 from dataflow_server import DataflowServer
 from gcs_server import Bucket, GcsServer
 
-from runners.cli import app, arguments
+from runners.cli import app, codes
 from runners.dataflow import job_state, submit
+from runners.dataflow.submit_options import SubmitOptions
 from runners.jobs.ending import RunFailed
+from runners.jobs.options import RunOptions
 from runners.lock import cleanup
 from runners.lock.holder import Holder
 from transforms.imaging import drawn
@@ -84,7 +86,7 @@ def test_a_job_is_sent_and_does_what_a_local_run_does(
         *("--service-account", "worker@test-project.iam", "--no-public-ips", "--workers", "2", "--max-workers", "4"),
         *("--job-name", "first"),
     ]
-    assert app.main(command) == app.DONE
+    assert app.main(command) == codes.DONE
 
     sent = dataflow.job
     said, complaints = capsys.readouterr()
@@ -140,7 +142,7 @@ def test_a_job_is_sent_and_does_what_a_local_run_does(
     for name in pictures.names():
         if name.startswith("out/"):
             pictures.delete(name)
-    assert app.main(["run", *job]) == app.DONE
+    assert app.main(["run", *job]) == codes.DONE
     for table, rows in there.items():
         assert without_run(tables.rows(pictures, table, tmp_path)) == without_run(rows)
 
@@ -163,7 +165,7 @@ def test_run_takes_beams_own_options_and_watches(
         *("--machine_type=n2-standard-16", "--num_workers=12", "--disk_size_gb=30"),
         *("--number_of_worker_harness_threads=1", "--max-failures", "0"),
     ]
-    assert app.main(command) == app.TOO_MANY_FAILURES
+    assert app.main(command) == codes.TOO_MANY_FAILURES
 
     environment = dataflow.job["environment"]
     (pool,) = environment["workerPools"]
@@ -209,9 +211,9 @@ def test_a_night_is_sent_by_its_file_of_options(
         dataflow.states = ["JOB_STATE_DONE"]
 
     dataflow.at_first_look = finish
-    assert app.main([*night, "--date", "2026-01-02", "--wait"]) == app.DONE
+    assert app.main([*night, "--date", "2026-01-02", "--wait"]) == codes.DONE
     assert "done: 1 image" in capsys.readouterr().out
-    assert app.main([*night, "--date", "2026-01-03", "--dry-run"]) == app.DONE
+    assert app.main([*night, "--date", "2026-01-03", "--dry-run"]) == codes.DONE
     assert f"{pictures.uri('days')}/2026-01-02/*.jpg" in capsys.readouterr().out
     reports = [json.loads(pictures.get(name)) for name in pictures.names() if name.startswith("out/runs/")]
     assert [report["options"]["night"]["days"] for report in reports] == [["2026-01-02"]]
@@ -246,7 +248,7 @@ def test_a_job_that_fails_is_a_run_that_failed(
         {"id": "1", "time": "2026-01-02T03:04:05Z", "messageImportance": "JOB_MESSAGE_ERROR", "messageText": why}
     ]
     command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE, "--wait"]
-    assert app.main(command) == app.RUN_FAILED
+    assert app.main(command) == codes.RUN_FAILED
     assert "the run failed: bundle gs://b/m lacks f32.bin\n" in capsys.readouterr().err
     assert (the_report(pictures)["state"], the_report(pictures)["error"]) == ("failed", "bundle gs://b/m lacks f32.bin")
 
@@ -256,7 +258,7 @@ def test_interrupting_the_command_leaves_the_job_alone(
 ) -> None:
     dataflow.at_first_look = _thread.interrupt_main
     command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE, "--wait"]
-    assert app.main(command) == app.INTERRUPTED
+    assert app.main(command) == codes.INTERRUPTED
     said = capsys.readouterr().err
     assert "no longer watched; job 2026-01-02_03_04_05-1 goes on" in said
     assert "gcloud dataflow jobs cancel 2026-01-02_03_04_05-1 --region europe-west4" in said
@@ -268,7 +270,7 @@ def test_a_job_that_dataflow_refuses(
 ) -> None:
     dataflow.refusal = (403, "The caller does not have permission")
     command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE]
-    assert app.main(command) == app.WRONG_USE
+    assert app.main(command) == codes.WRONG_USE
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "The caller does not have permission" in said
@@ -281,7 +283,7 @@ def test_a_job_has_the_output_to_itself_until_it_ends(
 ) -> None:
     endpoint = f"--dataflow_endpoint={dataflow.url}"
     command = ["submit", *job, *PLACE, endpoint, "--container-image", IMAGE, "--job-name", "first"]
-    assert app.main(command) == app.DONE
+    assert app.main(command) == codes.DONE
     assert json.loads(pictures.get("out/lock.json"))["job"] == {
         "project": "test-project",
         "region": "europe-west4",
@@ -290,10 +292,10 @@ def test_a_job_has_the_output_to_itself_until_it_ends(
     }
     capsys.readouterr()
     for second in (command, ["run", *job, endpoint]):
-        assert app.main(second) == app.LOCKED
+        assert app.main(second) == codes.LOCKED
         assert "beamsight submit, run 2" in (said := capsys.readouterr().err)
         assert "job 2026-01-02_03_04_05-1) works on it since" in said
-    assert app.main(["run", *job, "--dataflow_endpoint=http://localhost:9"]) == app.LOCKED
+    assert app.main(["run", *job, "--dataflow_endpoint=http://localhost:9"]) == codes.LOCKED
     assert f"cannot be asked from here. If not, remove {pictures.uri('out/lock.json')}" in capsys.readouterr().err
 
     run_it(staged_pipeline(pictures, dataflow.job["environment"]["sdkPipelineOptions"]["options"]))
@@ -305,10 +307,10 @@ def test_a_job_that_failed_while_nobody_waited_holds_up_nobody(
     dataflow: DataflowServer, pictures: Bucket, job: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     endpoint = f"--dataflow_endpoint={dataflow.url}"
-    assert app.main(["submit", *job, *PLACE, endpoint, "--container-image", IMAGE]) == app.DONE
+    assert app.main(["submit", *job, *PLACE, endpoint, "--container-image", IMAGE]) == codes.DONE
     failed = the_report(pictures)["run_id"]
     dataflow.states = ["JOB_STATE_FAILED"]
-    assert app.main(["run", *job, endpoint]) == app.DONE
+    assert app.main(["run", *job, endpoint]) == codes.DONE
     assert "which has ended without letting go" in capsys.readouterr().err
     assert "out/lock.json" not in pictures.names()
     closed = json.loads(pictures.get(f"out/runs/{failed}.json"))
@@ -320,7 +322,7 @@ def test_a_job_of_a_template_is_found_by_its_name(
     minutes: int, runs: bool, dataflow: DataflowServer, pictures: Bucket, job: list[str]
 ) -> None:
     command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE]
-    assert app.main([*command, "--job-name", "nightly"]) == app.DONE
+    assert app.main([*command, "--job-name", "nightly"]) == codes.DONE
     created = datetime.now(timezone.utc) + timedelta(minutes=minutes)  # a later one is another night's, and asks itself
     dataflow.times = dict.fromkeys(dataflow.times, f"{created:%Y-%m-%dT%H:%M:%SZ}")
     job_ = {"project": "test-project", "region": "europe-west4", "name": "nightly"}
@@ -334,7 +336,7 @@ def test_a_job_of_a_template_is_found_by_its_name(
 
 def test_nobody_stays_to_post_a_report(job: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     hook = ["--on-finish", "https://hooks.example/s3cret"]
-    assert app.main(["submit", *job, *PLACE, "--container-image", IMAGE, *hook]) == app.WRONG_USE
+    assert app.main(["submit", *job, *PLACE, "--container-image", IMAGE, *hook]) == codes.WRONG_USE
     said = capsys.readouterr().err
     assert "--on-finish needs --wait" in said
     assert "s3cret" not in said
@@ -342,7 +344,7 @@ def test_nobody_stays_to_post_a_report(job: list[str], capsys: pytest.CaptureFix
 
 def test_a_gpu_sets_all_that_belongs_to_it(dataflow: DataflowServer, pictures: Bucket, job: list[str]) -> None:
     command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE]
-    assert app.main([*command, "--gpu", "nvidia-l4"]) == app.DONE
+    assert app.main([*command, "--gpu", "nvidia-l4"]) == codes.DONE
     environment = dataflow.job["environment"]
     (pool,) = environment["workerPools"]
     assert environment["serviceOptions"] == ["worker_accelerator=type:nvidia-l4;count:1;install-nvidia-driver:5xx"]
@@ -357,19 +359,19 @@ def test_beams_own_checks_pass_without_an_endpoint(
     gcs: GcsServer, pictures: Bucket, job: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["submit", *job, *PLACE, "--container-image", IMAGE, "--dry_run=true"]
-    assert app.main(command) == app.DONE
+    assert app.main(command) == codes.DONE
     assert capsys.readouterr().out.startswith("Beam took the options; the job was not sent")
     assert not [name for name in pictures.names() if name.startswith("out/")]
     wrong = ["--project=123", "--region=r", "--container-image", IMAGE, "--dry_run=true"]
-    assert app.main(["submit", *job, *wrong]) == app.WRONG_USE
+    assert app.main(["submit", *job, *wrong]) == codes.WRONG_USE
     assert "Beam refuses the options" in capsys.readouterr().err
 
 
 def watched(job: list[str], dataflow: DataflowServer, stream: io.StringIO) -> None:
-    known, rest = arguments.parser().parse_known_args(
+    parsed = app.parser().parse(
         ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE, "--wait"]
     )
-    submit.submit(app._run_options(known), app._submit_options(known), rest, stream)
+    submit.submit(parsed.option(RunOptions), parsed.option(SubmitOptions), parsed.beam, stream)
 
 
 def the_report(bucket: Bucket) -> dict[str, Any]:

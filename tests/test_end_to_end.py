@@ -14,7 +14,7 @@ import tables
 from bundles import TINY_LABELS
 from gcs_server import Bucket, GcsServer
 
-from runners.cli import app
+from runners.cli import app, codes
 from transforms.imaging import drawn
 
 GOOD = {f"good-{number}.jpg": drawn.encode(drawn.draw(number, 90 + number, 60)) for number in range(9)}
@@ -98,7 +98,7 @@ def test_every_uri_is_in_each_table_or_once_in_the_failures(
         *("--max-bytes", "100_000", "--max-pixels", "1_000_000", "--max-failures", "100%", "--unit-size", "4"),
     ]
 
-    assert app.main(command) == app.DONE
+    assert app.main(command) == codes.DONE
 
     predictions = tables.by_uri(read(place, "predictions", tmp_path))
     embeddings = tables.by_uri(read(place, "embeddings", tmp_path))
@@ -132,7 +132,7 @@ def test_every_uri_is_in_each_table_or_once_in_the_failures(
     assert set(counts["ok"].values()) == {len(good)}
     assert "7 failures" in capsys.readouterr().out
 
-    assert app.main(command) == app.DONE
+    assert app.main(command) == codes.DONE
     assert "nothing to do" in capsys.readouterr().out
     assert report(place)["counts"]["already_done"] == len(good)
     assert report(place)["counts"]["failed_before"] == len(expected)
@@ -146,12 +146,12 @@ def test_what_is_new_changed_or_another_recipe_is_done_and_nothing_else(
     first = put(place, "in/a.jpg", GOOD["good-0.jpg"])
     put(place, "in/b.jpg", GOOD["good-1.jpg"])
     command = ["run", "--images", uri(place, "in/"), "--output", uri(place, "out"), "--classifier", tiny_classifier]
-    assert app.main([*command, "--embedder", "none"]) == app.DONE
+    assert app.main([*command, "--embedder", "none"]) == codes.DONE
     assert read(place, "embeddings", tmp_path) == []
 
     put(place, "in/a.jpg", GOOD["good-2.jpg"])
     new = put(place, "in/c.jpg", GOOD["good-3.jpg"])
-    assert app.main([*command, "--embedder", tiny_embedder]) == app.DONE
+    assert app.main([*command, "--embedder", tiny_embedder]) == codes.DONE
     (table,) = (name for name in report(place)["counts"]["ok"] if name.startswith("predictions/"))
     assert report(place)["counts"]["ok"][table] == 2
     assert [row["uri"] for row in read(place, "predictions", tmp_path)].count(first) == 2
@@ -159,7 +159,7 @@ def test_what_is_new_changed_or_another_recipe_is_done_and_nothing_else(
     assert set(tables.by_uri(read(place, "embeddings", tmp_path))) == {first, uri(place, "in/b.jpg"), new}
 
     # Other columns are another recipe: the files of one folder have the same columns.
-    assert app.main([*command, "--embedder", "none", "--probabilities"]) == app.DONE
+    assert app.main([*command, "--embedder", "none", "--probabilities"]) == codes.DONE
     with_all = [row for row in read(place, "predictions", tmp_path) if row.get("probabilities")]
     assert len(with_all) == 3
     assert all(max(row["probabilities"]) == row["score"] for row in with_all)
@@ -173,19 +173,19 @@ def test_failed_images_are_tried_again_as_asked(place: Path | Bucket, tmp_path: 
         *("run", "--images", manifest, "--output", uri(place, "out"), "--classifier", tiny_classifier),
         *("--embedder", "none", "--max-failures", "1"),
     ]
-    assert app.main(command) == app.TOO_MANY_FAILURES  # the missing one, and the line without a URI
+    assert app.main(command) == codes.TOO_MANY_FAILURES  # the missing one, and the line without a URI
     put(place, "in/late.jpg", GOOD["good-1.jpg"])
-    assert app.main(command) == app.DONE
+    assert app.main(command) == codes.DONE
     assert report(place)["counts"]["failed_before"] == 2
-    assert app.main([*command, "--retry-failed"]) == app.DONE
+    assert app.main([*command, "--retry-failed"]) == codes.DONE
     assert set(tables.by_uri(read(place, "predictions", tmp_path))) == {uri(place, "in/a.jpg"), late}
     assert report(place)["counts"]["failed"] == {"list": 1}
 
     # Unchanged by name, changed by content: only --check-versions sees it.
     put(place, "in/a.jpg", GOOD["good-2.jpg"])
-    assert app.main(command) == app.DONE
+    assert app.main(command) == codes.DONE
     assert report(place)["counts"]["images"] == 0
-    assert app.main([*command, "--check-versions"]) == app.DONE
+    assert app.main([*command, "--check-versions"]) == codes.DONE
     assert report(place)["counts"]["images"] == 1
     assert [row["uri"] for row in read(place, "predictions", tmp_path)].count(uri(place, "in/a.jpg")) == 2
 
@@ -201,7 +201,7 @@ def test_a_bucket_that_is_down_for_a_while_loses_nothing(
     ]
     down = bucket.uri("in/good-3.jpg")
     gcs.faults = lambda method, path: 503 if "good-3.jpg" in path and "alt=media" in path else None
-    assert app.main(command) == app.DONE
+    assert app.main(command) == codes.DONE
     failure = tables.by_uri(read(bucket, "failures", tmp_path))[down]
     assert (failure["stage"], failure["error"], failure["retryable"]) == ("fetch", "Unreadable", True)
     assert failure["version"] is not None
@@ -214,6 +214,6 @@ def test_a_bucket_that_is_down_for_a_while_loses_nothing(
         return 503 if first else None
 
     gcs.faults = every_second_request
-    assert app.main(command) == app.DONE
+    assert app.main(command) == codes.DONE
     gcs.faults = None
     assert set(tables.by_uri(read(bucket, "predictions", tmp_path))) == {bucket.uri(f"in/{name}") for name in GOOD}

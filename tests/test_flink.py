@@ -21,7 +21,7 @@ import worker_pools
 from gcs_server import Bucket, GcsServer
 from worker_pools import ROOT
 
-from runners.cli import app
+from runners.cli import codes
 
 EXAMPLE = ROOT / "examples" / "flink"
 # What Flink's own start scripts give a JVM newer than 11.
@@ -110,7 +110,7 @@ def test_a_job_on_flink_loses_a_worker_and_ends_with_the_rows_of_a_local_run(
             worker_pools.wait_for("a new worker", lambda: bool({w.pid for w in pool.children()} - before), running)
             code = running.process.wait(timeout=300)
         gcs.delay = 0
-    assert code == app.DONE, running.said()
+    assert code == codes.DONE, running.said()
     assert " runs on Flink at localhost:" in running.said()
     assert len(before) >= 2
     assert killed in before
@@ -130,7 +130,7 @@ def test_an_interrupted_job_is_cancelled_on_flink(
             running.process.send_signal(signal.SIGINT)
             code = running.process.wait(timeout=240)
         gcs.delay = 0
-        assert code == app.INTERRUPTED, running.said()
+        assert code == codes.INTERRUPTED, running.said()
         ends = time.monotonic() + 30
         while flink.states()[0] != "CANCELED":
             assert time.monotonic() < ends, flink.states()

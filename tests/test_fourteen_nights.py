@@ -21,7 +21,7 @@ import pytest
 import tables
 from gcs_server import Bucket, GcsServer
 
-from runners.cli import app
+from runners.cli import app, codes
 from transforms.imaging import drawn
 
 README = Path(__file__).parents[1] / "README.md"
@@ -57,7 +57,7 @@ class Place:
 
     def run(self, number: int, *options: str) -> dict[str, Any]:
         """A night in this process -> its report."""
-        assert app.main(self.words(number, *options)) == app.DONE
+        assert app.main(self.words(number, *options)) == codes.DONE
         return self.report(number)
 
     def start(self, number: int, *options: str) -> subprocess.Popen[str]:
@@ -71,7 +71,7 @@ class Place:
         self.seen.add(new)
         found: dict[str, Any] = json.loads(self.bucket.get(new))
         assert f"{night(number)}" in found["options"]["night"]["days"]
-        assert app.main(["report", self.bucket.uri("out"), "--run", found["run_id"]]) == app.DONE
+        assert app.main(["report", self.bucket.uri("out"), "--run", found["run_id"]]) == codes.DONE
         assert f"out/reports/{found['run_id']}.html" in self.bucket.names()
         return found
 
@@ -169,7 +169,7 @@ def test_fourteen_nights(gcs: GcsServer, quick_retries: object, place: Place, tm
     place.photos(5)
     down = f"{night(5):%Y/%m/%d}/1.jpg".replace("/", "%2F")
     gcs.faults = half_the_time(lambda path: down in path and "alt=media" in path)
-    assert app.main(place.words(5)) == app.DONE
+    assert app.main(place.words(5)) == codes.DONE
     gcs.faults = None
     report = place.report(5)
     assert days(report) == iso(4, 5)
@@ -179,7 +179,7 @@ def test_fourteen_nights(gcs: GcsServer, quick_retries: object, place: Place, tm
     # 6: tried again, in vain; the attempts are counted.
     place.photos(6)
     gcs.faults = lambda method, path: 503 if down in path and "alt=media" in path else None
-    assert app.main(place.words(6)) == app.DONE
+    assert app.main(place.words(6)) == codes.DONE
     gcs.faults = None
     report = place.report(6)
     assert days(report) == iso(4, 5, 6)
@@ -232,12 +232,12 @@ def test_fourteen_nights(gcs: GcsServer, quick_retries: object, place: Place, tm
     both = [place.start(12) for _ in range(2)]
     while all(each.poll() is None for each in both):
         time.sleep(0.01)
-    codes = [each.poll() for each in both]
+    ended = [each.poll() for each in both]
     one_has_gone.set()
     said = [each.communicate()[1] for each in both]
     gcs.faults = None
-    assert app.LOCKED in codes, said
-    assert sorted(each.returncode for each in both) == [app.DONE, app.LOCKED], said
+    assert codes.LOCKED in ended, said
+    assert sorted(each.returncode for each in both) == [codes.DONE, codes.LOCKED], said
     report = place.report(12)
     assert (report["state"], report["counts"]["images"]) == ("done", 3)
 
@@ -273,7 +273,7 @@ def require_as_fresh(place: Place, scratch: Path) -> None:
         if (found := re.match(r'\s*(classifier|embedder) = "(.+)"', line))
         for word in (f"--{found[1]}", found[2])
     ]
-    assert app.main([*words, *models, "--output", place.bucket.uri("fresh"), "--max-failures", "50%"]) == app.DONE
+    assert app.main([*words, *models, "--output", place.bucket.uri("fresh"), "--max-failures", "50%"]) == codes.DONE
     now = place.now()
     for table in ("predictions", "embeddings"):
         held = place.rows(table, scratch)

@@ -19,7 +19,7 @@ import tables
 from gcs_server import Bucket, GcsServer
 from long_runs import IMAGES, command, reports, start, wait_for_files
 
-from runners.cli import app
+from runners.cli import app, codes
 from runners.jobs import beam_options, ending
 from transforms.storage import files
 
@@ -50,7 +50,7 @@ def hook() -> Iterator[ThreadingHTTPServer]:
         server.shutdown()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, app.INTERRUPTED), (signal.SIGTERM, app.TERMINATED)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, codes.INTERRUPTED), (signal.SIGTERM, codes.TERMINATED)])
 def test_a_signal_ends_it_with_a_report_and_it_goes_on_later(
     number: int,
     code: int,
@@ -82,7 +82,7 @@ def test_a_signal_ends_it_with_a_report_and_it_goes_on_later(
     assert report["counts"]["images"] < IMAGES
     assert hook.got == [report]  # type: ignore[attr-defined]
     assert "s3cret" not in json.dumps(report)
-    assert app.main(arguments) == app.DONE
+    assert app.main(arguments) == codes.DONE
     found = tables.by_uri(tables.rows(tmp_path / "out", "predictions", tmp_path))
     assert len(found) == IMAGES - IMAGES // 10
     assert [each["state"] for each in reports(tmp_path)] == ["interrupted", "done"]
@@ -100,7 +100,7 @@ def test_a_signal_does_not_wait_for_images_that_do_not_come(
         while running.poll() is None and not gcs.media():
             time.sleep(0.01)
         running.send_signal(signal.SIGTERM)
-        assert running.wait(20) == app.TERMINATED
+        assert running.wait(20) == codes.TERMINATED
     (report,) = reports(tmp_path)
     assert (report["state"], report["counts"]["missing"], report["counts"]["images"]) == ("interrupted", 8, 0)
 
@@ -115,7 +115,7 @@ def test_a_lock_that_another_takes_ends_the_run(images: Path, tmp_path: Path, ti
             uri, b'{"token": "x", "user": "other@elsewhere", "run_id": "r9"}', files.read(uri)[1].version
         )
     _, said = running.communicate(timeout=60)
-    assert running.returncode == app.RUN_FAILED
+    assert running.returncode == codes.RUN_FAILED
     assert f"the run failed: the lock {tmp_path}/out/lock.json was taken over by other@elsewhere (run r9)" in said
     (report,) = reports(tmp_path)
     assert (report["state"], "taken over by other@elsewhere" in report["error"]) == ("failed", True)
@@ -132,12 +132,12 @@ def test_fewer_images_than_expected(
     hook: ThreadingHTTPServer,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    expected = IMAGES + (code == app.TOO_FEW_IMAGES)
+    expected = IMAGES + (code == codes.TOO_FEW_IMAGES)
     arguments = command(images, tiny_classifier, "none", "--expect-at-least", str(expected), *options)
     assert app.main([*arguments, "--on-finish", f"http://127.0.0.1:{hook.server_port}/s3cret"]) == code
     said = capsys.readouterr().err
-    assert ("60 images were listed, fewer than the 61 of --expect-at-least" in said) is (code == app.TOO_FEW_IMAGES)
-    assert ("6 of 60 images failed, more than --max-failures" in said) is (code != app.DONE)
+    assert ("60 images were listed, fewer than the 61 of --expect-at-least" in said) is (code == codes.TOO_FEW_IMAGES)
+    assert ("6 of 60 images failed, more than --max-failures" in said) is (code != codes.DONE)
     (report,) = reports(tmp_path)
     kinds = {0: [], 1: ["too many failures"], 5: ["too few images", "too many failures"]}
     assert [problem["kind"] for problem in report["problems"]] == kinds[code]
@@ -150,10 +150,10 @@ def test_a_run_that_stops_says_why_in_its_report(
     images: Path, tmp_path: Path, tiny_classifier: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = command(images, tiny_classifier, "none", "--unit-size", "10")
-    assert app.main(arguments) == app.DONE
+    assert app.main(arguments) == codes.DONE
     part = Path(next(iter(tables.files_of(tmp_path / "out", "predictions"))))
     part.write_bytes(part.read_bytes()[:-20])
-    assert app.main(arguments) == app.RUN_FAILED
+    assert app.main(arguments) == codes.RUN_FAILED
     assert f"{part} cannot be read as a part of the table" in capsys.readouterr().err
     states = sorted(path.read_text().split('"state": "')[1].split('"')[0] for path in (tmp_path / "out/runs").iterdir())
     assert states == ["done", "failed"]

@@ -16,7 +16,7 @@ import pytest
 import tables
 from long_runs import IMAGES, command, reports, require_complete, start, wait_for_files
 
-from runners.cli import app
+from runners.cli import app, codes
 from runners.lock import cleanup
 from transforms import process
 from transforms.records import Unit
@@ -49,7 +49,7 @@ def test_killed_at_random_moments_and_run_again(
             }
             for name in whole:
                 assert tables.pq.read_table(name, partitioning=None).num_rows > 0, f"seed {seed}"
-    assert app.main(arguments) == app.DONE
+    assert app.main(arguments) == codes.DONE
     assert not list((tmp_path / "out").rglob("*.tmp"))
     states = [report["state"] for report in reports(tmp_path)]
     assert states == ["failed"] * 5 + ["done"]
@@ -59,12 +59,12 @@ def test_killed_at_random_moments_and_run_again(
 def test_half_written_files_are_not_seen_by_readers(
     images: Path, tmp_path: Path, tiny_classifier: str, tiny_embedder: str
 ) -> None:
-    assert app.main(command(images, tiny_classifier, tiny_embedder)) == app.DONE
+    assert app.main(command(images, tiny_classifier, tiny_embedder)) == codes.DONE
     (part,) = tables.files_of(tmp_path / "out", "predictions")
     (Path(part).parent / f".{Path(part).name}.123.tmp").write_bytes(Path(part).read_bytes()[:100])
     count = duckdb.sql(f"select count(*) from '{tmp_path}/out/predictions/**/*.parquet'").fetchall()
     assert count == [(IMAGES - IMAGES // 10,)]
-    assert app.main(command(images, tiny_classifier, tiny_embedder)) == app.DONE
+    assert app.main(command(images, tiny_classifier, tiny_embedder)) == codes.DONE
 
 
 class _LosesTwo(process.ProcessUnits):
@@ -90,7 +90,7 @@ def test_bundles_that_fail_are_tried_again_without_a_trace(
 ) -> None:
     monkeypatch.setattr("pipelines.catalog.ProcessUnits", _LosesTwo)
     arguments = command(images, tiny_classifier, tiny_embedder, "--unit-size", "20", "--runner=BundleBasedDirectRunner")
-    assert app.main(arguments) == app.DONE
+    assert app.main(arguments) == codes.DONE
     assert min(list(_LosesTwo.tries.values())[:2]) > 1
     assert len(_LosesTwo.tries) > 1
     require_complete(tmp_path)
@@ -99,7 +99,7 @@ def test_bundles_that_fail_are_tried_again_without_a_trace(
 def test_bundles_that_are_repeated_leave_one_row_an_image(
     images: Path, tmp_path: Path, tiny_classifier: str, tiny_embedder: str
 ) -> None:
-    assert app.main(command(images, tiny_classifier, tiny_embedder, "--direct_runner_bundle_repeat=1")) == app.DONE
+    assert app.main(command(images, tiny_classifier, tiny_embedder, "--direct_runner_bundle_repeat=1")) == codes.DONE
     require_complete(tmp_path)
 
 
@@ -109,8 +109,8 @@ def test_of_two_that_start_at_once_one_works_and_the_other_says_who(
     arguments = command(images, tiny_classifier, tiny_embedder, "--unit-size", "1")
     both = [start(arguments) for _ in range(2)]
     said = {each.pid: each.communicate()[1] for each in both}
-    (works,) = (each for each in both if each.returncode == app.DONE)
-    (waits,) = (each for each in both if each.returncode == app.LOCKED)
+    (works,) = (each for each in both if each.returncode == codes.DONE)
+    (waits,) = (each for each in both if each.returncode == codes.LOCKED)
     assert f"(process {works.pid}, beamsight run, run 2" in said[waits.pid]
     assert "works on it since" in said[waits.pid]
     found = tables.by_uri(tables.rows(tmp_path / "out", "predictions", tmp_path))
@@ -139,7 +139,7 @@ def test_what_a_killed_run_left_is_put_in_order_by_the_next(
     time.sleep(0.05)
     if not sys.platform.startswith("linux"):
         (tmp_path / "out" / "lock.json").unlink()  # elsewhere it counts for ten minutes more
-    assert app.main(arguments) == app.DONE
+    assert app.main(arguments) == codes.DONE
     said = capsys.readouterr().err
     if sys.platform.startswith("linux"):
         assert (

@@ -15,7 +15,7 @@ import tables
 import worker_pools
 from gcs_server import Bucket, GcsServer
 
-from runners.cli import app
+from runners.cli import codes
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_a_job_on_prism_loses_its_worker_and_the_next_one_does_the_rest(
         with worker_pools.started(beamsight, tmp_path / "run.log") as running:
             worker_pools.wait_for("units", lambda: len(tables.files_of(bucket, "predictions")) >= 4, running)
             worker_pools.kill_a_worker(pool)
-            assert running.process.wait(timeout=120) == app.RUN_FAILED, running.said()
+            assert running.process.wait(timeout=120) == codes.RUN_FAILED, running.said()
         gcs.delay = 0
         engine, why, remedy = running.said().splitlines()
         assert "runs on PrismRunner" in engine
@@ -55,6 +55,6 @@ def test_a_job_on_prism_loses_its_worker_and_the_next_one_does_the_rest(
         first = set(tables.files_of(bucket, "predictions"))
         assert len(first) < worker_pools.IMAGES // worker_pools.UNIT_SIZE - 4, "nearly all was done before the kill"
         with worker_pools.started(beamsight, tmp_path / "run.log") as running:
-            assert running.process.wait(timeout=120) == app.DONE, running.said()
+            assert running.process.wait(timeout=120) == codes.DONE, running.said()
         assert first < set(tables.files_of(bucket, "predictions"))
     worker_pools.require_same_as_here(gcs, bucket, command, tmp_path)

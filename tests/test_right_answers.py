@@ -10,7 +10,7 @@ import pytest
 import tables
 from PIL import Image
 
-from runners.cli import app
+from runners.cli import app, codes
 from transforms.imaging import drawn
 from transforms.inference.tensorflow_import import tensorflow
 
@@ -31,7 +31,7 @@ def test_known_photos_come_out_as_what_they_are(
     photos: Path, trained: Mapping[str, str], form: str, tmp_path: Path
 ) -> None:
     command = ["run", "--images", str(photos), "--output", str(tmp_path / "out"), "--embedder", "none"]
-    assert app.main([*command, "--classifier", trained[form]]) == app.DONE
+    assert app.main([*command, "--classifier", trained[form]]) == codes.DONE
     rows = {Path(row["uri"]).name: row for row in tables.rows(tmp_path, "predictions", tmp_path)}
     assert rows.keys() == KNOWN.keys()
     for name, (class_id, score) in KNOWN.items():
@@ -45,7 +45,7 @@ def test_vectors_equal_those_of_a_plain_tensorflow_script(
     photos: Path, shared_dir: Path, trained: Mapping[str, str], tmp_path: Path
 ) -> None:
     command = ["run", "--images", str(photos), "--output", str(tmp_path / "out"), "--classifier", "none"]
-    assert app.main([*command, "--embedder", trained["feature_vector"]]) == app.DONE
+    assert app.main([*command, "--embedder", trained["feature_vector"]]) == codes.DONE
 
     tf = tensorflow()
     tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": False})  # as in a new process
@@ -80,7 +80,7 @@ def test_answers_do_not_depend_on_how_the_work_is_cut(
     }.items():
         out = tmp_path / way
         command = ["run", "--images", f"{out}.txt", "--output", str(out / "out"), *models, *options]
-        assert app.main(command) == app.DONE
+        assert app.main(command) == codes.DONE
         read.append([tables.rows(out, table, tmp_path) for table in ("predictions", "embeddings")])
     (predictions, embeddings), (predictions_too, embeddings_too) = read
     assert [row["uri"] for row in predictions] == [row["uri"] for row in predictions_too] == sorted(map(str, names))
@@ -94,7 +94,7 @@ def test_answers_do_not_depend_on_how_the_work_is_cut(
 def test_normalized_vectors_have_length_1(photos: Path, trained: Mapping[str, str], tmp_path: Path) -> None:
     command = ["run", "--images", str(photos), "--output", str(tmp_path / "out"), "--classifier", "none"]
     for options in ([], ["--normalize"]):
-        assert app.main([*command, "--embedder", trained["feature_vector"], *options]) == app.DONE
+        assert app.main([*command, "--embedder", trained["feature_vector"], *options]) == codes.DONE
     plain, unit = ([], [])
     for path, data in tables.files_of(tmp_path, "embeddings").items():
         assert data

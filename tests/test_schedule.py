@@ -17,7 +17,7 @@ from gcs_server import Bucket
 from scheduler_server import SchedulerServer
 from test_dataflow import run_it, staged_pipeline
 
-from runners.cli import app, launcher
+from runners.cli import app, codes, launcher
 from transforms.imaging import drawn
 
 ZONE = "Pacific/Kiritimati"  # 14 hours before UTC's day
@@ -78,7 +78,7 @@ def test_a_schedule_launches_the_job_of_its_day(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert app.main(create) == app.DONE
+    assert app.main(create) == codes.DONE
     said, complaints = capsys.readouterr()
     assert said.startswith("created\n")
     assert complaints == ""
@@ -110,7 +110,7 @@ def test_a_schedule_launches_the_job_of_its_day(
     for days in (-2, -1, 0, 1):  # the last one for a test that goes past midnight
         bucket.put(f"photos/{today + timedelta(days):%Y/%m/%d}/a.jpg", drawn.encode(drawn.draw(days + 2, 90, 60)))
     monkeypatch.setenv("BEAMSIGHT_IMAGE", "europe/beamsight")
-    assert launcher.main(launched(launch)) == app.DONE
+    assert launcher.main(launched(launch)) == codes.DONE
 
     sent = dataflow.job
     assert sent["name"] == "birds"
@@ -130,10 +130,10 @@ def test_a_night_without_images_is_launched_too(
     bucket: Bucket, create: list[str], dataflow: DataflowServer, scheduler: SchedulerServer
 ) -> None:
     """By a launcher that leaves the job in the bucket, from where Dataflow takes it."""
-    assert app.main(create) == app.DONE
+    assert app.main(create) == codes.DONE
     scheduler.fire(FULL)
     left = f"--template_location={bucket.uri('launch/job_object')}"
-    assert launcher.main([*launched(dataflow.launches[0]), left, "--container_image=europe/beamsight"]) == app.DONE
+    assert launcher.main([*launched(dataflow.launches[0]), left, "--container_image=europe/beamsight"]) == codes.DONE
     assert json.loads(bucket.get("launch/job_object"))["name"] == "birds"
     assert not dataflow.created
 
@@ -141,11 +141,11 @@ def test_a_night_without_images_is_launched_too(
 def test_creating_again_updates(
     create: list[str], scheduler: SchedulerServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert app.main(create) == app.DONE
+    assert app.main(create) == codes.DONE
     first = json.loads(json.dumps(scheduler.job))
-    assert app.main(create) == app.DONE
+    assert app.main(create) == codes.DONE
     assert scheduler.job == first
-    assert app.main([*create, "--at=3:15", "--retries=0", "--max-workers=9", "--time-zone=UTC"]) == app.DONE
+    assert app.main([*create, "--at=3:15", "--retries=0", "--max-workers=9", "--time-zone=UTC"]) == codes.DONE
     assert capsys.readouterr().out.count("updated\n") == 2
     job = scheduler.job
     assert (job["schedule"], job["timeZone"], job["scheduleTime"]) == ("15 3 * * *", "UTC", first["scheduleTime"])
@@ -161,12 +161,12 @@ def test_what_is_there_is_shown_in_words_until_it_is_deleted(
     scheduler: SchedulerServer,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert app.main(create) == app.DONE
+    assert app.main(create) == codes.DONE
     made = capsys.readouterr().out.removeprefix("created\n")
     scheduler.job["lastAttemptTime"] = "2026-11-20T12:30:00Z"
     scheduler.job["status"] = {"code": 7, "message": "no role"}
     scheduler.job["state"] = "PAUSED"
-    assert app.main(["schedule", "show", *of_birds]) == app.DONE
+    assert app.main(["schedule", "show", *of_birds]) == codes.DONE
     said = capsys.readouterr().out
     lines = dict(line.split(maxsplit=1) for line in said.splitlines())
     assert lines["schedule"] == "birds in europe-west4 of test-project, paused: it launches nothing"
@@ -182,19 +182,19 @@ def test_what_is_there_is_shown_in_words_until_it_is_deleted(
     new = [line for line in said.splitlines() if not line.startswith(("schedule ", "last "))]
     assert new == [line for line in made.splitlines() if not line.startswith("schedule ")]
 
-    assert app.main(["schedule", "delete", *of_birds]) == app.DONE
+    assert app.main(["schedule", "delete", *of_birds]) == codes.DONE
     assert capsys.readouterr().out == "deleted: schedule birds in europe-west4 of test-project\n"
     assert not scheduler.jobs
-    assert app.main(["schedule", "delete", *of_birds]) == app.DONE
+    assert app.main(["schedule", "delete", *of_birds]) == codes.DONE
     assert capsys.readouterr().out.startswith("nothing to delete: there is no schedule birds in europe-west4")
-    assert app.main(["schedule", "show", *of_birds]) == app.WRONG_USE
+    assert app.main(["schedule", "show", *of_birds]) == codes.WRONG_USE
     assert "`beamsight schedule create` makes one" in capsys.readouterr().err
 
 
 def test_a_dry_run_says_what_would_be_made(
     create: list[str], scheduler: SchedulerServer, bucket: Bucket, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert app.main([*create, "--dry-run"]) == app.DONE
+    assert app.main([*create, "--dry-run"]) == codes.DONE
     said = capsys.readouterr().out
     assert "each day at 02:30" in said
     assert said.endswith("nothing was made\n")
@@ -216,7 +216,7 @@ def test_options_come_from_the_file_of_options(
     )
     monkeypatch.chdir(tmp_path)
     words = [word for word in create if not word.startswith(("--images", "--output", "--embedder", "--time-zone"))]
-    assert app.main(words) == app.DONE
+    assert app.main(words) == codes.DONE
     assert scheduler.job["timeZone"] == "Asia/Tokyo"
     launch = json.loads(base64.b64decode(scheduler.job["httpTarget"]["body"]))["launchParameter"]
     given = launch["parameters"]
@@ -257,7 +257,7 @@ def test_a_refusal_is_one_line_with_its_remedy(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     scheduler.refusal = refusal
-    assert app.main(create) == app.WRONG_USE
+    assert app.main(create) == codes.WRONG_USE
     (line,) = capsys.readouterr().err.splitlines()
     assert f"test-project: {refusal[2].rstrip('.')}; " in line
     assert remedy in line
@@ -265,7 +265,7 @@ def test_a_refusal_is_one_line_with_its_remedy(
 
 def test_a_server_that_is_busy_is_asked_again(create: list[str], scheduler: SchedulerServer) -> None:
     scheduler.busy = 2
-    assert app.main(create) == app.DONE
+    assert app.main(create) == codes.DONE
     assert scheduler.job["name"] == FULL
     assert len(scheduler.asked) == 3
 
@@ -273,7 +273,7 @@ def test_a_server_that_is_busy_is_asked_again(create: list[str], scheduler: Sche
 def test_a_server_that_cannot_be_reached_is_one_line(create: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with SchedulerServer() as gone:
         pass
-    assert app.main([*create, f"--scheduler-endpoint={gone.url}"]) == app.WRONG_USE
+    assert app.main([*create, f"--scheduler-endpoint={gone.url}"]) == codes.WRONG_USE
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith("; try again in a while")
 
@@ -281,10 +281,10 @@ def test_a_server_that_cannot_be_reached_is_one_line(create: list[str], capsys: 
 def test_a_place_that_has_no_cloud_scheduler_is_told_how_to_name_another(
     create: list[str], scheduler: SchedulerServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert app.main([*create, "--location=europe-west9"]) == app.WRONG_USE
+    assert app.main([*create, "--location=europe-west9"]) == codes.WRONG_USE
     (line,) = capsys.readouterr().err.splitlines()
     assert "does Cloud Scheduler exist in europe-west9?" in line
-    assert app.main([*create, "--location=europe-west1"]) == app.DONE
+    assert app.main([*create, "--location=europe-west1"]) == codes.DONE
     assert scheduler.job["name"] == FULL.replace("west4", "west1")
     assert "locations/europe-west4/flexTemplates" in scheduler.job["httpTarget"]["uri"]
 
@@ -293,19 +293,19 @@ def test_a_place_that_has_no_cloud_scheduler_is_told_how_to_name_another(
     ("words", "message"),
     [
         (["--template=gs://nowhere-at-all/t.json"], "containers/build.sh makes it"),
-        (["--template=t.json"], "is in no bucket"),
+        (["--template=t.json"], "is not in a bucket"),
         (["--launch-as="], "no --launch-as: name the service account"),
         (["--name=Birds"], "--name Birds: start with a letter"),
-        (["--retries=9"], "--retries 9: Cloud Scheduler takes 0 to 5"),
-        (["--retry-wait=0"], "--retry-wait 0: Cloud Scheduler takes 1 to 3600"),
-        (["--attempt-deadline=5"], "--attempt-deadline 5: Cloud Scheduler takes 15 to 1800"),
+        (["--retries=9"], "--retries 9 is out of range; Cloud Scheduler takes 0 to 5"),
+        (["--retry-wait=0"], "--retry-wait 0 is out of range; Cloud Scheduler takes 1 to 3600"),
+        (["--attempt-deadline=5"], "--attempt-deadline 5 is out of range; Cloud Scheduler takes 15 to 1800"),
         (["--time-zone=Mars/Olympus"], "--time-zone Mars/Olympus is"),
         (["--date=2026-11-20"], "--date 2026-11-20 would be the same every night"),
         (["--wait"], "--wait is not for a template"),
         (["--images=gs://b/{tomorrow}/**"], "{tomorrow} is no day"),
         (["--images=photos"], "photos"),
-        (["--label=Team"], "is no KEY=VALUE"),
-        (["--runner=FlinkRunner"], "launches on DataflowRunner alone"),
+        (["--label=Team"], "is not KEY=VALUE"),
+        (["--runner=FlinkRunner"], "launches only DataflowRunner"),
         (["--output=s3://b/out"], "no --temp_location: name a bucket"),
         (["--region="], "no region: name one with --region"),
         (["--flavour=1"], "unknown option --flavour"),
@@ -318,7 +318,7 @@ def test_what_could_not_be_launched_is_refused_now(
     message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert app.main([*create, *words]) == app.WRONG_USE
+    assert app.main([*create, *words]) == codes.WRONG_USE
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert not scheduler.asked
 
@@ -327,7 +327,7 @@ def test_the_rights_of_the_workers_are_taken_where_no_others_are_named(
     create: list[str], scheduler: SchedulerServer
 ) -> None:
     words = [word for word in create if not word.startswith("--launch-as")]
-    assert app.main([*words, "--service-account=worker@p.iam.gserviceaccount.com"]) == app.DONE
+    assert app.main([*words, "--service-account=worker@p.iam.gserviceaccount.com"]) == codes.DONE
     assert scheduler.job["httpTarget"]["oauthToken"]["serviceAccountEmail"] == "worker@p.iam.gserviceaccount.com"
 
 
@@ -335,5 +335,5 @@ def test_a_job_of_somebody_else_is_not_ours_to_show(
     scheduler: SchedulerServer, of_birds: list[str], gcs: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scheduler.jobs[FULL] = {"name": FULL, "httpTarget": {"uri": "https://example.com", "body": ""}}
-    assert app.main(["schedule", "show", *of_birds]) == app.WRONG_USE
+    assert app.main(["schedule", "show", *of_birds]) == codes.WRONG_USE
     assert "is no schedule of beamsight's" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import tables
 
-from runners.cli import app
+from runners.cli import app, codes
 from runners.template import local_schedule
 from transforms.imaging import drawn
 
@@ -34,7 +34,7 @@ def folder(tmp_path: Path, tiny_classifier: str, monkeypatch: pytest.MonkeyPatch
 
 
 def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    assert app.main(["schedule", "print", *words]) == app.DONE
+    assert app.main(["schedule", "print", *words]) == codes.DONE
     said, complaints = capsys.readouterr()
     assert complaints == ""
     return said
@@ -77,7 +77,7 @@ def test_the_command_line_wins_over_the_file(folder: Path, capsys: pytest.Captur
     assert "CRON_TZ=UTC\n" in said
     (line,) = (line for line in said.splitlines() if line.startswith("0 3 * * mon-fri "))
     words = shlex.split(line.replace("\\%", "%").partition(" && ")[2])
-    assert words[-4:-3] == [f"--config={folder / 'other.toml'}"]
+    assert f"--config={folder / 'other.toml'}" in words
     assert "--time-zone=UTC" in words
 
 
@@ -90,7 +90,7 @@ def test_the_command_line_wins_over_the_file(folder: Path, capsys: pytest.Captur
         (["--times=0 3 * * 1-5"], "with --systemd say --at"),
         (["--at=02:30", "--time-zone=Berlin"], "--time-zone Berlin is"),
         (["--at=02:30", "--images=in/{day}"], "{day} is no day"),
-        (["--at=02:30", "--project=p"], "say --runner=DataflowRunner too"),
+        (["--at=02:30", "--project=p"], "add --runner=DataflowRunner"),
         (["--at=02:30", "--colour=red"], "unknown option --colour"),
         (["--at=02:30", "--name=two words"], "--name two words: start with a letter"),
     ],
@@ -98,7 +98,7 @@ def test_the_command_line_wins_over_the_file(folder: Path, capsys: pytest.Captur
 def test_what_could_not_run_is_refused(
     folder: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert app.main(["schedule", "print", "--systemd", *words]) == app.WRONG_USE
+    assert app.main(["schedule", "print", "--systemd", *words]) == codes.WRONG_USE
     said, complaints = capsys.readouterr()
     assert message in complaints.splitlines()[-1]
     assert said == ""

@@ -11,7 +11,7 @@ import pytest
 import tables
 
 from beamsight.models import registry, staging
-from runners.cli import app
+from runners.cli import app, codes
 from transforms.imaging import drawn
 from transforms.inference.spec import Task
 
@@ -29,7 +29,7 @@ def test_b7_and_b6_at_their_sizes(standin: Callable[[str, Task], Path], tmp_path
         (images / f"{number}.jpg").write_bytes(drawn.encode(drawn.draw(number, *size)))
     command = ["run", "--images", str(images), "--output", str(tmp_path / "out"), "--probabilities"]
 
-    assert app.main([*command, "--classifier", bundles[0], "--embedder", bundles[1]]) == app.DONE
+    assert app.main([*command, "--classifier", bundles[0], "--embedder", bundles[1]]) == codes.DONE
 
     predictions = tables.rows(tmp_path / "out", "predictions", tmp_path)
     embeddings = tables.rows(tmp_path / "out", "embeddings", tmp_path)

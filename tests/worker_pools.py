@@ -17,7 +17,7 @@ import psutil
 import tables
 from gcs_server import Bucket, GcsServer
 
-from runners.cli import app
+from runners.cli import app, codes
 from transforms.imaging import drawn
 
 ROOT = Path(__file__).parents[1]
@@ -110,7 +110,7 @@ def fill(bucket: Bucket, models: Mapping[str, str]) -> list[str]:
 def require_same_as_here(gcs: GcsServer, bucket: Bucket, command: Sequence[str], scratch: Path) -> None:
     """The same command in this process must leave the same rows in another bucket."""
     here = Bucket.made(gcs, f"{bucket.name}-here")
-    assert app.main([*command, "--output", here.uri("out")]) == app.DONE
+    assert app.main([*command, "--output", here.uri("out")]) == codes.DONE
     for table, count in (("predictions", IMAGES - BROKEN), ("embeddings", IMAGES - BROKEN), ("failures", BROKEN)):
         rows = [tables.by_uri(tables.rows(each, table, scratch)) for each in (here, bucket)]
         for row in [*rows[0].values(), *rows[1].values()]:

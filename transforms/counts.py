@@ -19,6 +19,7 @@ DUPLICATES = "duplicates"
 DONE_BEFORE = "done before"  # images that no table lacks
 FAILED_BEFORE = "failed before"  # images that a table lacks for good, by what failed in earlier runs
 MISSING = "missing"  # images that this run has to do
+LEFT = "left"  # missing images beyond --limit, which a later run processes
 IMAGES = "images"  # images that this run has finished with, well or not
 OK = "ok"  # by table
 FAILED = "failed"  # by stage
@@ -85,6 +86,7 @@ _METRICS = {
     DONE_BEFORE: "skipped_done_before",
     FAILED_BEFORE: "skipped_failed_before",
     MISSING: "images_to_do",
+    LEFT: "skipped_by_limit",
     IMAGES: "images_done",
     PASSING: "failed_for_now",
     BYTES: "bytes_fetched",

@@ -3,45 +3,20 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from beamsight.models import agreement, quantization, sample_images
-from transforms import defaults
-from transforms.errors import UsageError
+from beamsight.models.options import CompareOptions, QuantizeOptions
 from transforms.imaging.prepare import Pixels
 from transforms.inference import bundle, engines, heads
 from transforms.inference.bundle import Bundle
 from transforms.inference.engine import Engine, Floats
-from transforms.inference.spec import EngineName, ModelSpec, Precision
+from transforms.inference.spec import ModelSpec, Precision
 from transforms.storage import files
 
 _CHUNK = 64  # images in memory at once
-
-
-@dataclass(frozen=True, slots=True)
-class CompareOptions:
-    """``beamsight models compare`` as it was asked for. engine: None for what suits the machine."""
-
-    bundle: str
-    images: tuple[str, ...]
-    precision: Precision = "bf16"
-    engine: EngineName | None = None
-    limit: int = 200
-    uri_column: str = defaults.URI_COLUMN
-
-
-@dataclass(frozen=True, slots=True)
-class QuantizeOptions:
-    """``beamsight models quantize`` as it was asked for. agreement: None for the task's default."""
-
-    bundle: str
-    images: tuple[str, ...]
-    agreement: float | None = None
-    limit: int = 300
-    uri_column: str = defaults.URI_COLUMN
 
 
 class _Timed:
@@ -71,13 +46,11 @@ def compare(options: CompareOptions) -> str:
 
     Raises UsageError for what cannot be compared, and where no image can be read.
     """
-    if options.precision == "f32":
-        raise UsageError("--precision f32 is what the others are compared with; give bf16 or int8")
     uri = files.absolute(options.bundle)
     made = bundle.read(uri)
     gpu = Path("/dev/nvidia0").exists()
     forms: tuple[Precision, Precision] = ("f32", options.precision)
-    names = [engines.choose(options.engine, form, made, gpu=gpu) for form in forms]
+    names = [engines.choose(options.wanted_engine, form, made, gpu=gpu) for form in forms]
     sample = _sample(options, made)
     folder = _folder(uri, made)
     reference, other = (

@@ -12,12 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import HTTPError
 
+from beamsight.models.options import TIMEOUT
 from transforms.errors import FetchError, ModelError
 from transforms.inference import bundle
 from transforms.inference.tensorflow_import import tensorflow
 from transforms.storage import files, local
-
-TIMEOUT = 60.0
 
 _ARCHIVES = (".tar.gz", ".tgz", ".tar")
 _KAGGLE = re.compile(r"(?P<model>[\w-]+/[\w-]+)/tensorflow2/(?P<variation>[\w.-]+)/(?P<version>\d+)", re.IGNORECASE)

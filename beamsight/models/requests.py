@@ -4,34 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from beamsight.models import origin, registry, staging
+from beamsight.models import registry, staging
+from beamsight.models.options import StageOptions
 from transforms.errors import ModelError, UsageError
 from transforms.inference import bundle
 from transforms.inference.bundle import Bundle
-from transforms.inference.spec import ChannelOrder, Crop, Layout, ModelSpec, Task
+from transforms.inference.spec import ModelSpec, Task
 from transforms.storage import files
-
-
-@dataclass(frozen=True, slots=True)
-class StageOptions:
-    """``beamsight models stage`` as it was asked for; None is what was not said."""
-
-    source: str
-    to: str
-    name: str | None = None
-    task: Task | None = None
-    size: int | None = None
-    crop: Crop | None = None
-    value_range: tuple[float, float] | None = None
-    channel_order: ChannelOrder | None = None
-    layout: Layout | None = None
-    labels: str | None = None
-    sha256: str | None = None
-    timeout: float = origin.TIMEOUT
 
 
 def table() -> str:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from filelock import FileLock
 
 from beamsight.models import conversion, origin, registry
+from beamsight.models.options import TIMEOUT
 from transforms import installed
 from transforms.errors import EngineError, ModelError, NotFound
 from transforms.imaging import drawn
@@ -39,7 +40,7 @@ def stage(
     labels_text: str | None = None,
     expected_hash: str | None = None,
     recorded_source: str | None = None,
-    timeout: float = origin.TIMEOUT,
+    timeout: float = TIMEOUT,
 ) -> Bundle:
     """Fetch a model, run it once, and put it at ``to``, a folder on a disk or gs://.
 
@@ -82,7 +83,7 @@ def stage(
         return made
 
 
-def stage_registered(name: str, task: Task, timeout: float = origin.TIMEOUT) -> str:
+def stage_registered(name: str, task: Task, timeout: float = TIMEOUT) -> str:
     """A registered model -> its bundle in this machine's cache, staged on first use, under a lock."""
     spec = registry.get(name, task)
     folder = bundle.cache_dir() / "models" / f"{name}-{task}"

@@ -72,7 +72,7 @@ def read(run: Run) -> dict[str, Any]:
 def compose(
     tally: Tally, run: Run, finished: datetime, state: State = "done", error: str | None = None
 ) -> dict[str, Any]:
-    """Sums -> the report. listed = duplicates + already_done + failed_before + missing.
+    """Sums -> the report. listed = duplicates + already_done + failed_before + left + missing.
 
     Of a run that is done, missing = images: each is finished with, well or not. problems: what of a run that is done
     is not as its options ask for.
@@ -93,6 +93,7 @@ def compose(
             "duplicates": tally[counts.DUPLICATES],
             "already_done": tally[counts.DONE_BEFORE],
             "failed_before": tally[counts.FAILED_BEFORE],
+            "left": tally[counts.LEFT],
             "missing": tally[counts.MISSING],
             "images": tally[counts.IMAGES],
             "ok": {table: by_table.get(table, 0) for table in run.models},
@@ -131,6 +132,7 @@ def summary(report: Mapping[str, Any], output: str) -> str:
             ("duplicates", "named more than once"),
             ("already_done", "done before"),
             ("failed_before", "failed for good before (--retry-failed tries them again)"),
+            ("left", "left for later runs (--limit)"),
             ("ignored", "other files of the folders"),
         )
         if numbers[key]

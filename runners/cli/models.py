@@ -1,61 +1,88 @@
-"""``beamsight models``: arguments in, frozen options out."""
+"""``beamsight models``: list, show, stage, compare, and quantize models."""
 
 from __future__ import annotations
 
-import argparse
+from typing import TYPE_CHECKING
 
-from transforms.inference import engines
+from beamsight.models.options import CompareOptions, QuantizeOptions, ShowOptions, StageOptions, StandinOptions
+from runners.cli.parser import Command, Outcome, Parsed
+
+if TYPE_CHECKING:
+    from transforms.inference.bundle import Bundle
 
 
-def main(known: argparse.Namespace) -> int:
-    """One action -> exit code 0. Raises UsageError and EngineError."""
+def _list(_: Parsed) -> Outcome:
     from beamsight.models import requests
 
-    if known.action == "list":
-        print(requests.table())
-    elif known.action == "show":
-        print(requests.show(known.name))
-    elif known.action == "compare":
-        print(_compare(known))
-    elif known.action == "quantize":
-        print(_quantize(known))
-    else:
-        if known.action == "stage":
-            values = {key: value for key, value in vars(known).items() if key not in ("command", "action")}
-            if values["value_range"] is not None:
-                values["value_range"] = tuple(values["value_range"])
-            made = requests.stage(requests.StageOptions(**values))
-        else:
-            made = requests.standin(known.name, known.task, known.to, known.seed)
-        print(f"{made.spec.name}, {made.spec.width} {made.spec.output}, is staged at {known.to}")
-        print(f"content hash {made.content_hash}")
-    return 0
+    return Outcome(requests.table())
 
 
-def _compare(known: argparse.Namespace) -> str:
+def _show(parsed: Parsed) -> Outcome:
+    from beamsight.models import requests
+
+    return Outcome(requests.show(parsed.option(ShowOptions).name))
+
+
+def _stage(parsed: Parsed) -> Outcome:
+    from beamsight.models import requests
+
+    asked = parsed.option(StageOptions)
+    return _staged(requests.stage(asked), asked.to)
+
+
+def _standin(parsed: Parsed) -> Outcome:
+    from beamsight.models import requests
+
+    asked = parsed.option(StandinOptions)
+    return _staged(requests.standin(asked.name, asked.task, asked.to, asked.seed), asked.to)
+
+
+def _staged(bundle: Bundle, to: str) -> Outcome:
+    spec = bundle.spec
+    return Outcome(f"{spec.name}, {spec.width} {spec.output}, is staged at {to}\ncontent hash {bundle.content_hash}")
+
+
+def _compare(parsed: Parsed) -> Outcome:
     from beamsight.models import compare
 
-    return compare.compare(
-        compare.CompareOptions(
-            bundle=known.bundle,
-            images=tuple(known.images),
-            precision=known.precision,
-            engine=None if known.engine == engines.AUTO else known.engine,
-            limit=known.limit,
-            uri_column=known.uri_column,
-        )
-    )
+    return Outcome(compare.compare(parsed.option(CompareOptions)))
 
 
-def _quantize(known: argparse.Namespace) -> str:
+def _quantize(parsed: Parsed) -> Outcome:
     from beamsight.models import compare
 
-    return compare.quantize(
-        compare.QuantizeOptions(
-            bundle=known.bundle,
-            images=tuple(known.images),
-            agreement=known.agreement,
-            limit=known.limit,
-            uri_column=known.uri_column,
-        )
-    )
+    return Outcome(compare.quantize(parsed.option(QuantizeOptions)))
+
+
+COMMANDS = (
+    Command("models list", "list the registered models", _list),
+    Command("models show", "show all that is known of a model or a bundle", _show, (ShowOptions,)),
+    Command(
+        "models stage",
+        "make a bundle of a model",
+        _stage,
+        (StageOptions,),
+        description="Fetch a model, run it on drawn images, and make a bundle of it. A model that does not do what its "
+        "specification says is refused. Loading a SavedModel runs the code in its graph: stage only what you trust.",
+        examples={
+            "a registered model": "beamsight models stage efficientnet-b7 --task classify --to models/b7",
+            "a downloaded archive": "beamsight models stage b7.tgz --name efficientnet-b7 --task classify --to b7",
+            "an OpenVINO IR": "beamsight models stage auto_aug.xml --name efficientnet-b7_auto_aug --to models/aa",
+        },
+    ),
+    Command(
+        "models standin",
+        "make a bundle with the right architecture and meaningless weights",
+        _standin,
+        (StandinOptions,),
+    ),
+    Command("models compare", "compare another precision with f32, on your images", _compare, (CompareOptions,)),
+    Command(
+        "models quantize",
+        "add an int8 form to a bundle, calibrated on your images",
+        _quantize,
+        (QuantizeOptions,),
+        description="Make the int8 form of a bundle, calibrated on your images. A form that disagrees with f32 is "
+        "refused.",
+    ),
+)

@@ -1,102 +1,107 @@
-"""``beamsight schedule``: arguments in, frozen options out, what a person reads back."""
+"""``beamsight schedule``: run ``nightly`` every night, by Cloud Scheduler, cron, or systemd."""
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from runners.cli import arguments_nightly
-from runners.jobs import beam_options
-from runners.template import local_schedule
-from runners.template.cron_fields import Times
-from runners.template.local_schedule import Timer
+from runners.cli import nightly
+from runners.cli.parser import Command, Outcome, Parsed
+from runners.cli.run import MessageOptions
+from runners.nights.options import NightlyOptions
+from runners.template.options import CreateOptions, PlaceOptions, PrintOptions, TimesOptions
 from transforms.errors import UsageError
 
-# Words of `nightly` -> what they say; raises UsageError for words with which no night could start.
-Check = Callable[[Sequence[str]], argparse.Namespace]
 
-
-def main(known: argparse.Namespace, rest: Sequence[str], check: Check) -> str:
-    """Do it -> what there is to say. rest: what the command did not know, for ``nightly``. Raises UsageError."""
-    if known.action == "print":
-        return _print(known, rest, check)
-    if known.action == "create":
-        return _create(known, rest, check)
-    if rest:
-        raise UsageError(f"unknown option {rest[0]}; `beamsight schedule {known.action} --help` lists what there is")
+def _create(parsed: Parsed) -> Outcome:
+    from runners.jobs import beam_options
     from runners.template import cloud_schedule
-    from runners.template.scheduler_api import Place
+    from runners.template.cron_fields import Times
 
-    place = Place(known.project, known.location, known.name, known.scheduler_endpoint)
-    return cloud_schedule.show(place) if known.action == "show" else cloud_schedule.delete(place)
-
-
-def _create(known: argparse.Namespace, rest: Sequence[str], check: Check) -> str:
-    from runners.template import cloud_schedule, scheduler_api
-
-    words, file = arguments_nightly.with_config(_with_zone(known, rest))
+    asked, times = parsed.option(CreateOptions), parsed.option(TimesOptions)
+    parsed, file = nightly.with_config(parsed)
     if file:
         print(f"options from {file}", file=sys.stderr)
-    words = _for_launcher(words)
-    launchers = ("--container-image=of-the-launcher", f"--runner={beam_options.DATAFLOW}")
-    night = _checked([*launchers, *words], check)
-    asked = cloud_schedule.CreateOptions(
-        template=known.template,
-        times=_times(known, night.time_zone),
-        words=tuple(words),
-        name=known.name,
-        location=known.location,
-        launch_as=known.launch_as,
-        retries=scheduler_api.Retries(known.retries, known.retry_wait, known.attempt_deadline),
-        endpoint=known.scheduler_endpoint,
-    )
-    return cloud_schedule.create(asked, send=not known.dry_run)
+    # The launcher has an image and a runner of its own.
+    runner = beam_options.runner_of(parsed.beam)
+    if runner not in (None, beam_options.DATAFLOW):
+        raise UsageError(f"--runner {runner}: Cloud Scheduler launches only {beam_options.DATAFLOW}")
+    beam = [word for word in parsed.beam if not word.startswith("--runner")]
+    launched = {"container_image": "of-the-launcher", **parsed.values}
+    _require_any_night(parsed._replace(values=launched, beam=[*beam, f"--runner={beam_options.DATAFLOW}"]))
+    zone = parsed.option(NightlyOptions).time_zone
+    when = Times.daily(times.at, zone) if times.at else Times(times.times or "", zone)
+    send = not parsed.option(MessageOptions).dry_run
+    values = {key: value for key, value in parsed.values.items() if key not in ("config", "dry_run")}
+    return Outcome(cloud_schedule.create(asked, times.name, when, values, beam, send=send))
 
 
-def _print(known: argparse.Namespace, rest: Sequence[str], check: Check) -> str:
-    given = _with_zone(known, rest)
-    words, file = arguments_nightly.with_config(given)
-    night = _checked(words, check)
-    # The last --config counts, and this one is found from anywhere.
-    said = [*given, f"--config={Path(file).absolute()}"] if file else given
+def _print(parsed: Parsed) -> Outcome:
+    from runners.template import local_schedule
+    from runners.template.cron_fields import Times
+    from runners.template.local_schedule import Timer
+
+    asked, times = parsed.option(PrintOptions), parsed.option(TimesOptions)
+    words = nightly.to_words(parsed.values, parsed.beam, secrets=True)
+    parsed, file = nightly.with_config(parsed)
+    _require_any_night(parsed)
+    zone = parsed.option(NightlyOptions).time_zone
+    if file:
+        words.append(f"--config={Path(file).absolute()}")  # which is found from any folder
     timer = Timer(
-        times=_times(known, night.time_zone),
-        words=("nightly", *said),
+        times=Times.daily(times.at, zone) if times.at else Times(times.times or "", zone),
+        words=("nightly", *words),
         folder=str(Path.cwd()),
-        log=known.log or f"{known.name}.log",
-        name=known.name,
+        log=asked.log or f"{times.name}.log",
+        name=times.name,
     )
-    return (
-        local_schedule.crontab(timer)
-        if known.kind == "cron"
-        else local_schedule.as_files(local_schedule.systemd(timer))
+    return Outcome(
+        local_schedule.crontab(timer) if asked.cron else local_schedule.as_files(local_schedule.systemd(timer))
     )
 
 
-def _for_launcher(words: Sequence[str]) -> list[str]:
-    """Without what the launcher says for itself, and the file that was read here. Raises UsageError."""
-    here = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    here.add_argument("--config")
-    here.add_argument("--runner", default=beam_options.DATAFLOW)
-    found, rest = here.parse_known_args(list(words))
-    if found.runner != beam_options.DATAFLOW:
-        raise UsageError(f"--runner {found.runner}: a schedule of the cloud launches on {beam_options.DATAFLOW} alone")
-    return rest
+def _show(parsed: Parsed) -> Outcome:
+    from runners.template import cloud_schedule
+
+    return Outcome(cloud_schedule.show(cloud_schedule.place_of(parsed.option(PlaceOptions))))
 
 
-def _checked(words: Sequence[str], check: Check) -> argparse.Namespace:
-    night = check(words)
-    for option, value in (("--date", night.date), ("--from", night.first), ("--to", night.last)):
+def _delete(parsed: Parsed) -> Outcome:
+    from runners.template import cloud_schedule
+
+    return Outcome(cloud_schedule.delete(cloud_schedule.place_of(parsed.option(PlaceOptions))))
+
+
+def _require_any_night(parsed: Parsed) -> None:
+    """Raise UsageError where the options cannot start a night, or name one day."""
+    _, days = nightly.check(parsed)
+    for flag, value in (("--date", days.day), ("--from", days.first), ("--to", days.last)):
         if value is not None:
-            raise UsageError(f"{option} {value} would be the same every night; leave it out")
-    return night
+            raise UsageError(f"{flag} {value} would be the same every night; leave it out")
 
 
-def _with_zone(known: argparse.Namespace, rest: Sequence[str]) -> list[str]:
-    return [*rest, f"--time-zone={known.time_zone}"] if known.time_zone else [*rest]
-
-
-def _times(known: argparse.Namespace, zone: str) -> Times:
-    return Times.daily(known.at, zone) if known.at else Times(known.times, zone)
+COMMANDS = (
+    Command(
+        "schedule create",
+        "have Cloud Scheduler launch the Flex Template every night",
+        _create,
+        (CreateOptions, TimesOptions),
+        more=nightly.OPTIONS,
+        description="Create the schedule of Cloud Scheduler that launches the Flex Template, or update the one of that "
+        "name. All options of `beamsight nightly` apply too, also from a file. The days in --images are filled in when "
+        "the job starts.",
+        takes_beam=True,
+    ),
+    Command("schedule show", "show what a schedule launches, and when", _show, (PlaceOptions,)),
+    Command("schedule delete", "delete a schedule", _delete, (PlaceOptions,)),
+    Command(
+        "schedule print",
+        "print `beamsight nightly` as lines for crontab, or as units of systemd",
+        _print,
+        (PrintOptions, TimesOptions),
+        more=nightly.OPTIONS,
+        description="Print `beamsight nightly` for the scheduler of this machine, to run in this folder. All options "
+        "of `beamsight nightly` apply too, and are checked.",
+        takes_beam=True,
+    ),
+)

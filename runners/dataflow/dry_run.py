@@ -22,8 +22,7 @@ from apache_beam.options.pipeline_options import (
 from beamsight.models import registry
 from beamsight.reports import run_report
 from runners.dataflow import checks, estimate, options, submit, watch
-from runners.dataflow.estimate import Figures
-from runners.dataflow.options import SubmitOptions
+from runners.dataflow.submit_options import Figures, SubmitOptions
 from runners.jobs import beam_options, resolve
 from runners.jobs.options import NO_MODEL, RunOptions
 from transforms.errors import BeamsightError, UsageError
@@ -55,7 +54,7 @@ def describe(run: RunOptions, where: SubmitOptions, arguments: Sequence[str], fi
     Raises UsageError for what would be refused without asking a cloud. What has to be asked is asked for
     ``LOOK_UP_SECONDS`` and no longer.
     """
-    beam = where.to_beam(run.output, arguments)
+    beam = options.to_beam(where, run.output, arguments)
     resolve.require_visible(run, beam, models=False)
     checks.require_named(beam)
     checks.require_python(beam)
@@ -125,8 +124,8 @@ def _models(run: RunOptions, known: _Known, folder: str) -> list[tuple[str, str]
 
 def _engine(run: RunOptions, known: _Known, gpu: bool) -> EngineName:
     """As ``engines.choose`` does for the models that are known, and as it does for most where none is."""
-    chosen = [engines.choose(run.engine, run.precision, made, gpu=gpu) for _, made in known.models.values()]
-    return chosen[0] if chosen else run.engine or ("tensorflow" if gpu else "openvino")
+    chosen = [engines.choose(run.wanted_engine, run.precision, made, gpu=gpu) for _, made in known.models.values()]
+    return chosen[0] if chosen else run.wanted_engine or ("tensorflow" if gpu else "openvino")
 
 
 def _beams_checks(run: RunOptions, known: _Known, beam: PipelineOptions) -> str:

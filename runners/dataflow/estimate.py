@@ -6,20 +6,12 @@ from dataclasses import dataclass
 
 from beamsight.text import duration
 from runners.dataflow.machine import Machine
+from runners.dataflow.submit_options import Figures
 from transforms.history import units
 from transforms.inference.spec import EngineName, Precision
 
 ASSUMED_IMAGES = 1_000_000
 START_SECONDS = 300.0  # until machines are up, have their image and have loaded the models; an estimate
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """What the user knows better. machine_price: USD an hour, all in; images_per_second: of one machine."""
-
-    count: int | None = None
-    images_per_second: float | None = None
-    machine_price: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
@@ -19,8 +18,8 @@ from apache_beam.options.pipeline_options import (
 
 from runners.dataflow import machine
 from runners.dataflow.machine import Machine
+from runners.dataflow.submit_options import SubmitOptions
 from runners.jobs import beam_options
-from transforms.errors import UsageError
 from transforms.storage import files
 
 FOLDER = "beamsight"  # of the bucket: models, staged code, temporary files
@@ -31,97 +30,55 @@ IMAGES_PYTHON = (3, 11)  # of the images that are built from containers/
 # models take all cores anyway.
 HARNESS_THREADS = 2
 
-_LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}=[a-z0-9_-]{0,63}")
-_JOB_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _ACCELERATOR = re.compile(r"worker_accelerator=(?:.*;)?type:([^;]+)")
 _PROCESSES = "use_multiple_sdk_containers"
 
 
-@dataclass(frozen=True, slots=True)
-class SubmitOptions:
-    """``beamsight submit`` as it was asked for; None is what was not said."""
+def to_beam(where: SubmitOptions, output: str, arguments: Iterable[str]) -> PipelineOptions:
+    """Beam's own options as they were given, and for what they leave open what is here. output: of the tables."""
+    beam = beam_options.parse(list(arguments))
+    beam.view_as(StandardOptions).runner = beam_options.DATAFLOW
+    cloud, workers = beam.view_as(GoogleCloudOptions), beam.view_as(WorkerOptions)
+    _fill(
+        cloud, project=where.project, region=where.region, job_name=where.job_name,
+        service_account_email=where.service_account,
+    )  # fmt: skip
+    if cloud.temp_location or cloud.staging_location:  # one stands for both, as with Beam
+        _fill(cloud, temp_location=cloud.staging_location, staging_location=cloud.temp_location)
+    elif at := folder(where.bucket, output):
+        _fill(cloud, temp_location=files.join(at, "temp"), staging_location=files.join(at, "staging"))
+    version = metadata.version("beamsight")
+    cloud.labels = [f"beamsight={version.replace('.', '-')}", *where.labels, *(cloud.labels or [])]
+    if where.gpu and gpu_of(beam) is None:
+        service = f"worker_accelerator=type:{where.gpu};count:1;install-nvidia-driver:5xx"
+        cloud.dataflow_service_options = [*(cloud.dataflow_service_options or []), service]
+    _machines(where, workers, gpu_of(beam))
+    _fill(workers, network=where.network, subnetwork=where.subnetwork)
+    _fill(workers, use_public_ips=False if where.no_public_ips else None)
+    _process(where, beam, version)
+    return beam
 
-    project: str | None = None
-    region: str | None = None
-    bucket: str | None = None
-    job_name: str | None = None
-    service_account: str | None = None
-    network: str | None = None
-    subnetwork: str | None = None
-    public_ips: bool = True
-    labels: tuple[str, ...] = ()
-    container_image: str | None = None
-    gpu: str | None = None
-    machine_type: str | None = None
-    workers: int | None = None
-    max_workers: int = machine.MAX_WORKERS
-    disk_gb: int | None = None
-    wait: bool = False
 
-    def __post_init__(self) -> None:
-        if self.bucket is not None and not re.fullmatch(r"gs://[^/]+(/.*)?", self.bucket):
-            raise UsageError(f"--bucket {self.bucket} is no bucket; write gs://BUCKET, or gs://BUCKET/FOLDER")
-        if self.job_name is not None and not _JOB_NAME.fullmatch(self.job_name):
-            raise UsageError(
-                f"--job-name {self.job_name}: start with a letter, and take up to 63 of a-z, 0-9 and '-', '-' not last"
-            )
-        for label in self.labels:
-            if not _LABEL.fullmatch(label):
-                raise UsageError(f"--label {label} is no KEY=VALUE of a-z, 0-9, '_' and '-', a letter first")
-        if self.gpu is not None and self.gpu not in machine.GPUS:
-            raise UsageError(f"--gpu {self.gpu} is none of {', '.join(machine.GPUS)}")
-        if self.gpu is not None and self.machine_type is not None:
-            suits, asked = (kind.partition("-")[0] for kind in (machine.GPUS[self.gpu].machine_type, self.machine_type))
-            if asked != suits:
-                raise UsageError(
-                    f"--machine-type {self.machine_type} takes no {self.gpu}; choose one of the family {suits}"
-                )
-        if self.workers is not None and self.workers > self.max_workers:
-            raise UsageError(f"--workers {self.workers} is more than --max-workers {self.max_workers}; raise that too")
+def _machines(where: SubmitOptions, workers: WorkerOptions, gpu: str | None) -> None:
+    suits = machine.GPUS[gpu].machine_type if gpu in machine.GPUS else machine.CPU_TYPE
+    _fill(workers, machine_type=where.machine_type or suits)
+    _fill(workers, disk_size_gb=where.disk_gb or (machine.GPU_DISK_GB if gpu else machine.CPU_DISK_GB))
+    _fill(workers, disk_type=machine.disk_type(workers.machine_type))
+    _fill(workers, num_workers=where.workers)
+    _fill(workers, max_num_workers=max(where.max_workers, workers.num_workers or 0))
 
-    def to_beam(self, output: str, arguments: Iterable[str]) -> PipelineOptions:
-        """Beam's own options as they were given, and for what they leave open what is here. output: of the tables."""
-        beam = beam_options.parse(list(arguments))
-        beam.view_as(StandardOptions).runner = beam_options.DATAFLOW
-        cloud, workers = beam.view_as(GoogleCloudOptions), beam.view_as(WorkerOptions)
-        _fill(
-            cloud, project=self.project, region=self.region, job_name=self.job_name,
-            service_account_email=self.service_account,
-        )  # fmt: skip
-        if cloud.temp_location or cloud.staging_location:  # one stands for both, as with Beam
-            _fill(cloud, temp_location=cloud.staging_location, staging_location=cloud.temp_location)
-        elif at := folder(self.bucket, output):
-            _fill(cloud, temp_location=files.join(at, "temp"), staging_location=files.join(at, "staging"))
-        version = metadata.version("beamsight")
-        cloud.labels = [f"beamsight={version.replace('.', '-')}", *self.labels, *(cloud.labels or [])]
-        if self.gpu and gpu_of(beam) is None:
-            service = f"worker_accelerator=type:{self.gpu};count:1;install-nvidia-driver:5xx"
-            cloud.dataflow_service_options = [*(cloud.dataflow_service_options or []), service]
-        self._machines(workers, gpu_of(beam))
-        _fill(workers, network=self.network, subnetwork=self.subnetwork)
-        _fill(workers, use_public_ips=None if self.public_ips else False)
-        self._process(beam, version)
-        return beam
 
-    def _machines(self, workers: WorkerOptions, gpu: str | None) -> None:
-        suits = machine.GPUS[gpu].machine_type if gpu in machine.GPUS else machine.CPU_TYPE
-        _fill(workers, machine_type=self.machine_type or suits)
-        _fill(workers, disk_size_gb=self.disk_gb or (machine.GPU_DISK_GB if gpu else machine.CPU_DISK_GB))
-        _fill(workers, disk_type=machine.disk_type(workers.machine_type))
-        _fill(workers, num_workers=self.workers)
-        _fill(workers, max_num_workers=max(self.max_workers, workers.num_workers or 0))
-
-    def _process(self, beam: PipelineOptions, version: str) -> None:
-        """One process a machine, from the image alone: its models take all cores, and once the memory."""
-        debug, workers = beam.view_as(DebugOptions), beam.view_as(WorkerOptions)
-        if not any(name in (_PROCESSES, f"no_{_PROCESSES}") for name in debug.experiments or []):
-            debug.add_experiment(f"no_{_PROCESSES}")
-        _fill(debug, number_of_worker_harness_threads=HARNESS_THREADS)
-        if self.container_image:
-            _fill(workers, sdk_container_image=tagged(self.container_image, version, gpu_of(beam) is not None))
-        setup = beam.view_as(SetupOptions)
-        if workers.sdk_container_image and setup.sdk_location == "default":
-            setup.sdk_location = "container"
+def _process(where: SubmitOptions, beam: PipelineOptions, version: str) -> None:
+    """One process a machine, from the image alone: its models take all cores, and once the memory."""
+    debug, workers = beam.view_as(DebugOptions), beam.view_as(WorkerOptions)
+    if not any(name in (_PROCESSES, f"no_{_PROCESSES}") for name in debug.experiments or []):
+        debug.add_experiment(f"no_{_PROCESSES}")
+    _fill(debug, number_of_worker_harness_threads=HARNESS_THREADS)
+    if where.container_image:
+        _fill(workers, sdk_container_image=tagged(where.container_image, version, gpu_of(beam) is not None))
+    setup = beam.view_as(SetupOptions)
+    if workers.sdk_container_image and setup.sdk_location == "default":
+        setup.sdk_location = "container"
 
 
 def tagged(image: str, version: str, gpu: bool) -> str:

@@ -14,7 +14,7 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 
 from beamsight.reports import run_report
 from runners.dataflow import checks, job_state, machine, options, watch
-from runners.dataflow.options import SubmitOptions
+from runners.dataflow.submit_options import SubmitOptions
 from runners.dataflow.watch import Job
 from runners.jobs import ending, interrupts, resolve
 from runners.jobs.ending import LeftAlone, RunFailed
@@ -43,7 +43,7 @@ def submit(run: RunOptions, where: SubmitOptions, arguments: Sequence[str], stre
     Raises UsageError before anything is sent; with ``where.wait``, RunFailed when the job stopped before its end, and
     LeftAlone when the command was interrupted.
     """
-    beam = where.to_beam(run.output, arguments)
+    beam = options.to_beam(where, run.output, arguments)
     send = not beam.view_as(TestOptions).dry_run
     resolve.require_visible(run, beam, models=False)
     checks.require_named(beam)

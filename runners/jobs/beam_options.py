@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 from apache_beam.options.pipeline_options import (
@@ -15,23 +15,62 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 
+from beamsight.text import nearest
 from transforms.errors import UsageError
 
 DATAFLOW = "DataflowRunner"
 
 
-def parse(arguments: Sequence[str]) -> PipelineOptions:
-    """Arguments that are not ours -> Beam's options. Raises UsageError for one that is not Beam's either.
+def parse(arguments: Sequence[str], ours: Iterable[str] = ()) -> PipelineOptions:
+    """Parse the arguments that are not ours. Raises UsageError for one that Beam does not have either.
 
-    Beam itself drops what it does not know with a line in the log, and a job without its misspelt option then runs.
+    Beam itself drops an unknown option with a line in the log, and a job without its misspelt option then runs.
+
+    Args:
+        arguments: Words for Beam.
+        ours: Our own options, among which a misspelt one is looked for too.
     """
-    if strange := unknown(arguments):
+    if rest := unknown(arguments):
+        if not rest[0].startswith("-"):
+            raise UsageError(f"{rest[0]} belongs to no option; put a glob in quotes, or the shell expands it")
+        name = rest[0].partition("=")[0]
+        raise UsageError(f"unknown option {name}, neither of beamsight nor of Beam{nearest(name, [*ours, *names()])}")
+    options = PipelineOptions(list(arguments))
+    standard = options.view_as(StandardOptions)
+    standard.runner = _runner(standard.runner)
+    return options
+
+
+def _runner(name: str | None) -> str | None:
+    """Return a runner's name as Beam writes it. Raises UsageError for an unknown one. A dotted name is a class."""
+    if name is None or "." in name:
+        return name
+    known = {each.lower(): each for each in StandardOptions.KNOWN_RUNNER_NAMES}
+    found = known.get(name.lower()) or known.get(f"{name.lower()}runner")
+    if found is None:
         raise UsageError(
-            f"unknown option {strange[0]}; `beamsight run --help` lists ours, and Beam has none of that name"
-            if strange[0].startswith("-")
-            else f"{strange[0]} belongs to no option; a glob must stand in quotes, or the shell makes many words of it"
+            f"--runner {name} is not a runner{nearest(name, known.values())}; the runners are "
+            f"{', '.join(sorted(known.values()))}"
         )
-    return PipelineOptions(list(arguments))
+    return found
+
+
+def switch(name: str, value: bool) -> list[str]:
+    """Return the words that set a switch of Beam, such as ``--use_public_ips``, to a value.
+
+    Raises UsageError where Beam has no word for it.
+    """
+    actions = _parser()._option_string_actions
+    own = actions[name]
+    if own.nargs != 0:
+        return [f"{name}={str(value).lower()}"]
+    wanted = own.const if value else not own.const
+    for flag, action in actions.items():
+        if action.dest == own.dest and action.nargs == 0 and action.const is wanted:
+            return [flag]
+    if bool(own.default) is not wanted:
+        raise UsageError(f"Beam has no way to set {name} to {str(value).lower()}; leave it out")
+    return []
 
 
 def unknown(arguments: Sequence[str]) -> list[str]:
@@ -64,9 +103,15 @@ def _all_subclasses(base: type[PipelineOptions]) -> list[type[PipelineOptions]]:
     return [cls for cls in found if cls.__module__.startswith("apache_beam.")]
 
 
+def runner_of(arguments: Sequence[str]) -> str | None:
+    """Return the runner that the arguments name."""
+    runner: str | None = parse(arguments).view_as(StandardOptions).runner
+    return runner
+
+
 def is_dataflow(arguments: Sequence[str]) -> bool:
     """Whether the arguments ask for Dataflow."""
-    return parse(arguments).view_as(StandardOptions).runner == DATAFLOW
+    return runner_of(arguments) == DATAFLOW
 
 
 def workers(options: PipelineOptions) -> int:

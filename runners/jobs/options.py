@@ -1,26 +1,42 @@
-"""The options of a job: what ``run``, ``submit`` and ``nightly`` have in common."""
+"""The options of a job, which ``run``, ``submit``, and ``nightly`` share."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from beamsight import options
+from beamsight.options import option
 from beamsight.reports.criteria import MaxFailures
 from runners.jobs.webhook import Webhook
 from transforms import defaults
-from transforms.imaging.prepare import Limits
 from transforms.inference.spec import EngineName, Precision
 
 NO_MODEL = "none"
 
+EngineChoice = Literal["auto", "openvino", "tensorflow"]
+
+IMAGES, MODELS, TABLES, AGAIN, LIMITS, SUCCESS, SPEED = (
+    "images",
+    "models",
+    "content of the tables",
+    "images that are tried again",
+    "limits",
+    "success of the run",
+    "performance",
+)
+
+_URI = r"[a-z][a-z0-9+]*://[^|]+"
+_MODEL = f"none|[a-z0-9_-]+|{_URI}"
+
 
 @dataclass(frozen=True, slots=True)
 class Night:
-    """Which days a run is for, as its report keeps it.
+    """The days of a ``nightly`` run, as the run report keeps them.
 
-    patterns: ``--images`` as they were given. days: as 2026-11-20. waiting: those days for which a pattern found
-    nothing yet.
+    patterns: ``--images`` as they were given. days: In the form 2026-11-20. waiting: The days for which a pattern
+    matches no image yet.
     """
 
     patterns: tuple[str, ...]
@@ -30,36 +46,125 @@ class Night:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """``beamsight run`` as it was asked for. classifier, embedder: a registered name, a bundle, or ``none``.
+    """What a job does, and how. night: The days of the images, for ``beamsight nightly``."""
 
-    night: of ``beamsight nightly``, the days that ``images`` are of.
-    """
-
-    images: tuple[str, ...]
-    output: str
-    classifier: str = "efficientnet-b7"
-    embedder: str = "efficientnet-b6"
-    uri_column: str = defaults.URI_COLUMN
-    retry_failed: bool = False
-    max_attempts: int = defaults.MAX_ATTEMPTS
-    check_versions: bool = False
-    top_k: int = 5
-    probabilities: bool = False
-    normalize: bool = False
-    limits: Limits = dataclasses.field(default_factory=Limits)
-    unit_size: int = defaults.UNIT_SIZE
-    batch_size: int | None = None
-    engine: EngineName | None = None
-    engine_threads: int | None = None
-    precision: Precision = "f32"
-    threads: int = defaults.THREADS
-    max_failures: MaxFailures = dataclasses.field(default_factory=lambda: MaxFailures(share=0.1))
+    images: tuple[str, ...] = option(
+        group=IMAGES,
+        metavar="SOURCE",
+        help="Images to process: a file, a folder, a glob ('*' within a folder, '**' across folders), or a manifest "
+        "(.txt, .csv, .tsv, .jsonl, .parquet, also .gz); on a disk, gs://, or another file system of Beam; may be "
+        "repeated",
+        pattern=f"{_URI}([|]{_URI})*",  # the launcher of a template sees no disk but its own
+    )
+    output: str = option(group=IMAGES, metavar="FOLDER", help="Folder of the tables, on a disk or gs://", pattern=_URI)
+    classifier: str = option(
+        "efficientnet-b7",
+        group=MODELS,
+        metavar="MODEL",
+        help="Model that classifies: a name from `beamsight models list`, the folder of a bundle, or none",
+        pattern=_MODEL,
+    )
+    embedder: str = option(
+        "efficientnet-b6",
+        group=MODELS,
+        metavar="MODEL",
+        help="Model that makes the vectors: a name, the folder of a bundle, or none",
+        pattern=_MODEL,
+    )
+    uri_column: str = option(
+        defaults.URI_COLUMN, group=IMAGES, metavar="NAME", help="Column of the manifests that holds the URIs"
+    )
+    precision: Precision = option(
+        "f32",
+        group=MODELS,
+        help="Numeric precision of the models; bf16 is fast on processors that have it, int8 needs quantized bundles",
+    )
+    engine: EngineChoice = option(
+        "auto", group=MODELS, help="Engine that runs the models; auto is openvino on CPUs and tensorflow on GPUs"
+    )
+    engine_threads: int | None = option(
+        None, group=MODELS, metavar="N", at_least=1, help="Number of cores for the models", default_text="all"
+    )
+    top_k: int = option(5, group=TABLES, metavar="K", at_least=1, help="Number of classes for each image")
+    probabilities: bool = option(False, group=TABLES, help="Column with the probabilities of all classes")
+    normalize: bool = option(False, group=TABLES, help="Vectors of length 1")
+    retry_failed: bool = option(False, group=AGAIN, help="Another try for images that failed permanently before")
+    max_attempts: int = option(
+        defaults.MAX_ATTEMPTS,
+        group=AGAIN,
+        metavar="N",
+        at_least=1,
+        help="Number of runs in which an image may fail with a transient error before the failure is permanent",
+    )
+    check_versions: bool = option(
+        False, group=AGAIN, help="Look-up of the current version of every image that a manifest names"
+    )
+    max_pixels: int = option(
+        defaults.MAX_PIXELS, group=LIMITS, metavar="N", at_least=1, help="Maximum number of pixels of an image"
+    )
+    max_bytes: int = option(
+        defaults.MAX_BYTES, group=LIMITS, metavar="N", at_least=1, help="Maximum size of an image file, in bytes"
+    )
+    max_failures: MaxFailures = option(
+        MaxFailures(share=0.1),
+        group=SUCCESS,
+        metavar="N|P%",
+        help="Number or share of failed images above which the exit code is 1",
+        pattern="[0-9]+|[0-9]+([.][0-9]*)?([eE][+-]?[0-9]+)?%",
+    )
+    expect_at_least: int | None = option(
+        None,
+        group=SUCCESS,
+        metavar="N",
+        at_least=1,
+        help="Number of different listed images below which the exit code is 5",
+    )
+    on_finish: Webhook | None = option(
+        None,
+        group=SUCCESS,
+        metavar="URL",
+        help="Webhook that receives the run report as JSON when the run ends; the run does not fail if it cannot",
+        template="no process is left to post the report, and parameters are visible to others; use `submit --wait`",
+    )
+    unit_size: int = option(
+        defaults.UNIT_SIZE,
+        group=SPEED,
+        metavar="N",
+        at_least=1,
+        help="Number of images in a unit, which is the most that a lost worker loses",
+    )
+    batch_size: int | None = option(
+        None,
+        group=SPEED,
+        metavar="N",
+        at_least=1,
+        help="Number of images in one call of a model",
+        default_text="depends on the engine",
+    )
+    threads: int = option(
+        defaults.THREADS, group=SPEED, metavar="N", at_least=1, help="Maximum number of concurrent downloads"
+    )
+    limit: int | None = option(
+        None,
+        group=IMAGES,
+        metavar="N",
+        at_least=1,
+        one_run=True,
+        help="Maximum number of missing images to process, in the order of their URIs",
+        default_text="all",
+    )
     night: Night | None = None
-    expect_at_least: int | None = None
-    on_finish: Webhook | None = None
+
+    def __post_init__(self) -> None:
+        options.check(self)
+
+    @property
+    def wanted_engine(self) -> EngineName | None:
+        """The engine that was asked for, or None for the one that suits the machine."""
+        return None if self.engine == "auto" else self.engine
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for the run report."""
+        """Return plain values for the run report. The webhook's path, which may hold a secret, is left out."""
         values = dataclasses.asdict(self)
-        values["on_finish"] = self.on_finish and str(self.on_finish)
-        return values | values.pop("limits") | {"images": list(self.images), "max_failures": str(self.max_failures)}
+        shown = {"on_finish": self.on_finish and str(self.on_finish), "max_failures": str(self.max_failures)}
+        return values | shown | {"images": list(self.images)}

@@ -16,6 +16,7 @@ from runners.jobs import beam_options
 from runners.jobs.options import NO_MODEL, RunOptions
 from transforms.errors import UsageError
 from transforms.history import subtract
+from transforms.imaging.prepare import Limits
 from transforms.inference import bundle, engines
 from transforms.inference.recipe import Recipe
 from transforms.inference.spec import Task
@@ -39,7 +40,7 @@ def resolve(options: RunOptions, beam: PipelineOptions, *, gpu: bool) -> tuple[C
         day=f"{started:%Y-%m-%d}",
         run_id=run_id,
         version=metadata.version("beamsight"),
-        limits=options.limits,
+        limits=Limits(max_bytes=options.max_bytes, max_pixels=options.max_pixels),
         batch=options.batch_size,
         engine_threads=options.engine_threads,
         threads=options.threads,
@@ -53,6 +54,7 @@ def resolve(options: RunOptions, beam: PipelineOptions, *, gpu: bool) -> tuple[C
         check_versions=options.check_versions,
         unit_size=options.unit_size,
         workers=beam_options.workers(beam),
+        limit=options.limit,
     )
     models = {recipe.table: recipe.metadata() for recipe in recipes}
     return job, run_report.Run(run_id, output, started, options.to_json(), models)
@@ -78,7 +80,7 @@ def _recipe(options: RunOptions, task: Task, gpu: bool) -> Recipe | None:
     made = bundle.read(uri)
     if made.spec.task != task:
         raise UsageError(f"{model} is a model to {made.spec.task} with, and is needed to {task}; swap the options?")
-    engine = engines.choose(options.engine, options.precision, made, gpu=gpu)
+    engine = engines.choose(options.wanted_engine, options.precision, made, gpu=gpu)
     if files.is_local(uri):  # one on gs:// is checked by the workers, as they copy it
         bundle.verify(bundle.localize(uri, made.content_hash), made.only(engines.form(engine)))
     return Recipe(

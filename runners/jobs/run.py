@@ -28,11 +28,22 @@ def run(
     beam_arguments: Iterable[str],
     stream: TextIO,
     still_runs: StillRuns = lambda _: None,
+    *,
+    show: bool = True,
 ) -> dict[str, Any]:
-    """Run a job to its end -> its report. Progress goes to ``stream``.
+    """Run a job to its end, and return its report.
 
-    still_runs: asks whether a job that holds the lock still runs. Raises UsageError or Locked before anything is
-    started, and RunFailed when the job stopped before its end.
+    Args:
+        options: What the job does.
+        beam_arguments: Beam's own options.
+        stream: Where messages and the progress go.
+        still_runs: Asks whether a job that holds the lock still runs.
+        show: Whether to show the progress.
+
+    Raises:
+        UsageError: Before anything starts, where the job cannot be done.
+        Locked: Before anything starts, where another run works on the output.
+        RunFailed: When the job stops before its end.
     """
     arguments = list(beam_arguments)
     beam = beam_options.parse(arguments)
@@ -56,11 +67,9 @@ def run(
 def _run(
     job: CatalogOptions, run_: run_report.Run, beam: PipelineOptions, held: Lock, stream: TextIO
 ) -> tuple[dict[str, Any], BaseException | None]:
-    """With the lock held -> the report, and what is to be raised where the job stopped before its end."""
+    """Run the job with the lock held. Returns its report, and the error to raise where it stopped before its end."""
     cleanup.close_killed(run_.output, run_.run_id)
-    run_report.write(
-        Counter(), run_, "running"
-    )  # an output that cannot be written to is found out now, not after a unit
+    run_report.write(Counter(), run_, "running")  # fails now, and not after a unit, where the output is not writable
     counts.KEPT.reset()
     try:
         start = local.run if local.is_local(beam) else portable.run

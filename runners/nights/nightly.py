@@ -6,51 +6,17 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from runners.dataflow.options import SubmitOptions
 from runners.jobs import resolve
 from runners.jobs.options import Night, RunOptions
 from runners.nights import catch_up, day_patterns
+from runners.nights.options import NightlyOptions
 from transforms.errors import FetchError, UsageError
 from transforms.listing import sources
 from transforms.prefetch import prefetch
 from transforms.storage import files
 
 _THREADS = 16  # sources looked at at once
-
-
-@dataclass(frozen=True, slots=True)
-class NightlyOptions:
-    """Which days. day: that of the run. first, last: days to fill in, instead. catch_up: days to look back."""
-
-    day: date | None = None
-    first: date | None = None
-    last: date | None = None
-    time_zone: str = "UTC"
-    catch_up: int = 7
-
-    def __post_init__(self) -> None:
-        if self.day is not None and (self.first or self.last):
-            raise UsageError("--date is one day, --from and --to are many; give the one or the others")
-        if self.last is not None and self.first is None:
-            raise UsageError(f"--to {self.last} is the end of what? Say where to begin with --from")
-        if self.first is not None and self.last is not None and self.first > self.last:
-            raise UsageError(f"--from {self.first} comes after --to {self.last}")
-
-    @property
-    def zone(self) -> ZoneInfo:
-        """The time zone. Raises UsageError for one that is not known here."""
-        try:
-            return ZoneInfo(self.time_zone)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-            raise UsageError(
-                f"--time-zone {self.time_zone} is not known here; write one such as Europe/Berlin"
-            ) from error
-
-    def today(self, now: datetime) -> date:
-        """The day of a run that starts now."""
-        return self.day or now.astimezone(self.zone).date()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,28 +47,6 @@ def settle(options: RunOptions, asked: NightlyOptions, now: datetime) -> Tonight
 def of_today(options: RunOptions, asked: NightlyOptions, now: datetime) -> RunOptions:
     """As ``settle`` for the day alone, without asking any server."""
     return dataclasses.replace(options, images=_expanded(options.images, asked.today(now)))
-
-
-def described(file: str, words: Sequence[str], options: RunOptions, asked: NightlyOptions, now: datetime) -> str:
-    """A file of options -> what a person reads of the run that would start now. Asks no server.
-
-    words: what the file comes to on the command line.
-    """
-    today = asked.today(now)
-    lines = [f"{file} holds what a run needs. Today, {today} in {asked.time_zone}, `beamsight nightly` is", ""]
-    lines += [f"  --images={source}" for source in of_today(options, asked, now).images]
-    lines += [f"  {word}" for word in words if not word.startswith("--images=")]
-    return "\n".join([*lines, "", f"and lists those of the {asked.catch_up} days before that are not settled"])
-
-
-def require_dataflow(where: SubmitOptions, dry_run: bool) -> None:
-    """Raises UsageError for options of machines where the job does not run on those."""
-    asked = [field.name for field in dataclasses.fields(where) if getattr(where, field.name) != field.default]
-    if dry_run:
-        asked.append("dry_run")
-    if asked:
-        option = {"labels": "label", "public_ips": "no_public_ips"}.get(asked[0], asked[0]).replace("_", "-")
-        raise UsageError(f"--{option} is for a job on Dataflow; say --runner=DataflowRunner too, or leave it out")
 
 
 def _days(options: RunOptions, asked: NightlyOptions, today: date) -> list[date]:

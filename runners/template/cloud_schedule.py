@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions
 from google.cloud import dataflow_v1beta3, scheduler_v1
@@ -15,6 +13,7 @@ from runners.dataflow import checks, options
 from runners.jobs import beam_options
 from runners.template import cron_fields, parameters, scheduler_api
 from runners.template.cron_fields import Times
+from runners.template.options import CreateOptions, PlaceOptions
 from runners.template.scheduler_api import Place, Retries
 from transforms.errors import FetchError, UsageError
 from transforms.storage import files
@@ -22,52 +21,57 @@ from transforms.storage import files
 _WIDTH = 18
 
 
-@dataclass(frozen=True, slots=True)
-class CreateOptions:
-    """``beamsight schedule create`` as it was asked for; None is what was not said.
+def create(
+    asked: CreateOptions,
+    name: str,
+    times: Times,
+    values: Mapping[str, Any],
+    beam: Sequence[str],
+    *,
+    send: bool = True,
+) -> str:
+    """Create the schedule, or update the one of that name. Returns a description of it.
 
-    words: of ``beamsight nightly``, what is launched. location: of the schedule, where it is not the job's region.
-    launch_as: the service account, where it is not the workers'. endpoint: of another Cloud Scheduler than Google's.
+    Args:
+        asked: What launches, and how.
+        name: The name of the schedule and of its jobs.
+        times: When it launches.
+        values: The options of ``nightly``, by field.
+        beam: Beam's own options.
+        send: Whether to create it; otherwise it is only described.
     """
-
-    template: str
-    times: Times
-    words: tuple[str, ...]
-    name: str = "beamsight"
-    location: str | None = None
-    launch_as: str | None = None
-    retries: Retries = dataclasses.field(default_factory=Retries)
-    endpoint: str | None = None
-
-    def __post_init__(self) -> None:
-        cron_fields.require_name(self.name)
-        if not re.fullmatch(r"gs://[^/]+/.+", self.template):
-            raise UsageError(f"--template {self.template} is in no bucket; containers/build.sh makes it, on gs://")
-
-
-def create(asked: CreateOptions, *, send: bool = True) -> str:
-    """Make the schedule, or update the one of that name -> what is there now. send: False to say what would be."""
-    launch = parameters.launch_request(asked.template, [f"--job-name={asked.name}", *asked.words])
+    cron_fields.require_name(name)
+    launch = parameters.launch_request(asked.template, {"job_name": name, **values}, beam)
     parameter = launch.launch_parameter
-    parameter.parameters["time_zone"] = asked.times.zone  # said always: it makes the launch that of a night
+    parameter.parameters["time_zone"] = times.zone  # said always: it makes the launch that of a night
     account = asked.launch_as or parameter.environment.service_account_email
     if not account:
         raise UsageError(
             "no --launch-as: name the service account that launches the job each night; it needs the role Dataflow "
             "Developer, and Service Account User on the account of the workers"
         )
-    place = Place(launch.project_id, asked.location or launch.location, asked.name, asked.endpoint)
+    place = Place(launch.project_id, asked.location or launch.location, name, asked.scheduler_endpoint)
     if send:
         _require_there(asked.template)
         _stage_models(parameter)
-    beam = beam_options.parse(parameter.environment.additional_pipeline_options)
+    parsed = beam_options.parse(parameter.environment.additional_pipeline_options)
     wanted = scheduler_api.job(
-        place, asked.times, launch, account, asked.retries, beam.view_as(GoogleCloudOptions).dataflow_endpoint
+        place,
+        times,
+        launch,
+        account,
+        Retries(asked.retries, asked.retry_wait, asked.attempt_deadline),
+        parsed.view_as(GoogleCloudOptions).dataflow_endpoint,
     )
     if not send:
         return f"{_said(place, wanted)}\n\nnothing was made"
     made, is_new = scheduler_api.put(place, wanted)
     return f"{'created' if is_new else 'updated'}\n{_said(place, made)}"
+
+
+def place_of(asked: PlaceOptions) -> Place:
+    """Return the schedule that the options name."""
+    return Place(asked.project, asked.location or asked.region or "", asked.name, asked.scheduler_endpoint)
 
 
 def show(place: Place) -> str:

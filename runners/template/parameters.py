@@ -1,21 +1,25 @@
-"""The options of ``beamsight submit`` and the days of ``nightly`` as parameters of the Flex Template, there and back.
+"""The options of ``submit`` and ``nightly`` as parameters of the Flex Template, in both directions.
 
-A parameter is called as its option, with underscores: ``--max-workers 20`` is ``max_workers=20``. Flags are ``true`` or
-``false``. What may be repeated stands in one value with ``|`` between: ``images=gs://bucket/a/**|gs://bucket/b.csv``.
+A parameter has the name of its option with underscores: ``--max-workers 20`` is ``max_workers=20``. A switch is
+``true`` or ``false``. The values of a repeated option are in one parameter, with ``|`` between them:
+``images=gs://bucket/a/**|gs://bucket/b.csv``.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions
 
-from runners.cli import arguments_nightly, arguments_run
-from runners.dataflow import options
+from beamsight import options
+from beamsight.options import Option
+from runners.dataflow import options as dataflow
+from runners.dataflow.submit_options import SubmitOptions
 from runners.jobs import beam_options
+from runners.jobs.options import RunOptions
+from runners.nights.options import ConfigOptions, NightlyOptions
 from transforms.errors import UsageError
 from transforms.storage import files
 
@@ -24,200 +28,165 @@ if TYPE_CHECKING:
 
 SEPARATOR = "|"
 
-# A launch says these beside its parameters, and the launcher hands them on like parameters.
+# A launch carries these beside its parameters, and the launcher passes them on like parameters.
 BESIDE = ("project", "region", "job_name")
-NOT_HERE = {
-    "wait": "a launch returns at once; look at the job with `gcloud dataflow jobs show`, or submit with --wait",
-    "config": "the launcher has no such file; say the options themselves",
-    "on_finish": "nobody stays to post the report, and parameters are shown to many; use it with `submit --wait`",
-}
 
-_NUMBER = r"[0-9]+([.][0-9]*)?([eE][+-]?[0-9]+)?"
-_URI = r"[a-z][a-z0-9+]*://[^|]+"
-_DAY = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
-_LABEL = r"[a-z][a-z0-9_-]*=[a-z0-9_-]*"
-_BY_TYPE: dict[Callable[[str], Any] | str | None, str] = {
-    int: "[0-9]+",
-    arguments_run.count: "[1-9][0-9_,]*",
-    arguments_run.positive: _NUMBER,
-}
-_BY_NAME = {
-    "images": f"{_URI}([|]{_URI})*",  # the launcher sees no disk but its own
-    "output": _URI,
-    "classifier": f"none|[a-z0-9_-]+|{_URI}",
-    "embedder": f"none|[a-z0-9_-]+|{_URI}",
-    "bucket": "gs://.+",
-    "label": f"{_LABEL}([|]{_LABEL})*",
-    "date": _DAY,
-    "from": _DAY,
-    "to": _DAY,
-    "time_zone": "[A-Za-z0-9_+/-]+",
-    "catch_up": "[0-9]+",
-    "max_failures": f"[0-9]+|{_NUMBER}%",
-    "service_account": "[^@ ]+@[^@ ]+",
-}
+_OPTIONS = options.of(RunOptions, NightlyOptions, ConfigOptions, SubmitOptions)
 
 
 def metadata() -> dict[str, Any]:
-    """What ``gcloud dataflow flex-template build --metadata-file`` takes: every parameter, its help and its pattern."""
+    """Return what ``gcloud dataflow flex-template build --metadata-file`` takes: every parameter with its help."""
     return {
         "name": "beamsight",
         "description": "Classify and embed the images that the tables lack, into Parquet.",
-        "parameters": [_described(action) for action in _options() if _name(action) not in (*BESIDE, *NOT_HERE)],
+        "parameters": [_described(each) for each in _OPTIONS if each.template is True and _name(each) not in BESIDE],
     }
 
 
-def words(parameters: Sequence[str]) -> list[str]:
-    """``--name=value`` as the launcher gives them -> words of the command. A value of nothing is none given.
+def parse(parameters: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Parse ``--name=value`` as the launcher gives it.
 
-    What is no option of ours goes on as it is, to Beam. Raises UsageError.
+    Returns:
+        The values of our options by field, and the other parameters, which are for Beam. An empty value counts as not
+        given.
+
+    Raises:
+        UsageError: For a value that is not the option's, and for an option that a template cannot have.
     """
-    ours = {_name(action): action for action in _options()}
-    made: list[str] = []
+    ours = {_name(each): each for each in _OPTIONS}
+    values: dict[str, Any] = {}
+    rest: list[str] = []
     for parameter in parameters:
-        name, _, value = parameter.removeprefix("--").partition("=")
-        action = ours.get(name.replace("-", "_"))
-        if action is None:
-            made.append(parameter)
-        elif value and _name(action) in NOT_HERE:
-            raise UsageError(f"{name} is no parameter of the template: {NOT_HERE[action.dest]}")
-        elif value:
-            made += _words(action, value)
-    return made
+        name, _, text = parameter.removeprefix("--").partition("=")
+        each = ours.get(name.replace("-", "_"))
+        if each is None:
+            rest.append(parameter)
+        elif text:
+            _require_parameter(each, name)
+            values[each.field] = _value(each, text)
+    return values, rest
 
 
-def of_a_night(words: Sequence[str]) -> bool:
-    """Whether words, as ``words`` makes them, name days: then they are ``nightly``'s, and else ``submit``'s."""
-    made = argparse.ArgumentParser(add_help=False)
-    arguments_nightly.add_days(made)
-    days = {option for action in made._actions for option in action.option_strings}
-    return any(word.partition("=")[0] in days or "{date" in word or "{yesterday" in word for word in words)
+def is_night(values: Mapping[str, Any]) -> bool:
+    """Return whether values name days, so that they are for ``nightly`` and not for ``submit``."""
+    days = {each.field for each in options.of(NightlyOptions)}
+    return bool(days & values.keys()) or any("{date" in each or "{yesterday" in each for each in values["images"])
 
 
 def models(parameters: Mapping[str, str]) -> dict[str, str]:
-    """The classifier and the embedder of a launch."""
+    """Return the classifier and the embedder of a launch."""
     return {
-        action.dest: parameters.get(action.dest, action.default)
-        for action in _options()
-        if action.dest in ("classifier", "embedder")
+        each.field: parameters.get(each.field, each.default)
+        for each in _OPTIONS
+        if each.field in ("classifier", "embedder")
     }
 
 
-def launch_request(template: str, words: Sequence[str]) -> dataflow_v1beta3.LaunchFlexTemplateRequest:
-    """The template's URI, and words of ``submit`` or ``nightly`` -> what launches that job. Raises UsageError."""
+def launch_request(
+    template: str, values: Mapping[str, Any], beam: Sequence[str]
+) -> dataflow_v1beta3.LaunchFlexTemplateRequest:
+    """Make the request that launches a job.
+
+    Args:
+        template: The URI of the template.
+        values: The given values of our options, by field.
+        beam: Beam's own options.
+
+    Raises:
+        UsageError: Where the place is missing, or an option is not for a template.
+    """
     from google.cloud import dataflow_v1beta3
 
-    known, beam = _parser().parse_known_args(list(words))
-    if not known.project or not known.region:
-        raise UsageError(
-            f"--{'region' if known.project else 'project'} is missing: where shall {template} be launched?"
-        )
+    for field in ("project", "region"):
+        if not values.get(field):
+            raise UsageError(f"--{field} is missing; it says where {template} is launched")
     return dataflow_v1beta3.LaunchFlexTemplateRequest(
-        project_id=known.project,
-        location=known.region,
+        project_id=values["project"],
+        location=values["region"],
         launch_parameter=dataflow_v1beta3.LaunchFlexTemplateParameter(
-            job_name=known.job_name or "beamsight",  # of which Dataflow runs one at a time
+            job_name=values.get("job_name") or "beamsight",  # of which Dataflow runs one at a time
             container_spec_gcs_path=template,
-            parameters=dict(_parameters(known)),
-            environment=_environment(known, beam),
+            parameters=dict(_parameters(values)),
+            environment=_environment(options.build(SubmitOptions, values), values["output"], list(beam)),
         ),
     )
 
 
-def _environment(known: argparse.Namespace, beam: list[str]) -> dataflow_v1beta3.FlexTemplateRuntimeEnvironment:
-    """What the machine of the launcher needs to know too, and what is for Beam."""
+def _environment(where: SubmitOptions, output: str, beam: list[str]) -> dataflow_v1beta3.FlexTemplateRuntimeEnvironment:
+    """Return what the machine of the launcher needs too, and what is for Beam."""
     from google.cloud import dataflow_v1beta3
 
-    private = dataflow_v1beta3.WorkerIPAddressConfiguration.WORKER_IP_PRIVATE if known.no_public_ips else None
+    private = dataflow_v1beta3.WorkerIPAddressConfiguration.WORKER_IP_PRIVATE if where.no_public_ips else None
     cloud = beam_options.parse(beam).view_as(GoogleCloudOptions)
-    at = options.folder(known.bucket, known.output)
+    at = dataflow.folder(where.bucket, output)
     return dataflow_v1beta3.FlexTemplateRuntimeEnvironment(
         temp_location=cloud.temp_location or (at and files.join(at, "temp")),
         staging_location=cloud.staging_location or (at and files.join(at, "staging")),
-        service_account_email=known.service_account,
-        network=known.network,
-        subnetwork=known.subnetwork,
+        service_account_email=where.service_account,
+        network=where.network,
+        subnetwork=where.subnetwork,
         ip_configuration=private,
         additional_pipeline_options=beam,
     )
 
 
-def _parameters(known: argparse.Namespace) -> Iterator[tuple[str, str]]:
-    for action in _options():
-        value = getattr(known, action.dest)
-        name = _name(action)
-        if name in BESIDE or value == action.default:
+def _parameters(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for each in _OPTIONS:
+        value = values.get(each.field, each.default)
+        if _name(each) in BESIDE or value == each.default:
             continue
-        if name in NOT_HERE:
-            raise UsageError(f"{action.option_strings[0]} is not for a template: {NOT_HERE[name]}")
-        yield name, _text(action, value)
+        _require_parameter(each, each.flag)
+        yield _name(each), _text(each, value)
 
 
-def _text(action: argparse.Action, value: Any) -> str:
-    if not isinstance(value, list):
-        return "true" if value is True else str(value)
-    for each in value:
-        if SEPARATOR in each:
+def _require_parameter(each: Option, name: str) -> None:
+    if each.template is not True:
+        raise UsageError(f"{name} is not for a template: {each.template or 'it belongs to the command line'}")
+
+
+def _text(each: Option, value: Any) -> str:
+    if each.count != 0:
+        return each.text(value)
+    for one in value:
+        if SEPARATOR in one:
             raise UsageError(
-                f"{action.option_strings[0]} {each}: a template has {SEPARATOR} between values; name it in a manifest"
+                f"{each.flag} {one}: a template uses {SEPARATOR} between values; name the file in a manifest"
             )
-    return SEPARATOR.join(value)
+    return SEPARATOR.join(map(each.text, value))
 
 
-def _words(action: argparse.Action, value: str) -> list[str]:
-    option = action.option_strings[0]
-    if _is_flag(action):
-        if value.lower() not in ("true", "false"):
-            raise UsageError(f"{_name(action)}={value}: say true or false")
-        return [option] if value.lower() == "true" else []
-    return [f"{option}={each}" for each in (value.split(SEPARATOR) if _is_list(action) else [value])]
+def _value(each: Option, text: str) -> Any:
+    if each.is_switch:
+        if text.lower() not in ("true", "false"):
+            raise UsageError(f"{_name(each)}={text}: write true or false")
+        return text.lower() == "true"
+    return tuple(map(each.parse, text.split(SEPARATOR))) if each.count == 0 else each.parse(text)
 
 
-def _described(action: argparse.Action) -> dict[str, Any]:
-    about = (action.help or "") % vars(action)
+def _described(each: Option) -> dict[str, Any]:
     described: dict[str, Any] = {
-        "name": _name(action),
-        "label": (action.option_strings[0].removeprefix("--").replace("-", " ")).capitalize(),
-        "helpText": about.replace("may be repeated", f"several have {SEPARATOR} between them"),
-        "isOptional": not action.required,
+        "name": _name(each),
+        "label": each.name.replace("-", " ").capitalize(),
+        "helpText": each.described.replace("may be repeated", f"several have {SEPARATOR} between them"),
+        "isOptional": not each.required,
         "paramType": "TEXT",
     }
-    if _is_flag(action):
+    if each.is_switch:
         described |= {"paramType": "BOOLEAN", "regexes": ["^(true|false)$"]}
-    elif action.choices:
-        choices = [str(choice) for choice in action.choices]
-        described |= {"paramType": "ENUM", "enumOptions": [{"value": choice, "label": choice} for choice in choices]}
-        described["regexes"] = [f"^({'|'.join(choices)})$"]
+    elif each.choices:
+        values = [{"value": choice, "label": choice} for choice in each.choices]
+        described |= {"paramType": "ENUM", "enumOptions": values, "regexes": [f"^({'|'.join(each.choices)})$"]}
     else:
-        described["regexes"] = [f"^({_BY_NAME.get(_name(action)) or _BY_TYPE.get(action.type, '.+')})$"]
-    if action.default not in (None, False, []):
-        described["defaultValue"] = str(action.default)
+        number = "[1-9][0-9_,]*" if each.at_least else "[0-9]+"
+        described["regexes"] = [f"^({each.pattern or (number if each.kind is int else '.+')})$"]
+    if each.default and not each.required:
+        described["defaultValue"] = each.text(each.default)
     return described
 
 
-def _name(action: argparse.Action) -> str:
-    """``--max-workers`` -> ``max_workers``."""
-    return action.option_strings[0].removeprefix("--").replace("-", "_")
-
-
-def _is_flag(action: argparse.Action) -> bool:
-    return isinstance(action, argparse._StoreTrueAction)
-
-
-def _is_list(action: argparse.Action) -> bool:
-    return isinstance(action, argparse._AppendAction)
-
-
-def _options() -> list[argparse.Action]:
-    return [action for action in _parser()._actions if not isinstance(action, argparse._HelpAction)]
-
-
-def _parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(allow_abbrev=False)
-    arguments_run.add_job(made)
-    arguments_nightly.add_days(made)
-    arguments_run.add_cloud(made)
-    return made
+def _name(each: Option) -> str:
+    """``max-workers`` -> ``max_workers``."""
+    return each.name.replace("-", "_")
 
 
 if __name__ == "__main__":

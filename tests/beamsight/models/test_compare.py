@@ -14,7 +14,7 @@ from changed_photos import changed
 from gcs_server import Bucket
 
 from beamsight.models import compare, sample_images
-from runners.cli import app
+from runners.cli import app, codes
 from transforms.errors import UsageError
 from transforms.imaging import drawn
 from transforms.inference import bundle
@@ -35,11 +35,11 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
-def said(words: list[str], capsys: pytest.CaptureFixture[str], code: int = app.DONE) -> str:
+def said(words: list[str], capsys: pytest.CaptureFixture[str], code: int = codes.DONE) -> str:
     assert app.main(["models", *words]) == code
     out, err = capsys.readouterr()
-    assert (out == "") == (code != app.DONE)
-    assert (err == "") == (code == app.DONE)
+    assert (out == "") == (code != codes.DONE)
+    assert (err == "") == (code == codes.DONE)
     return out or err
 
 
@@ -118,7 +118,7 @@ def test_quantize_then_compare_then_run(
     command = ["run", "--images", str(images), "--output", str(tmp_path / "out"), "--embedder", "none"]
     folders = set()
     for precision in ("f32", "int8"):
-        assert app.main([*command, "--classifier", model, "--precision", precision]) == app.DONE
+        assert app.main([*command, "--classifier", model, "--precision", precision]) == codes.DONE
         assert len(tables.rows(tmp_path, "predictions", tmp_path)) == 40 * (len(folders) + 1)
         folders = {path.name for path in (tmp_path / "out" / "predictions").iterdir()}
     assert len(folders) == 2, "another precision is another recipe"
@@ -134,7 +134,7 @@ def test_quantize_the_trained_model_and_run_it(quantized: Mapping[str, str], sha
         out = tmp_path / precision
         command = ["run", "--images", str(photos), "--output", str(out / "out"), "--precision", precision]
         models = ["--classifier", quantized["classification"], "--embedder", quantized["feature_vector"]]
-        assert app.main([*command, *models]) == app.DONE
+        assert app.main([*command, *models]) == codes.DONE
         found[precision] = [row["class_id"] for row in tables.rows(out, "predictions", tmp_path)]
         assert len(tables.rows(out, "embeddings", tmp_path)) == 12
     assert sum(a == b for a, b in zip(found["f32"], found["int8"], strict=True)) >= 11
@@ -172,7 +172,7 @@ def test_wrong_use(
     words: list[str], expected: str, tiny_classifier: str, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ["models", *(word.format(model=tiny_classifier, images=images) for word in words)]
-    assert app.main(given) == app.WRONG_USE
+    assert app.main(given) == codes.WRONG_USE
     out, err = capsys.readouterr()
     assert out == ""
     assert expected in err
@@ -184,7 +184,7 @@ def test_without_nncf_no_image_is_touched(
 ) -> None:
     monkeypatch.setitem(sys.modules, "nncf", None)
     words = ["quantize", tiny_classifier, "--images", "nowhere"]
-    assert "pip install 'beamsight[quantize]'" in said(words, capsys, app.WRONG_USE)
+    assert "pip install 'beamsight[quantize]'" in said(words, capsys, codes.WRONG_USE)
 
 
 def test_f32_is_not_compared_with_itself(tiny_classifier: str, images: Path) -> None:

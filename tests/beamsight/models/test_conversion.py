@@ -15,7 +15,7 @@ from PIL import Image
 
 from beamsight.models import conversion, registry, requests, staging
 from beamsight.models.requests import StageOptions
-from runners.cli import app
+from runners.cli import app, codes
 from transforms.errors import ModelError
 from transforms.imaging import drawn, fit
 from transforms.inference import bundle, engines
@@ -175,9 +175,9 @@ def test_an_ir_of_the_zoo_is_the_model_that_it_was_made_from(shared_dir: Path, t
     source = irs.exported(tmp_path / "zoo" / "mobilenet.xml", saved, replace(AUTO_AUG, size=224))
     ir, tf = tmp_path / "ir", tmp_path / "tf"
     stage = ["models", "stage", str(source), "--to", str(ir), "--name", AUTO_AUG.name, "--size", "224"]
-    assert app.main(stage) == app.DONE
+    assert app.main(stage) == codes.DONE
     plain = ["--task", "classify", "--size", "224", "--crop", "central"]
-    assert app.main(["models", "stage", str(saved), "--to", str(tf), *plain]) == app.DONE
+    assert app.main(["models", "stage", str(saved), "--to", str(tf), *plain]) == codes.DONE
 
     made = bundle.read(str(ir))
     assert made.spec == replace(AUTO_AUG, size=224)
@@ -186,7 +186,7 @@ def test_an_ir_of_the_zoo_is_the_model_that_it_was_made_from(shared_dir: Path, t
     for folder, options in ((ir, []), (tf, ["--engine", "tensorflow"])):
         out = folder.with_name(f"out-{folder.name}")
         run = ["run", "--images", str(shared_dir / "photos"), "--output", str(out), "--embedder", "none"]
-        assert app.main([*run, "--classifier", str(folder), "--probabilities", *options]) == app.DONE
+        assert app.main([*run, "--classifier", str(folder), "--probabilities", *options]) == codes.DONE
         read.append(tables.rows(out, "predictions", tmp_path))
     assert len(read[0]) == 3
     for row, other in zip(*read, strict=True):

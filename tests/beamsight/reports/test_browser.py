@@ -13,7 +13,7 @@ import nights
 import pytest
 from nights import DAY, Nights
 
-from runners.cli import app
+from runners.cli import app, codes
 
 pytestmark = pytest.mark.xdist_group("chromium")
 
@@ -77,7 +77,7 @@ def chromium() -> Iterator[Any]:
 
 def report(made: Nights, *options: str) -> str:
     to = str(Path(made.photos).parent / "page.html")
-    assert app.main(["report", made.output, "--to", to, *options]) == app.DONE
+    assert app.main(["report", made.output, "--to", to, *options]) == codes.DONE
     return to
 
 

@@ -15,7 +15,7 @@ from nights import DAY, Nights
 from beamsight.reports import make, night, runs, vectors
 from beamsight.reports.make import ReportOptions
 from beamsight.reports.night import Night
-from runners.cli import app
+from runners.cli import app, codes
 from transforms.errors import UsageError
 from transforms.storage import files
 
@@ -220,10 +220,10 @@ def test_after_a_run_by_the_command(
         files.write(f"{made.photos}/{name}", data)
     models = ["--classifier", tiny_classifier, "--embedder", tiny_embedder]
     run = ["run", "--images", f"{made.photos}/", "--output", made.output, "--max-failures", "1", *models]
-    assert app.main(run) == app.DONE
-    assert app.main(run) == app.DONE
+    assert app.main(run) == codes.DONE
+    assert app.main(run) == codes.DONE
     capsys.readouterr()
-    assert app.main(["report", made.output]) == app.DONE
+    assert app.main(["report", made.output]) == codes.DONE
     uri = capsys.readouterr().out.strip()
     told = read(made)
     assert uri == f"{made.output}/reports/{told.nights.day}.html"

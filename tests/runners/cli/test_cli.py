@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runners.cli import app
+from runners.cli import app, codes
 from runners.jobs import beam_options, portable
 from transforms.errors import UsageError
 from transforms.imaging import drawn
@@ -24,7 +24,7 @@ def photo(tmp_path: Path) -> str:
 
 
 def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
-    assert app.main(arguments) == app.WRONG_USE
+    assert app.main(arguments) == codes.WRONG_USE
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith("beamsight: ")
@@ -39,7 +39,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--images", "{folder}/*.png"], ["*.png", "nothing matches", "'**'"]),
         (["--images", "https://host/a.jpg"], ["https://host/a.jpg", "download the files first"]),
         (["--images", "ftp://host/a.jpg"], ["ftp://", "gs://", "s3://"]),
-        (["--images", "{photo}", "--clasifier", "none"], ["--clasifier", "--help"]),
+        (["--images", "{photo}", "--clasifier", "none"], ["--clasifier", "did you mean '--classifier'?"]),
         (["--images", "{photo}", "b.jpg"], ["b.jpg", "quotes"]),
         (["--images", "{photo}", "--num_workers=many"], ["--num_workers", "many"]),
         (["--images", "{photo}", "--classifier", "efficientnet-b9"], ["efficientnet-b9", "efficientnet-b7"]),
@@ -93,7 +93,7 @@ def test_a_damaged_bundle_is_refused_by_the_engine_that_runs_it(
     said = refused([*arguments, engine], capsys)
     assert f"{copy}/{file}: its hash is" in said
     assert "stage the model again" in said
-    assert app.main([*arguments, "tensorflow" if engine == "openvino" else "openvino"]) == app.DONE
+    assert app.main([*arguments, "tensorflow" if engine == "openvino" else "openvino"]) == codes.DONE
 
 
 def test_a_column_that_is_not_there(tmp_path: Path, tiny_classifier: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,19 +108,36 @@ def test_a_column_that_is_not_there(tmp_path: Path, tiny_classifier: str, capsys
 def test_wrong_use_of_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no run report" in refused(["report", str(tmp_path)], capsys)
     assert "https://host/out" in refused(["report", "https://host/out"], capsys)
-    for arguments in (["--date", "yesterday"], ["--date", "2026-11-20", "--run", "r1"]):
-        with pytest.raises(SystemExit) as stopped:
-            app.main(["report", str(tmp_path), *arguments])
-        assert stopped.value.code == app.WRONG_USE
+    assert "--date 'yesterday' is not a day" in refused(["report", str(tmp_path), "--date", "yesterday"], capsys)
+    assert "use one of them" in refused(["report", str(tmp_path), "--date", "2026-11-20", "--run", "r1"], capsys)
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["run"], ["fly"], ["models"], ["models", "fly"], ["models", "list", "--fast"]]
+    ("arguments", "message"),
+    [
+        (["run"], "--images is required"),
+        (["run", "--images", "a"], "--output is required"),
+        (["run", "--top-k", "many"], "--top-k 'many' is not a whole number"),
+        (["run", "--images"], "--images: expected one argument; see `beamsight run --help`"),
+        (["run", "--precision", "bf6"], "did you mean 'bf16'?"),
+        (["rnu"], "unknown command 'rnu'; did you mean 'run'?; see `beamsight --help`"),
+        (["models"], "a command is missing; see `beamsight models --help`"),
+        (["models", "lisst"], "unknown command 'lisst'; did you mean 'list'?; see `beamsight models --help`"),
+        (["models", "list", "--fast"], "unknown option --fast; see `beamsight models list --help`"),
+        (["report", "out", "--dat", "x"], "unknown option --dat; did you mean '--date'?"),
+    ],
 )
-def test_argparse_refuses_with_the_same_code(arguments: list[str]) -> None:
+def test_a_wrong_command_line_has_one_line_that_names_the_help(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert message in refused(arguments, capsys)
+
+
+def test_the_command_alone_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
-        app.main(arguments)
-    assert stopped.value.code == app.WRONG_USE
+        app.main([])
+    assert stopped.value.code == 0
+    assert "process the images that the tables lack" in capsys.readouterr().out
 
 
 def test_help_and_version_are_quick_and_import_no_models(capsys: pytest.CaptureFixture[str]) -> None:
@@ -173,7 +190,7 @@ def test_workers_with_another_disk_are_found_out(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(portable, "run", lambda *_: None)  # an engine that has ended, and whose report is not here
+    monkeypatch.setattr(portable, "run", lambda *_, **__: None)  # an engine that has ended without a report
     words = [
         "--images",
         photo,
@@ -184,5 +201,5 @@ def test_workers_with_another_disk_are_found_out(
         "--embedder",
         "none",
     ]
-    assert app.main(["run", *words, "--runner=PrismRunner", "--environment_type=EXTERNAL"]) == app.RUN_FAILED
+    assert app.main(["run", *words, "--runner=PrismRunner", "--environment_type=EXTERNAL"]) == codes.RUN_FAILED
     assert f"--output {tmp_path}/out is another folder for the workers" in capsys.readouterr().err

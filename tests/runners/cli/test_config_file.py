@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from runners.cli import app, arguments, arguments_nightly
+from runners.cli import app, codes, nightly
+from runners.cli.parser import Parsed
+from runners.dataflow.submit_options import Figures, SubmitOptions
+from runners.jobs.options import RunOptions
 from transforms.errors import UsageError
 
 NEEDED = 'images = "in/**"\noutput = "out"\n'
@@ -19,7 +22,12 @@ def written(tmp_path: Path, text: str) -> str:
     return str(path)
 
 
-def test_a_file_is_words_of_the_command_line(tmp_path: Path) -> None:
+def night(*words: str) -> tuple[Parsed, str | None]:
+    """The options of a night: those of the file, and of the command line."""
+    return nightly.with_config(app.parser().parse(["nightly", *words]))
+
+
+def test_a_file_has_the_options_of_the_command_line(tmp_path: Path) -> None:
     file = written(
         tmp_path,
         """
@@ -39,56 +47,55 @@ def test_a_file_is_words_of_the_command_line(tmp_path: Path) -> None:
         no_use_public_ips = true
         """,
     )
-    words, read = arguments_nightly.with_config(["--config", file, "--top-k", "3"])
+    parsed, read = night("--config", file, "--top-k", "3")
     assert read == file
-    known, rest = arguments.parser().parse_known_args(["nightly", *words])
-    assert known.images == ["gs://b/{date}/**", "more, and more.csv"]
-    assert (known.max_failures, known.max_bytes, known.top_k, known.label) == ("1%", 1_000_000, 3, ["a=b"])
-    assert (known.normalize, known.probabilities, known.images_per_second) == (True, False, 2.5)
-    assert rest == ["--runner=FlinkRunner", "--experiments=one", "--experiments=two=2", "--no_use_public_ips"]
+    job, where = parsed.option(RunOptions), parsed.option(SubmitOptions)
+    assert job.images == ("gs://b/{date}/**", "more, and more.csv")
+    assert (str(job.max_failures), job.max_bytes, job.top_k, where.labels) == ("1%", 1_000_000, 3, ("a=b",))
+    assert (job.normalize, job.probabilities, parsed.option(Figures).images_per_second) == (True, False, 2.5)
+    assert parsed.beam == ["--runner=FlinkRunner", "--experiments=one", "--experiments=two=2", "--no_use_public_ips"]
 
 
 def test_the_command_line_wins(tmp_path: Path) -> None:
     text = 'images = ["a", "b"]\noutput = "out"\ntop-k = 3\nnormalize = true\nno-public-ips = true\n'
     file = written(tmp_path, f'{text}[beam]\nrunner = "FlinkRunner"\nexperiments = ["one"]\n')
     given = ["--images=c", "--top-k", "7", "--no-normalize", "--public-ips", "--runner=Prism", "--experiments", "two"]
-    words, _ = arguments_nightly.with_config([*given, "--config", file])
-    known, rest = arguments.parser().parse_known_args(["nightly", *words])
-    assert (known.images, known.output, known.top_k) == (["c"], "out", 7)
-    assert (known.normalize, known.no_public_ips) == (False, False)
-    assert rest == ["--runner=Prism", "--experiments", "two"]
+    parsed, _ = night(*given, "--config", file)
+    job = parsed.option(RunOptions)
+    assert (job.images, job.output, job.top_k) == (("c",), "out", 7)
+    assert (job.normalize, parsed.option(SubmitOptions).no_public_ips) == (False, False)
+    assert parsed.beam == ["--runner=Prism", "--experiments", "two"]
 
 
 def test_the_file_of_the_folder_is_read_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert arguments_nightly.with_config(["--output", "o"]) == (["--output", "o"], None)
+    assert night("--output", "o")[1] is None
     (tmp_path / "beamsight.toml").write_text("nonsense", encoding="utf-8")
-    assert arguments_nightly.with_config(["--help"]) == (["--help"], None)
-    with pytest.raises(UsageError, match=r"beamsight\.toml is no TOML"):
-        arguments_nightly.with_config([])
+    with pytest.raises(UsageError, match=r"beamsight\.toml is not valid TOML"):
+        night()
     other = written(tmp_path, NEEDED)
-    assert arguments_nightly.with_config(["--config", other])[1] == other
+    assert night("--config", other)[1] == other
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("clasifier = 'none'", ["no option clasifier", "is classifier meant?"]),
-        ("runner = 'DataflowRunner'", ["runner", "one of Beam's", "[beam]"]),
+        ("clasifier = 'none'", ["unknown option clasifier", "did you mean 'classifier'?"]),
+        ("runner = 'DataflowRunner'", ["runner", "an option of Beam", "[beam]"]),
         ("whatever_this_is = 1", ["whatever_this_is", "--help"]),
         ("[bean]\nrunner = 'x'", ["bean", "[beam]"]),
         ("beam = 3", ["[beam]"]),
-        ("[beam]\nruner = 'x'", ["runer", "is runner meant?"]),
+        ("[beam]\nruner = 'x'", ["runer", "did you mean '--runner'?"]),
         ("[beam]\nnum_workers = 'many'", ["num_workers", "many"]),
         ("[beam]\nexperiments = [[1]]", ["experiments", "[1]"]),
         ("date = 2026-11-20", ["date", "--date on the command line"]),
         ("dry-run = true", ["--dry-run on the command line"]),
         ("normalize = 'yes'", ["normalize", "true or false"]),
-        ("top-k = [1, 2]", ["top-k takes one value"]),
+        ("top-k = [1, 2]", ["top-k", "one value instead of a list"]),
         ("top-k = true", ["top-k = True"]),
-        ("top-k = 1\ntop_k = 2", ["top_k stands there twice"]),
+        ("top-k = 1\ntop_k = 2", ["top_k is given twice"]),
         ("top-k = {a = 1}", ["top-k"]),
-        ("top-k = = 1", ["is no TOML", "line 1"]),
+        ("top-k = = 1", ["is not valid TOML", "line 1"]),
     ],
 )
 def test_what_is_wrong_is_named(
@@ -96,7 +103,7 @@ def test_what_is_wrong_is_named(
 ) -> None:
     file = written(tmp_path, text)
     for command in (["config", "check", file], ["nightly", "--config", file]):
-        assert app.main(command) == app.WRONG_USE
+        assert app.main(command) == codes.WRONG_USE
         said = capsys.readouterr()
         assert said.out == ""
         assert said.err.startswith(f"beamsight: {file}")
@@ -106,13 +113,13 @@ def test_what_is_wrong_is_named(
 
 
 def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
-    assert app.main(["config", "check", "nowhere.toml"]) == app.WRONG_USE
+    assert app.main(["config", "check", "nowhere.toml"]) == codes.WRONG_USE
     assert "nowhere.toml cannot be read: No such file" in capsys.readouterr().err
 
 
 def test_check_says_what_would_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = written(tmp_path, 'images = ["in/{yesterday:%Y%m%d}/**"]\noutput = "out"\ntop_k = 3\n')
-    assert app.main(["config", "check", file]) == app.DONE
+    assert app.main(["config", "check", file]) == codes.DONE
     yesterday = datetime.now(timezone.utc).date() - timedelta(days=1)
     assert capsys.readouterr().out.splitlines()[2:5] == [
         f"  --images=in/{yesterday:%Y%m%d}/**",
@@ -133,5 +140,5 @@ def test_check_says_what_would_run(tmp_path: Path, capsys: pytest.CaptureFixture
     ],
 )
 def test_check_looks_at_values_too(text: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert app.main(["config", "check", written(tmp_path, text)]) == app.WRONG_USE
+    assert app.main(["config", "check", written(tmp_path, text)]) == codes.WRONG_USE
     assert words in capsys.readouterr().err

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from gcs_server import Bucket, GcsServer
 
-from runners.cli import app
+from runners.cli import app, codes
 from runners.dataflow import dry_run
 from transforms.inference import bundle
 
@@ -30,7 +30,7 @@ def test_with_a_cloud(
         *("--classifier", in_bucket, "--embedder", tiny_embedder, "--label", "team=birds", "--no-public-ips"),
         *("--images-per-second", "10", "--machine-price", "0.5"),
     ]
-    assert app.main(command) == app.DONE
+    assert app.main(command) == codes.DONE
     said = capsys.readouterr().out
     for line in (
         "project, region   test-project, europe-west4",
@@ -61,7 +61,7 @@ def test_without_a_cloud(
     gcs.faults = lambda method, path: 503
     command = ["submit", "--dry-run", "--images", "gs://b/in/*.jpg", "--output", "gs://b/out", *PLACE]
     since = time.monotonic()
-    assert app.main([*command, "--embedder", "gs://b/model", "--gpu", "nvidia-l4"]) == app.DONE
+    assert app.main([*command, "--embedder", "gs://b/model", "--gpu", "nvidia-l4"]) == codes.DONE
     assert time.monotonic() - since < 30
     said = capsys.readouterr().out
     assert "machine           g2-standard-8, 8 vCPUs, 32 GB, 100 GB disk, nvidia-l4\n" in said
@@ -93,7 +93,7 @@ def test_what_no_cloud_need_be_asked_for_is_refused_in_one_line(
     options: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["submit", "--dry-run", "--images", "gs://b/in/*.jpg", "--output", "gs://b/out", *PLACE, *options]
-    assert app.main(command) == app.WRONG_USE
+    assert app.main(command) == codes.WRONG_USE
     said = capsys.readouterr()
     assert words in said.err
     assert (said.out, said.err.count("\n")) == ("", 1)
@@ -104,7 +104,7 @@ def test_an_image_with_another_python_is_refused(
 ) -> None:
     monkeypatch.setattr("runners.dataflow.options.IMAGES_PYTHON", (3, 99))
     command = ["submit", "--dry-run", "--images", "gs://b/in/*.jpg", "--output", "gs://b/out", *PLACE]
-    assert app.main(command) == app.WRONG_USE
+    assert app.main(command) == codes.WRONG_USE
     said = capsys.readouterr().err
     assert "repository/beamsight:0.1.0-cpu has 3.99" in said
     assert said.count("\n") == 1
@@ -120,6 +120,6 @@ def test_a_model_for_tensorflow_alone_needs_an_image_with_it(
         *("submit", "--dry-run", "--images", bucket.uri("in/"), "--output", bucket.uri("out"), *PLACE),
         *("--classifier", str(copy), "--embedder", "none", "--engine", "tensorflow"),
     ]
-    assert app.main(command) == app.WRONG_USE
+    assert app.main(command) == codes.WRONG_USE
     assert "tiny would run with TensorFlow, which repository/beamsight:0.1.0-cpu has not" in capsys.readouterr().err
-    assert app.main([*command, "--gpu", "nvidia-tesla-t4"]) == app.DONE
+    assert app.main([*command, "--gpu", "nvidia-tesla-t4"]) == codes.DONE

@@ -14,12 +14,12 @@ from apache_beam.options.pipeline_options import (
 )
 
 from runners.dataflow import options
-from runners.dataflow.options import SubmitOptions
+from runners.dataflow.submit_options import SubmitOptions
 from transforms.errors import UsageError
 
 
 def beam(*arguments: str, output: str = "gs://b/out", **asked: Any) -> PipelineOptions:
-    return SubmitOptions(project="p1", region="r", **asked).to_beam(output, arguments)
+    return options.to_beam(SubmitOptions(project="p1", region="r", **asked), output, arguments)
 
 
 def test_defaults_suit_the_job() -> None:
@@ -104,8 +104,8 @@ def test_a_bucket_of_ones_own() -> None:
         ({"job_name": "Mine"}, "--job-name Mine"),
         ({"labels": ("Team=birds",)}, "--label Team=birds"),
         ({"labels": ("team",)}, "--label team"),
-        ({"gpu": "h100"}, "--gpu h100.*nvidia-l4"),
-        ({"gpu": "nvidia-l4", "machine_type": "c3-standard-8"}, "c3-standard-8 takes no nvidia-l4.*family g2"),
+        ({"gpu": "h100"}, "--gpu 'h100'.*nvidia-l4"),
+        ({"gpu": "nvidia-l4", "machine_type": "c3-standard-8"}, "c3-standard-8 cannot have a nvidia-l4.*family g2"),
         ({"workers": 11}, "--workers 11.*--max-workers 10"),
     ],
 )

@@ -10,11 +10,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from runners.cli import app
-from runners.dataflow.options import SubmitOptions
+from runners.cli import app, codes
 from runners.jobs.options import Night, RunOptions
 from runners.nights import catch_up, day_patterns, nightly
-from runners.nights.nightly import NightlyOptions
+from runners.nights.options import NightlyOptions
 from transforms.errors import UsageError
 from transforms.imaging import drawn
 
@@ -71,7 +70,7 @@ def test_today_is_told_by_the_time_zone() -> None:
     [
         ({"day": DAY, "first": DAY}, "--date"),
         ({"last": DAY}, "--from"),
-        ({"first": DAY, "last": date(2026, 2, 1)}, "--from 2026-03-01 comes after --to 2026-02-01"),
+        ({"first": DAY, "last": date(2026, 2, 1)}, "--from 2026-03-01 is after --to 2026-02-01"),
     ],
 )
 def test_days_that_do_not_go_together(options: dict[str, Any], words: str) -> None:
@@ -174,15 +173,6 @@ def test_reports_of_other_commands_and_damaged_ones_settle_nothing(tmp_path: Pat
         assert unsettled(tmp_path) == [1]
 
 
-def test_the_machines_of_dataflow_are_not_passed_over() -> None:
-    nightly.require_dataflow(SubmitOptions(), dry_run=False)
-    for where, option in ((SubmitOptions(max_workers=3), "--max-workers"), (SubmitOptions(labels=("a=b",)), "--label")):
-        with pytest.raises(UsageError, match=f"{option} is for a job on Dataflow"):
-            nightly.require_dataflow(where, dry_run=False)
-    with pytest.raises(UsageError, match="--dry-run"):
-        nightly.require_dataflow(SubmitOptions(), dry_run=True)
-
-
 def test_a_run_is_settled(tmp_path: Path) -> None:
     for day in (back(2), back(1)):
         folder = tmp_path / "in" / f"{day}"
@@ -219,18 +209,18 @@ def test_a_day_and_what_was_left_of_the_days_before(
         *("nightly", "--images", f"{tmp_path}/in/{{date:%Y/%m/%d}}", "--output", f"{tmp_path}/out"),
         *("--classifier", tiny_classifier, "--embedder", "none"),
     ]
-    assert app.main([*command, "--date", f"{back(2)}"]) == app.DONE
+    assert app.main([*command, "--date", f"{back(2)}"]) == codes.DONE
     assert f"images of {back(2)}\n" in capsys.readouterr().err
-    assert app.main([*command, "--date", f"{DAY}"]) == app.DONE
+    assert app.main([*command, "--date", f"{DAY}"]) == codes.DONE
     said = capsys.readouterr()
     assert f"images of {DAY}, and of days that are not settled: {back(1)}\n" in said.err
     assert "2 new rows" in said.out
-    assert app.main([*command, "--from", f"{back(2)}", "--to", f"{DAY}"]) == app.DONE
+    assert app.main([*command, "--from", f"{back(2)}", "--to", f"{DAY}"]) == codes.DONE
     assert "none of the 3 images is missing" in capsys.readouterr().out
-    assert app.main([*command, "--date", "2026-01-01", "--max-workers", "3"]) == app.WRONG_USE
+    assert app.main([*command, "--date", "2026-01-01", "--max-workers", "3"]) == codes.WRONG_USE
     assert "--runner=DataflowRunner" in capsys.readouterr().err
     # A day without images is no wrong use, and has its report.
-    assert app.main([*command, "--from", "2020-01-01", "--to", "2020-01-01"]) == app.DONE
+    assert app.main([*command, "--from", "2020-01-01", "--to", "2020-01-01"]) == codes.DONE
     assert "none of the 0 images" in capsys.readouterr().out
     nothing = [*command, "--date", "2020-01-01", "--catch-up", "0", "--expect-at-least", "1"]
-    assert app.main(nothing) == app.TOO_FEW_IMAGES
+    assert app.main(nothing) == codes.TOO_FEW_IMAGES

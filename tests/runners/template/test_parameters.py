@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import shutil
@@ -20,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loopback import JsonHandler
 
-from runners.cli import arguments, launcher
+from beamsight.options import Option
+from runners.cli import app, launcher
 from runners.template import parameters
 from transforms.errors import UsageError
 
@@ -49,6 +49,7 @@ VALUES: dict[str, Any] = {
     "max_bytes": "5,000,000",
     "max_failures": "2.5%",
     "expect_at_least": "1_000",
+    "limit": "10",
     "on_finish": "https://hooks.example/x",
     "unit_size": "64",
     "batch_size": "16",
@@ -75,25 +76,25 @@ VALUES: dict[str, Any] = {
     "max_workers": "50",
     "disk_gb": "80",
     "wait": True,
-    "dry_run": True,
-    "count": "1_000_000",
-    "images_per_second": "7.5",
-    "machine_price": "0.51",
 }
 
 
-def parsed(words: list[str]) -> argparse.Namespace:
-    known, rest = arguments.parser().parse_known_args(["nightly", *words])
-    assert not rest
-    return known
+ABSENT = {each.name.replace("-", "_") for each in parameters._OPTIONS if each.template is not True}
 
 
-def options() -> dict[str, argparse.Action]:
-    return {parameters._name(action): action for action in parameters._options()}
+def values_of(words: list[str]) -> dict[str, Any]:
+    """The values that words of the command line give, by field."""
+    parsed = app.parser().parse(["nightly", *words])
+    assert not parsed.beam
+    return parsed.values
+
+
+def options() -> dict[str, Option]:
+    return {parameters._name(each): each for each in parameters._OPTIONS}
 
 
 def as_words(name: str) -> list[str]:
-    option, value = options()[name].option_strings[0], VALUES[name]
+    option, value = options()[name].flag, VALUES[name]
     if value is True:
         return [option]
     return [f"{option}={each}" for each in (value if isinstance(value, list) else [value])]
@@ -127,15 +128,15 @@ def test_gcloud_makes_a_template_of_the_file(gcs: object) -> None:
 
 def test_every_option_has_a_value_here_and_is_a_parameter() -> None:
     assert options().keys() == VALUES.keys(), "give the new option a value above"
-    assert options().keys() - PARAMETERS.keys() == {*parameters.BESIDE, *parameters.NOT_HERE}
+    assert options().keys() - PARAMETERS.keys() == {*parameters.BESIDE, *ABSENT}
 
 
-@pytest.mark.parametrize("name", sorted(VALUES.keys() - parameters.NOT_HERE.keys()))
+@pytest.mark.parametrize("name", sorted(VALUES.keys() - ABSENT))
 def test_a_parameter_says_what_its_option_says(name: str) -> None:
     needed = [word for word in NEEDED if not word.startswith(f"--{name}=")]
-    by_option = parsed([*needed, *as_words(name)])
-    assert parsed(parameters.words([*needed, f"--{name}={as_parameter(name)}"])) == by_option
-    assert getattr(by_option, options()[name].dest) != options()[name].default
+    by_option = values_of([*needed, *as_words(name)])
+    assert parameters.parse([*needed, f"--{name}={as_parameter(name)}"]) == (by_option, [])
+    assert by_option[options()[name].field] != options()[name].default
     if name in PARAMETERS:
         assert re.fullmatch(PARAMETERS[name]["regexes"][0], as_parameter(name))
 
@@ -152,7 +153,6 @@ def test_a_parameter_says_what_its_option_says(name: str) -> None:
         ("precision", "f16"),
         ("engine_threads", "0"),
         ("workers", "-1"),
-        ("machine_price", "cheap"),
         ("max_failures", "some"),
         ("label", "Team=Vision"),
         ("service_account", "me"),
@@ -171,19 +171,21 @@ def test_defaults_match_their_patterns() -> None:
     assert defaults["classifier"] == "efficientnet-b7"
     for name, default in defaults.items():
         assert re.fullmatch(PARAMETERS[name]["regexes"][0], default)
-        assert parsed([*NEEDED, *parameters.words([f"--{name}={default}"])]) == parsed(NEEDED)
+        assert parameters.parse([f"--{name}={default}"])[0] == {options()[name].field: options()[name].default}
 
 
-def test_false_and_nothing_are_as_if_they_were_not_said() -> None:
+def test_false_is_the_default_of_a_switch_and_an_empty_value_is_not_given() -> None:
     flags = [name for name, each in PARAMETERS.items() if each["paramType"] == "BOOLEAN"]
     assert len(flags) > 4
-    given_ = [f"--{name}=false" for name in flags] + [f"--{name}=" for name in ("gpu", "label", "batch_size", "wait")]
-    assert parsed(parameters.words([*NEEDED, *given_])) == parsed(NEEDED)
+    assert parameters.parse([f"--{name}=false" for name in flags])[0] == {
+        options()[name].field: False for name in flags
+    }
+    assert parameters.parse([f"--{name}=" for name in ("gpu", "label", "batch_size", "wait")]) == ({}, [])
 
 
 def test_what_is_no_option_goes_on_to_beam() -> None:
     words = ["--template_location=gs://b/staging/job_object", "--runner=DataflowRunner", "--experiments=a,b"]
-    assert parameters.words(words) == words
+    assert parameters.parse(words) == ({}, words)
 
 
 @pytest.mark.parametrize(
@@ -200,11 +202,12 @@ def test_what_is_no_option_goes_on_to_beam() -> None:
     ],
 )
 def test_what_names_days_is_a_night(parameter: str, is_nightly: bool) -> None:
-    assert parameters.of_a_night(parameters.words(["--output=gs://b/out", parameter])) == is_nightly
+    images = [] if "images" in parameter else ["--images=gs://b/in/**"]
+    assert parameters.is_night(parameters.parse([*images, "--output=gs://b/out", parameter])[0]) == is_nightly
 
 
 @pytest.mark.parametrize(
-    ("parameter", "message"), [("--wait=true", "a launch returns at once"), ("--dry_run=yes", "say true or false")]
+    ("parameter", "message"), [("--wait=true", "a launch returns at once"), ("--normalize=yes", "write true or false")]
 )
 def test_a_launcher_that_cannot_do_what_is_asked_says_so(
     parameter: str, message: str, capsys: pytest.CaptureFixture[str]
@@ -239,13 +242,13 @@ def dataflow() -> Iterator[Dataflow]:
 
 
 def test_a_launch_by_the_real_client_carries_every_option(dataflow: Dataflow, gcs: object) -> None:
-    words = [word for name in VALUES.keys() - parameters.NOT_HERE.keys() for word in as_words(name)]
+    words = [word for name in VALUES.keys() - ABSENT for word in as_words(name)]
     client = dataflow_v1beta3.FlexTemplatesServiceClient(
         credentials=AnonymousCredentials(),
         transport="rest",
         client_options={"api_endpoint": f"http://localhost:{dataflow.server_port}"},
     )
-    launched = client.launch_flex_template(parameters.launch_request(TEMPLATE, [*words, "--experiments=x"]))
+    launched = client.launch_flex_template(parameters.launch_request(TEMPLATE, values_of(words), ["--experiments=x"]))
 
     assert launched.job.id == "2026-11-21_00"
     ((path, body),) = dataflow.launches
@@ -268,20 +271,22 @@ def test_a_launch_by_the_real_client_carries_every_option(dataflow: Dataflow, gc
     # What the launcher then calls the template's program with.
     beside = ["--project=my-project", "--region=europe-west4", "--job_name=pictures"]
     called = [*beside, *(f"--{name}={value}" for name, value in launch["parameters"].items())]
-    assert parsed(parameters.words(called)) == parsed(words)
+    assert parameters.parse(called) == (values_of(words), [])
 
 
-@given(st.sets(st.sampled_from(sorted(VALUES.keys() - parameters.NOT_HERE.keys() - {"images", "output"}))))
+@given(st.sets(st.sampled_from(sorted(VALUES.keys() - ABSENT - {"images", "output"}))))
 def test_what_is_not_said_is_not_launched_with(names: set[str]) -> None:
     words = [*NEEDED, *(word for name in sorted({*names, "project", "region"}) for word in as_words(name))]
-    launch = parameters.launch_request(TEMPLATE, words).launch_parameter
+    launch = parameters.launch_request(TEMPLATE, values_of(words), []).launch_parameter
     assert launch.parameters.keys() == {"images", "output", *names} - {*parameters.BESIDE}
 
 
 def test_the_name_of_a_launch_is_always_the_same_so_that_two_do_not_run_together() -> None:
     words = [*NEEDED, "--project=p", "--region=r"]
-    assert parameters.launch_request(TEMPLATE, words).launch_parameter.job_name == "beamsight"
-    assert parameters.launch_request(TEMPLATE, words) == parameters.launch_request(TEMPLATE, words)
+    assert parameters.launch_request(TEMPLATE, values_of(words), []).launch_parameter.job_name == "beamsight"
+    assert parameters.launch_request(TEMPLATE, values_of(words), []) == parameters.launch_request(
+        TEMPLATE, values_of(words), []
+    )
 
 
 @pytest.mark.parametrize(
@@ -291,9 +296,9 @@ def test_the_name_of_a_launch_is_always_the_same_so_that_two_do_not_run_together
         (["--project=p"], "--region is missing"),
         (["--project=p", "--region=r", "--wait"], "--wait is not for a template"),
         (["--project=p", "--region=r", "--config=x.toml"], "--config is not for a template"),
-        (["--project=p", "--region=r", "--images=gs://b/a|b.jpg"], "name it in a manifest"),
+        (["--project=p", "--region=r", "--images=gs://b/a|b.jpg"], "name the file in a manifest"),
     ],
 )
 def test_a_launch_that_cannot_be_is_refused(words: list[str], message: str) -> None:
     with pytest.raises(UsageError, match=re.escape(message)):
-        parameters.launch_request(TEMPLATE, [*NEEDED, *words])
+        parameters.launch_request(TEMPLATE, values_of([*NEEDED, *words]), [])

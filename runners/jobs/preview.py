@@ -1,0 +1,85 @@
+"""``beamsight run --dry-run``: what a run would do on this machine, and how long it would take."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+
+from beamsight.models import registry
+from beamsight.reports import runs
+from beamsight.text import columns, count, duration
+from pipelines import catalog
+from runners.jobs import resolve
+from runners.jobs.options import NO_MODEL, RunOptions
+from transforms import counts
+from transforms.counts import Tally
+from transforms.errors import BeamsightError
+from transforms.inference import bundle
+from transforms.inference.spec import Task
+from transforms.storage import files
+
+
+def describe(options: RunOptions, beam_options: PipelineOptions) -> str:
+    """Return what a run would do, as text. Lists the images and reads the tables, and writes nothing.
+
+    Raises UsageError for what a run would refuse.
+    """
+    resolve.require_visible(options, beam_options)
+    files.check(options.output)
+    resolve.require_images(options)
+    here = dataclasses.replace(
+        options,
+        classifier=_if_here(options.classifier, "classify"),
+        embedder=_if_here(options.embedder, "embed"),
+    )
+    asked, present = ({each.classifier, each.embedder} - {NO_MODEL} for each in (options, here))
+    rows = [("output", options.output)]
+    rows += [
+        ("model", f"{model} is not on this machine; the first run downloads it, and its table is not counted here")
+        for model in sorted(asked - present)
+    ]
+    if asked and not present:
+        return f"{columns(rows)}\n\nnothing was processed or written"
+    job, run = resolve.resolve(here, beam_options, gpu=Path("/dev/nvidia0").exists())
+    tally = _count(job)
+    missing = tally[counts.MISSING] if options.limit is None else min(options.limit, tally[counts.MISSING])
+    rows += [
+        *(("table", table) for table in job.tables),
+        ("listed", count(tally[counts.LISTED] - tally[counts.DUPLICATES], "image")),
+        ("done before", count(tally[counts.DONE_BEFORE], "image")),
+        ("failed before", count(tally[counts.FAILED_BEFORE], "image")),
+        ("to process", count(missing, "image")),
+        ("estimated time", _estimate(missing, run.output, tuple(job.tables))),
+    ]
+    return f"{columns(rows)}\n\nnothing was processed or written"
+
+
+def _if_here(model: str, task: Task) -> str:
+    """Return the model, or ``none`` for a registered one that was never staged on this machine."""
+    staged = bundle.cache_dir() / "models" / f"{model}-{task}"
+    return NO_MODEL if registry.find(model, task) and not staged.exists() else model
+
+
+def _count(job: catalog.CatalogOptions) -> Tally:
+    """Run the first steps of the job, which count the missing images."""
+    counts.KEPT.reset()
+    pipeline = beam.Pipeline(runner=FnApiRunner())
+    catalog.count(pipeline, job)
+    pipeline.run().wait_until_finish()
+    return counts.KEPT.snapshot()
+
+
+def _estimate(missing: int, output: str, tables: tuple[str, ...]) -> str:
+    """Return the time for so many images, by the speed of the newest run with the same tables."""
+    try:
+        recent = runs.find(output).recent
+    except BeamsightError:
+        recent = ()
+    rates = [run.images / run.seconds for run in recent if run.done and run.images and set(run.models) == set(tables)]
+    if not rates:
+        return "not known before the first run with these models"
+    return f"{duration(missing / rates[-1])} at {rates[-1]:.2f} images/s, the speed of the last such run"
