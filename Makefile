@@ -1,7 +1,7 @@
 # make demo    the main job on sample pictures, or on yours: make demo IMAGES=folder
 # make test    all tests, the linter and the type checker
 # make lock    requirements.lock made anew from pyproject.toml, and from that what the images install
-# make metadata  the Flex Template's parameters made anew from the options of `beamsight submit`
+# make generated  the template's parameters and docs/options.md, made from the options
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 IMAGES ?=
 WORKERS ?= 2
 
-.PHONY: demo test check lock metadata clean
+.PHONY: demo test check lock generated clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py --output demo-output $(if $(IMAGES),--images "$(IMAGES)")
@@ -42,8 +42,9 @@ lock:
 	sed -n 's/^tensorflow==/tensorflow[and-cuda]==/p' requirements.lock | $(COMPILE) $(IMAGE) \
 		--excludes containers/gpu-without.txt --output-file containers/gpu-requirements.txt pyproject.toml -
 
-metadata:
+generated:
 	$(BIN)/python -m runners.template.parameters > containers/metadata.json
+	$(BIN)/python -m runners.cli.reference > docs/options.md
 
 clean:
 	rm -rf $(VENV) demo-output .demo build dist *.egg-info

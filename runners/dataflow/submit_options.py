@@ -53,9 +53,7 @@ class SubmitOptions:
         None, group=PLACE, metavar="NAME", help="Subnetwork of the workers, such as regions/REGION/subnetworks/NAME"
     )
     no_public_ips: bool = option(
-        False,
-        group=PLACE,
-        help="Workers without public IP addresses; the subnetwork needs Private Google Access",
+        False, group=PLACE, help="Workers without public IP addresses; the subnetwork needs Private Google Access"
     )
     labels: tuple[str, ...] = option(
         (),

@@ -106,7 +106,7 @@ def as_parameter(name: str) -> str:
 
 
 def test_the_file_that_is_built_from_is_what_the_options_give() -> None:
-    assert json.loads(METADATA.read_text(encoding="utf-8")) == parameters.metadata(), "run `make metadata`"
+    assert json.loads(METADATA.read_text(encoding="utf-8")) == parameters.metadata(), "run `make generated`"
 
 
 def test_the_file_is_what_dataflow_takes() -> None:
