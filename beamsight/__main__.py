@@ -1,31 +1,43 @@
 """The command ``beamsight``, and ``python -m beamsight``.
 
-The packages beside this one have common names. A folder of the user may have a ``transforms.py`` too, and with
-``PYTHONPATH=.`` Python finds it first. So the command puts the place of this package before all others.
+The packages beside this one have common names. A user may have a ``transforms.py`` too, which Python finds first with
+``PYTHONPATH=.``. So the command puts the place of this package before all others. Where another distribution has
+overwritten one of the packages all the same, the command says which.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import sys
+from importlib import metadata
 from pathlib import Path
 
-_PACKAGES = ("transforms", "pipelines", "runners")
+# A module of ours in each package, which a package of somebody else does not have.
+_OURS = {"transforms": "errors.py", "pipelines": "catalog.py", "runners": "cli/app.py"}
+
+_RUN_FAILED = 3
 
 
 def main() -> None:
-    """Run the command, once the packages beside this one are found."""
+    """Run the command."""
     here = Path(__file__).resolve().parents[1]
     sys.path.insert(0, str(here))
-    for name in _PACKAGES:
+    for name, module in _OURS.items():
         found = importlib.util.find_spec(name)
-        origin = Path(found.origin or "") if found else None
-        if origin is None or origin.resolve().parent != here / name:
-            place = f"is {origin}, which belongs to another package" if origin else "is missing"
-            sys.exit(f"beamsight: the package {name} {place}; install beamsight again, in an environment of its own")
+        if found is None or not Path(found.origin or "").resolve().parent.joinpath(module).is_file():
+            print(_explain(name, found and found.origin), file=sys.stderr)
+            sys.exit(_RUN_FAILED)
     from runners.cli import app
 
     app.entry()
+
+
+def _explain(name: str, place: str | None) -> str:
+    others = sorted({*metadata.packages_distributions().get(name, ())} - {"beamsight"})
+    whose = f"belongs to {' and '.join(others)}" if others else f"is {place}" if place else "is missing"
+    return (
+        f"beamsight: the package {name} {whose}, and not to beamsight; install beamsight in an environment of its own"
+    )
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ def _parser(prog: str, description: str) -> _ArgumentParser:
 
 def _fill(parser: argparse.ArgumentParser, command: Command) -> None:
     description = command.description or f"{command.summary[0].upper()}{command.summary[1:]}."
-    parser.description = textwrap.fill(description, _width()).replace("%", "%%")
+    parser.description = textwrap.fill(description, _width())
     parser.epilog = _epilog(command)
     parser.allow_abbrev = False
     parser.formatter_class = _Formatter
@@ -182,7 +182,7 @@ def _epilog(command: Command) -> str:
         parts.append("examples:\n" + "\n".join(f"  # {what}\n  {line}" for what, line in command.examples.items()))
     if command.notes:
         parts.append(command.notes)
-    return "\n\n".join(parts).replace("%", "%%")
+    return "\n\n".join(parts)
 
 
 def _frozen(value: Any) -> Any:
