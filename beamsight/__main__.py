@@ -25,7 +25,7 @@ def main() -> None:
     for name, module in _OURS.items():
         found = importlib.util.find_spec(name)
         if found is None or not Path(found.origin or "").resolve().parent.joinpath(module).is_file():
-            print(_explain(name, found and found.origin), file=sys.stderr)
+            print(_explain(name, found.origin if found else None), file=sys.stderr)
             sys.exit(_RUN_FAILED)
     from runners.cli import app
 

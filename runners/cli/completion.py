@@ -22,9 +22,7 @@ def completion(parsed: Parsed) -> Outcome:
     """Print the script."""
     import shtab
 
-    from runners.cli import app
-
-    return Outcome(shtab.complete(app.parser().argparse, parsed.option(CompletionOptions).shell))
+    return Outcome(shtab.complete(parsed.parser, parsed.option(CompletionOptions).shell))
 
 
 COMMAND = Command(

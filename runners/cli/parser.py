@@ -24,11 +24,12 @@ class Outcome(NamedTuple):
 
 
 class Parsed(NamedTuple):
-    """A parsed command line: the command, the given values by field, and the words that are left for Beam."""
+    """A parsed command line: the command, the given values by field, the words that are left for Beam, the parser."""
 
     command: Command
     values: dict[str, Any]
     beam: list[str]
+    parser: Any = None
 
     def option(self, cls: type) -> Any:
         """Make an options class of the given values. Raises UsageError."""
@@ -63,11 +64,11 @@ class Parser:
 
     def __init__(self, version: str, commands: Sequence[Command], groups: Mapping[str, str]) -> None:
         self._commands = {command.name: command for command in commands}
-        self.argparse = _parser(
+        self._argparse = _parser(
             "beamsight", "Classify and embed images with EfficientNet on Apache Beam, into Parquet."
         )
-        self.argparse.add_argument("--version", action="version", version=f"beamsight {version}")
-        top = self.argparse.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+        self._argparse.add_argument("--version", action="version", version=f"beamsight {version}")
+        top = self._argparse.add_subparsers(dest="command", metavar="COMMAND", title="commands")
         below = {}
         for command in commands:
             group, _, action = command.name.rpartition(" ")
@@ -79,7 +80,7 @@ class Parser:
 
     def parse(self, words: Sequence[str]) -> Parsed:
         """Parse the words after ``beamsight``. Raises UsageError; exits for ``--help`` and ``--version``."""
-        found, rest = self.argparse.parse_known_args(list(words))
+        found, rest = self._argparse.parse_known_args(list(words))
         values = vars(found)
         name = " ".join(filter(None, (values.pop("command", None), values.pop("action", None))))
         command = self._commands.get(name)
@@ -88,7 +89,7 @@ class Parser:
         if rest and not command.takes_beam:
             flags = [option.flag for option in command.declared]
             raise WrongUse(f"unknown option {rest[0]}{nearest(rest[0], flags)}", f"beamsight {name}")
-        return Parsed(command, {key: _frozen(value) for key, value in values.items()}, rest)
+        return Parsed(command, {key: _frozen(value) for key, value in values.items()}, rest, self._argparse)
 
 
 class WrongUse(UsageError):
