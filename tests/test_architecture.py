@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -90,3 +93,34 @@ def test_modules_are_short_and_say_what_they_are(module: str) -> None:
     text = MODULES[module].read_text(encoding="utf-8")
     assert ast.get_docstring(ast.parse(text))
     assert len(text.splitlines()) <= 260
+
+
+def test_every_direct_import_is_a_declared_dependency() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    declared = set(re.findall(r'^    "([a-z0-9-]+)', text.partition("\ndependencies = [")[2].partition("\n]")[0], re.M))
+    google = {
+        "google.api_core": "google-api-core",
+        "google.auth": "google-auth",
+        "google.cloud.dataflow_v1beta3": "google-cloud-dataflow-client",
+        "google.cloud.scheduler_v1": "google-cloud-scheduler",
+        "google.cloud.storage": "google-cloud-storage",
+    }
+    others = {"PIL": "pillow", "tomllib": "tomli"}
+    known = {*sys.stdlib_module_names, *PACKAGES}
+    for module, path in MODULES.items():
+        for name in _imported(ast.parse(path.read_text(encoding="utf-8"))):
+            top = name.partition(".")[0]
+            if top in known:
+                continue
+            owner = next((wheel for prefix, wheel in google.items() if name.startswith(prefix)), None)
+            wheel = owner or others.get(top) or top.replace("_", "-")
+            assert wheel in declared or (wheel, name) == ("google", "google.cloud"), f"{module} imports {name}"
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names if node.module == "google.cloud")
