@@ -24,7 +24,7 @@ from gcs_server import Bucket, GcsServer
 from runners.cli import app, codes
 from transforms.imaging import drawn
 
-README = Path(__file__).parents[1] / "README.md"
+TABLES = Path(__file__).parents[1] / "docs" / "tables.md"
 TODAY = datetime.now(timezone.utc).date()
 
 
@@ -299,8 +299,8 @@ def require_as_fresh(place: Place, scratch: Path) -> None:
 
 
 def require_newest_by_the_query_of_readme(place: Place, scratch: Path) -> None:
-    found = re.search(r"```sql\n(-- DuckDB.+?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    assert found, "README has no query for DuckDB"
+    found = re.search(r"```sql\n(-- DuckDB.+?)```", TABLES.read_text(encoding="utf-8"), re.DOTALL)
+    assert found, "TABLES has no query for DuckDB"
     now = place.now()
     listing = scratch / "now.txt"
     listing.write_text("".join(f"{uri}\n" for uri, _ in sorted(now)), encoding="utf-8")
