@@ -1,8 +1,9 @@
-"""``--on-finish``: the report of a run, posted to whoever wants to know how it ended."""
+"""``--on-finish``: post the report of a finished run to a webhook."""
 
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import time
 import urllib.error
@@ -14,25 +15,26 @@ from urllib.parse import urlsplit
 
 from transforms.errors import UsageError
 
-SECONDS, TIMEOUT, PAUSE = 40.0, 10.0, 1.0  # over all attempts; for one answer; before the second attempt, then doubled
+# Seconds for all attempts, for one answer, and between the first two attempts. Each later pause is twice as long.
+SECONDS, TIMEOUT, PAUSE = 40.0, 10.0, 1.0
 
-_PASSING = (408, 425, 429)
+_TRANSIENT = (408, 425, 429)  # besides all 5xx
 
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """Where to post. The URL may hold a secret, so only its host is ever shown."""
+    """The URL to post to. It may hold a secret, so messages show only its host."""
 
     url: str = field(repr=False)
 
     def __post_init__(self) -> None:
         try:
             parts = urlsplit(self.url)
-            fine = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
         except ValueError:
-            fine = False
-        if not fine or "@" in parts.netloc or not self.url.isascii() or any(sign <= " " for sign in self.url):
-            raise UsageError("--on-finish takes a URL such as https://host/path, without a user in it")
+            valid = False
+        if not valid or "@" in parts.netloc or not self.url.isascii() or any(char <= " " for char in self.url):
+            raise UsageError("--on-finish takes a URL such as https://host/path, without a user name")
 
     def __str__(self) -> str:
         parts = urlsplit(self.url)
@@ -47,41 +49,61 @@ class Webhook:
         timeout: float = TIMEOUT,
         pause: float = PAUSE,
     ) -> bool:
-        """Post a report as JSON -> whether it was taken. What fails is said on ``stream`` and does no more harm.
+        """Post a report as JSON, and retry transient errors. Redirects are not followed.
 
-        Tried again, after ``pause`` and then twice as long each time, while the server does not answer or says that
-        it may pass, for no longer than ``seconds`` in all. Redirects are not followed.
+        Args:
+            report: The run report.
+            stream: Receives a message when the report cannot be posted. The run does not fail because of it.
+            seconds: Total time for all attempts.
+            timeout: Time for one attempt.
+            pause: Time before the second attempt. It doubles before each later one.
+
+        Returns:
+            Whether the server accepted the report.
         """
+        # Imported here, because it loads `requests`, and most commands never post anything.
+        from google.api_core import retry
+
         end = time.monotonic() + seconds
         data = json.dumps(report, ensure_ascii=False).encode()
-        while True:
-            problem, passing = _post(self.url, data, max(0.1, min(timeout, end - time.monotonic())))
-            if problem is None:
-                return True
-            if not passing or time.monotonic() + pause >= end:
-                stream.write(f"beamsight: the report could not be posted to {self}: {problem}\n")
-                return False
-            time.sleep(pause)
-            pause *= 2
+        try:
+            retry.retry_target(
+                lambda: _post(self.url, data, max(0.1, min(timeout, end - time.monotonic()))),
+                lambda error: isinstance(error, _PostError) and error.transient,
+                (pause * 2**n for n in itertools.count()),
+                timeout=seconds,
+                exception_factory=lambda errors, *_: (errors[-1], None),
+            )
+        except _PostError as error:
+            stream.write(f"beamsight: could not post the report to {self}: {error}\n")
+            return False
+        return True
+
+
+class _PostError(Exception):
+    """The server did not accept the report. ``transient``: another attempt may succeed."""
+
+    def __init__(self, message: str, *, transient: bool) -> None:
+        super().__init__(message)
+        self.transient = transient
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A redirected POST would arrive as a GET without its report."""
+    """Refuses redirects, because urllib turns a redirected POST into a GET without the report."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
         return None
 
 
-def _post(url: str, data: bytes, timeout: float) -> tuple[str | None, bool]:
-    """What went wrong, or None, and whether it may pass."""
+def _post(url: str, data: bytes, timeout: float) -> None:
     headers = {"Content-Type": "application/json", "User-Agent": "beamsight"}
     request = urllib.request.Request(url, data, headers, method="POST")
     try:
-        with urllib.request.build_opener(_NoRedirects).open(request, timeout=timeout):
-            return None, False
+        urllib.request.build_opener(_NoRedirects).open(request, timeout=timeout).close()
     except urllib.error.HTTPError as error:
         error.close()
-        return f"it answers {error.code}", error.code >= 500 or error.code in _PASSING
+        transient = error.code >= 500 or error.code in _TRANSIENT
+        raise _PostError(f"the server answered {error.code}", transient=transient) from error
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
-        return f"{reason}" or type(error).__name__, True
+        raise _PostError(f"{reason}" or type(error).__name__, transient=True) from error

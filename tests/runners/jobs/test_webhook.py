@@ -1,4 +1,4 @@
-"""``--on-finish`` against servers on localhost that are as servers are."""
+"""``--on-finish`` against HTTP servers on localhost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ REPORT = {"run_id": "r1", "state": "done", "error": "ä"}
 
 
 class Server(ThreadingHTTPServer):
-    """Answers with ``answers`` one after the other, the last one for ever; a number of seconds is slept."""
+    """Gives ``answers`` in order and repeats the last one.
+
+    An int is a status code. A float is a number of seconds after which the connection closes without an answer.
+    """
 
     daemon_threads = True
 
@@ -57,13 +60,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def stream() -> Iterator[io.StringIO]:
-    made = io.StringIO()
-    yield made
-    assert "s3cret" not in made.getvalue()
-    assert "t0ken" not in made.getvalue()
+    output = io.StringIO()
+    yield output
+    assert "s3cret" not in output.getvalue()
+    assert "t0ken" not in output.getvalue()
 
 
-def test_it_posts_the_report(stream: io.StringIO) -> None:
+def test_posts_the_report(stream: io.StringIO) -> None:
     with Server(204) as server:
         assert server.hook.post(REPORT, stream)
     ((path, headers, body),) = server.got
@@ -71,37 +74,37 @@ def test_it_posts_the_report(stream: io.StringIO) -> None:
     assert not stream.getvalue()
 
 
-@pytest.mark.parametrize("bad", [500, 503, 429, 408])
-def test_it_tries_again(stream: io.StringIO, bad: int) -> None:
-    with Server(bad, bad, 200) as server:
+@pytest.mark.parametrize("status", [500, 503, 429, 408])
+def test_retries_transient_errors(stream: io.StringIO, status: int) -> None:
+    with Server(status, status, 200) as server:
         assert server.hook.post(REPORT, stream, pause=0.05)
     assert [body for _, _, body in server.got] == [REPORT] * 3
     assert not stream.getvalue()
 
 
-@pytest.mark.parametrize("refusal", [404, 401, 302, 307])
-def test_a_refusal_is_final(stream: io.StringIO, refusal: int) -> None:
-    with Server(refusal) as server:
+@pytest.mark.parametrize("status", [404, 401, 302, 307])
+def test_does_not_retry_permanent_errors_or_follow_redirects(stream: io.StringIO, status: int) -> None:
+    with Server(status) as server:
         assert not server.hook.post(REPORT, stream)
         host = f"http://127.0.0.1:{server.server_port}/..."
     assert len(server.got) == 1
-    assert stream.getvalue() == f"beamsight: the report could not be posted to {host}: it answers {refusal}\n"
+    assert stream.getvalue() == f"beamsight: could not post the report to {host}: the server answered {status}\n"
 
 
-def test_a_server_that_hangs_is_given_up(stream: io.StringIO) -> None:
+def test_gives_up_on_a_server_that_hangs(stream: io.StringIO) -> None:
     with Server(5.0) as server:
         assert not server.hook.post(REPORT, stream, seconds=1.2, timeout=0.4, pause=0.1)
     assert 2 <= len(server.got) <= 3
     assert "timed out" in stream.getvalue()
 
 
-def test_a_server_that_comes_back(stream: io.StringIO) -> None:
+def test_retries_after_a_timeout(stream: io.StringIO) -> None:
     with Server(1.0, 200) as server:
         assert server.hook.post(REPORT, stream, timeout=0.3, pause=0.1)
     assert len(server.got) == 2
 
 
-def test_a_server_that_is_gone(stream: io.StringIO) -> None:
+def test_reports_a_refused_connection(stream: io.StringIO) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     assert not Webhook(f"http://127.0.0.1:{port}/s3cret").post(REPORT, stream, seconds=0.5, pause=0.1)
@@ -121,12 +124,12 @@ def test_a_server_that_is_gone(stream: io.StringIO) -> None:
         "http://h/\n",
     ],
 )
-def test_what_is_no_url_is_refused_unshown(url: str) -> None:
+def test_refuses_an_invalid_url_without_showing_it(url: str) -> None:
     with pytest.raises(UsageError, match="--on-finish takes a URL such as") as caught:
         Webhook(url)
     assert "s3cret" not in str(caught.value)
 
 
-def test_it_is_not_shown() -> None:
+def test_shows_only_the_host() -> None:
     hook = Webhook("https://hooks.example/s3cret?t0ken")
     assert f"{hook} {hook!r}" == "https://hooks.example/... Webhook()"
