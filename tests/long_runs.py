@@ -41,14 +41,14 @@ def slowly(path, target):
     time.sleep(0.05)
     return rename(path, target)
 pathlib.Path.replace = slowly
-lock.hold = lambda *given, **named: hold(*given, renew={renew}, **named)
+lock.hold = lambda *given, **named: hold(*given, heartbeat={heartbeat}, **named)
 app.entry()
 """
 
 
-def start(arguments: list[str], renew: float = lock.RENEW) -> subprocess.Popen[str]:
+def start(arguments: list[str], heartbeat: float = lock.HEARTBEAT_SECONDS) -> subprocess.Popen[str]:
     """The command in a process of its own, met at work: each file it writes lies a moment beside its place."""
-    program = [sys.executable, "-c", SLOWLY.format(renew=renew), *arguments]
+    program = [sys.executable, "-c", SLOWLY.format(heartbeat=heartbeat), *arguments]
     return subprocess.Popen(program, stderr=subprocess.PIPE, text=True)
 
 

@@ -107,7 +107,7 @@ def test_a_signal_does_not_wait_for_images_that_do_not_come(
 
 def test_a_lock_that_another_takes_ends_the_run(images: Path, tmp_path: Path, tiny_classifier: str) -> None:
     arguments = command(images, tiny_classifier, "none", "--unit-size", "1")
-    running = start(arguments, renew=0.05)
+    running = start(arguments, heartbeat=0.05)
     wait_for_files(running, tmp_path)
     uri, taken = str(tmp_path / "out" / "lock.json"), None
     while taken is None:  # as another would, between two signs of life

@@ -28,7 +28,7 @@ def folder(tmp_path: Path, tiny_classifier: str, monkeypatch: pytest.MonkeyPatch
         encoding="utf-8",
     )
     monkeypatch.chdir(made)
-    for name in local_schedule.HANDED_ON:
+    for name in local_schedule.ENVIRONMENT_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     return made
 
@@ -65,7 +65,7 @@ def test_systemd_is_told_the_same(folder: Path, capsys: pytest.CaptureFixture[st
     escaped = str(folder).replace("%", "%%")
     assert lines["WorkingDirectory"] == escaped
     words = shlex.split(lines["ExecStart"].removeprefix(":"))
-    assert words == [*local_schedule.program(), "nightly", "--top-k=3", f"--config={escaped}/beamsight.toml"]
+    assert words == [*local_schedule.find_program(), "nightly", "--top-k=3", f"--config={escaped}/beamsight.toml"]
     assert lines["OnCalendar"] == "*-*-* 02:30:00 Asia/Tokyo"
     assert lines["StandardOutput"] == "append:/var/log/birds"
     assert "/etc/systemd/system/birds.timer" in said

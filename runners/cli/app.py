@@ -54,7 +54,7 @@ def execute(parse: Callable[[], Parsed], *, verbose: bool) -> int:
     _configure_logging(verbose)
     try:
         parsed = parse()
-        with interrupts.heeded():
+        with interrupts.handle_signals():
             outcome = parsed.command.run(parsed)
             return _finish(outcome)
     except KeyboardInterrupt as error:
@@ -70,7 +70,7 @@ def _explain(error: Exception) -> tuple[str, int]:
     """Return the message and the exit code of an error."""
     from runners.jobs import ending
 
-    if isinstance(error, ending.LeftAlone):
+    if isinstance(error, ending.WatchEnded):
         return str(error), error.code
     if isinstance(error, ending.RunFailed):
         return f"the run failed: {error}\nfinished images are kept; the same command continues from there", RUN_FAILED

@@ -29,7 +29,7 @@ def check(parsed: Parsed) -> Outcome:
     night = Parsed(nightly.COMMAND, dict(content.values), content.beam_words(()))
     job, days = nightly.check(night)
     now = datetime.now(timezone.utc)
-    images = [f"--images={source}" for source in nights.of_today(job, days, now).images]
+    images = [f"--images={source}" for source in nights.resolve_today(job, days, now).images]
     others = nightly.to_words(
         {key: value for key, value in content.values.items() if key != "images"}, night.beam, secrets=False
     )

@@ -41,11 +41,11 @@ def night(parsed: Parsed, messages: MessageOptions) -> Outcome:
         require_dataflow(where)
     now = datetime.now(timezone.utc)
     if messages.dry_run:
-        job = nights.of_today(job, days, now)
+        job = nights.resolve_today(job, days, now)
     else:
-        tonight = nights.settle(job, days, now)
+        tonight = nights.resolve_days(job, days, now)
         job = tonight.options
-        for line in tonight.said if not messages.quiet else ():
+        for line in tonight.messages if not messages.quiet else ():
             print(line, file=sys.stderr)
     return run.on_dataflow(job, where, messages, parsed) if on_dataflow else run.here(job, messages, parsed.beam)
 
@@ -80,7 +80,7 @@ def check(parsed: Parsed) -> tuple[RunOptions, NightlyOptions]:
     if beam_options.is_dataflow(parsed.beam):
         beam = dataflow.to_beam(where, job.output, parsed.beam)
         resolve.require_visible(job, beam, models=False)
-        checks.require_named(beam)
+        checks.require_complete(beam)
     else:
         require_dataflow(where)
     for pattern in job.images:

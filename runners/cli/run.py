@@ -58,8 +58,8 @@ def here(job: RunOptions, messages: MessageOptions, beam: list[str]) -> Outcome:
 
     if messages.dry_run:
         return Outcome(preview.describe(job, beam_options.parse(beam)))
-    asking = job_state.asking(beam_options.parse(beam))
-    return ended(job, jobs.run(job, beam, sys.stderr, asking, show=not messages.quiet), messages)
+    still_runs = job_state.make_still_runs(beam_options.parse(beam))
+    return ended(job, jobs.run(job, beam, sys.stderr, still_runs, show=not messages.quiet), messages)
 
 
 def on_dataflow(job: RunOptions, where: SubmitOptions, messages: MessageOptions, parsed: Parsed) -> Outcome:
@@ -72,7 +72,7 @@ def on_dataflow(job: RunOptions, where: SubmitOptions, messages: MessageOptions,
     sent = submit.submit(job, where, parsed.beam, sys.stderr)
     if sent.report is not None:
         return ended(job, sent.report, messages)
-    return Outcome(submit.said(sent, job.output))
+    return Outcome(submit.summary(sent, job.output))
 
 
 def ended(job: RunOptions, report: dict[str, Any], messages: MessageOptions) -> Outcome:

@@ -50,26 +50,28 @@ def _print(parsed: Parsed) -> Outcome:
         words.append(f"--config={Path(file).absolute()}")  # which is found from any folder
     timer = Timer(
         times=Times.daily(times.at, zone) if times.at else Times(times.times or "", zone),
-        words=("nightly", *words),
+        arguments=("nightly", *words),
         folder=str(Path.cwd()),
         log=asked.log or f"{times.name}.log",
         name=times.name,
     )
     return Outcome(
-        local_schedule.crontab(timer) if asked.cron else local_schedule.as_files(local_schedule.systemd(timer))
+        local_schedule.format_crontab(timer)
+        if asked.cron
+        else local_schedule.format_install_commands(local_schedule.format_units(timer))
     )
 
 
 def _show(parsed: Parsed) -> Outcome:
     from runners.template import cloud_schedule
 
-    return Outcome(cloud_schedule.show(cloud_schedule.place_of(parsed.option(PlaceOptions))))
+    return Outcome(cloud_schedule.show(cloud_schedule.ref_of(parsed.option(PlaceOptions))))
 
 
 def _delete(parsed: Parsed) -> Outcome:
     from runners.template import cloud_schedule
 
-    return Outcome(cloud_schedule.delete(cloud_schedule.place_of(parsed.option(PlaceOptions))))
+    return Outcome(cloud_schedule.delete(cloud_schedule.ref_of(parsed.option(PlaceOptions))))
 
 
 def _require_any_night(parsed: Parsed) -> None:

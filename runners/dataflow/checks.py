@@ -22,7 +22,7 @@ from transforms.storage import files, local
 _INSTALLS = ("setup_file", "requirements_file", "extra_packages", "prebuild_sdk_container_engine")
 
 
-def require_named(beam: PipelineOptions) -> None:
+def require_complete(beam: PipelineOptions) -> None:
     """Raises UsageError where it is not said who pays, where it runs, and what the workers run."""
     cloud, workers = beam.view_as(GoogleCloudOptions), beam.view_as(WorkerOptions)
     if not cloud.project:
@@ -80,7 +80,7 @@ def require_writable(option: str, folder: str) -> None:
         ) from error
 
 
-def staged(model: str, task: Task, folder: str) -> str:
+def stage_model(model: str, task: Task, folder: str) -> str:
     """A registered name, a bundle on this disk or in a bucket -> the URI of the bundle that workers can read.
 
     One on this disk is copied to ``folder``, unless the same files are there. Of one in a bucket it is checked that no

@@ -56,14 +56,14 @@ def describe(run: RunOptions, where: SubmitOptions, arguments: Sequence[str], fi
     """
     beam = options.to_beam(where, run.output, arguments)
     resolve.require_visible(run, beam, models=False)
-    checks.require_named(beam)
+    checks.require_complete(beam)
     checks.require_python(beam)
     files.check(run.output)
     run = submit.for_machines(run, beam)
     known = _look_up(run, figures)
     engine = _engine(run, known, options.gpu_of(beam) is not None)
     asked = _asked(run)
-    made = estimate.of(
+    made = estimate.estimate_job(
         dataclasses.replace(figures, count=known.count),
         options.machine_of(beam),
         models=[known.models[task][1].spec.name if task in known.models else model for task, model in asked.items()],
@@ -137,7 +137,7 @@ def _beams_checks(run: RunOptions, known: _Known, beam: PipelineOptions) -> str:
     job, run_ = resolve.resolve(run, beam, gpu=options.gpu_of(beam) is not None)
     checks.require_engine(job.recipes, beam)
     beam.view_as(TestOptions).dry_run = True
-    watch.start(job, beam, partial(run_report.write, run=run_))
+    watch.send(job, beam, partial(run_report.write, run=run_))
     return "passed"
 
 

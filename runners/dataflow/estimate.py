@@ -69,7 +69,7 @@ class Estimate:
         ]
 
 
-def of(
+def estimate_job(
     figures: Figures,
     machine: Machine,
     *,

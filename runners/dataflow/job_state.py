@@ -18,7 +18,7 @@ _SECONDS = 20.0  # for an answer
 _ENDED = ("DONE", "FAILED", "CANCELLED", "UPDATED", "DRAINED")
 
 
-def asking(beam: PipelineOptions) -> StillRuns:
+def make_still_runs(beam: PipelineOptions) -> StillRuns:
     """How to ask whether a job that has the lock still runs."""
     return partial(still_runs, endpoint=beam.view_as(GoogleCloudOptions).dataflow_endpoint)
 

@@ -17,7 +17,7 @@ from runners.dataflow import checks, job_state, machine, options, watch
 from runners.dataflow.submit_options import SubmitOptions
 from runners.dataflow.watch import Job
 from runners.jobs import ending, interrupts, resolve
-from runners.jobs.ending import LeftAlone, RunFailed
+from runners.jobs.ending import RunFailed, WatchEnded
 from runners.jobs.interrupts import Interrupted
 from runners.jobs.options import RunOptions
 from runners.lock import cleanup, lock
@@ -41,12 +41,12 @@ def submit(run: RunOptions, where: SubmitOptions, arguments: Sequence[str], stre
     """Send a job to Dataflow. ``arguments`` are Beam's own options, which go before those of ``where``.
 
     Raises UsageError before anything is sent; with ``where.wait``, RunFailed when the job stopped before its end, and
-    LeftAlone when the command was interrupted.
+    WatchEnded when the command was interrupted.
     """
     beam = options.to_beam(where, run.output, arguments)
     send = not beam.view_as(TestOptions).dry_run
     resolve.require_visible(run, beam, models=False)
-    checks.require_named(beam)
+    checks.require_complete(beam)
     checks.require_python(beam)
     files.check(run.output)
     resolve.require_images(run)
@@ -61,14 +61,14 @@ def submit(run: RunOptions, where: SubmitOptions, arguments: Sequence[str], stre
     job, run_ = resolve.resolve(run, beam, gpu=options.gpu_of(beam) is not None)
     checks.require_engine(job.recipes, beam)
     if not send:
-        watch.start(job, beam, partial(run_report.write, run=run_))
+        watch.send(job, beam, partial(run_report.write, run=run_))
         return Submitted(run_.run_id, None)
 
     with _hold(run_, beam, stream) as held:
         cleanup.close_killed(run_.output, run_.run_id)
         run_report.write(Counter(), run_, "running")
         try:
-            sent = watch.start(job, beam, partial(report_and_release, run=run_))
+            sent = watch.send(job, beam, partial(report_and_release, run=run_))
         except (UsageError, KeyboardInterrupt) as error:
             run_report.write(Counter(), run_, "failed", str(error))
             raise
@@ -85,9 +85,9 @@ def submit(run: RunOptions, where: SubmitOptions, arguments: Sequence[str], stre
 
 
 def _hold(run: run_report.Run, beam: PipelineOptions, stream: TextIO) -> AbstractContextManager[Lock]:
-    asking = job_state.asking(beam)
+    asking = job_state.make_still_runs(beam)
     return lock.hold(
-        run.output, "beamsight submit", stream, run_id=run.run_id, still_runs=asking, on_lost=interrupts.end
+        run.output, "beamsight submit", stream, run_id=run.run_id, still_runs=asking, on_lost=interrupts.stop_work
     )
 
 
@@ -102,8 +102,8 @@ def with_models(run: RunOptions, folder: str) -> RunOptions:
     """The same with bundles in the bucket for models."""
     return dataclasses.replace(
         run,
-        classifier=checks.staged(run.classifier, "classify", folder),
-        embedder=checks.staged(run.embedder, "embed", folder),
+        classifier=checks.stage_model(run.classifier, "classify", folder),
+        embedder=checks.stage_model(run.embedder, "embed", folder),
     )
 
 
@@ -115,7 +115,7 @@ def for_machines(run: RunOptions, beam: PipelineOptions) -> RunOptions:
     return dataclasses.replace(run, batch_size=machine.GPUS[gpu].batch)
 
 
-def said(sent: Submitted, output: str) -> str:
+def summary(sent: Submitted, output: str) -> str:
     """What a person is told of a job that is not waited for."""
     if sent.job is None:
         return "Beam took the options; the job was not sent, as Beam was told by --dry_run or --template_location"
@@ -123,7 +123,7 @@ def said(sent: Submitted, output: str) -> str:
 
 
 def _accepted(job: Job) -> str:
-    return f"job: {job.job_id}\nconsole: {job.console}\nto stop it: {job.cancel}"
+    return f"job: {job.job_id}\nconsole: {job.console_url}\nto stop it: {job.cancel_command}"
 
 
 def _found_again(sent: Job | None, cloud: GoogleCloudOptions) -> dict[str, str]:
@@ -137,8 +137,8 @@ def _until_its_end(job: Job, run: run_report.Run, stream: TextIO) -> tuple[dict[
     try:
         watch.watch(job, tables, stream)
     except KeyboardInterrupt as error:
-        said = f"no longer watched; job {job.job_id} goes on. To stop it: {job.cancel}"
-        raise LeftAlone(said, error.code if isinstance(error, Interrupted) else 130) from None
+        message = f"no longer watched; job {job.job_id} goes on. To stop it: {job.cancel_command}"
+        raise WatchEnded(message, error.code if isinstance(error, Interrupted) else 130) from None
     except Exception as error:
         why = ending.reason(error)
         run_report.write(watch.JobCounters(job, tables).snapshot(), run, "failed", why)

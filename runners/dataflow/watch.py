@@ -32,17 +32,17 @@ class Job:
     result: Any = field(repr=False)
 
     @property
-    def console(self) -> str:
+    def console_url(self) -> str:
         """Where a person sees it."""
         return f"https://console.cloud.google.com/dataflow/jobs/{self.region}/{self.job_id}?project={self.project}"
 
     @property
-    def cancel(self) -> str:
+    def cancel_command(self) -> str:
         """The command that stops it."""
         return f"gcloud dataflow jobs cancel {self.job_id} --region {self.region} --project {self.project}"
 
 
-def start(options: CatalogOptions, beam_options: PipelineOptions, write_report: WriteReport) -> Job | None:
+def send(options: CatalogOptions, beam_options: PipelineOptions, write_report: WriteReport) -> Job | None:
     """Send the job -> what Dataflow made of it, or None with Beam's own ``--dry_run``, which sends nothing.
 
     Raises UsageError where Beam or Dataflow refuse it.

@@ -21,7 +21,7 @@ class RunFailed(BeamsightError):
     """The job stopped before its end. What it had finished is in the tables, and the next run goes on from there."""
 
 
-class LeftAlone(BeamsightError):
+class WatchEnded(BeamsightError):
     """The command was interrupted while it watched a job elsewhere, which goes on. code: to exit with."""
 
     def __init__(self, message: str, code: int) -> None:
@@ -29,7 +29,7 @@ class LeftAlone(BeamsightError):
         self.code = code
 
 
-def stopped(
+def record_stop(
     error: BaseException, run_: run_report.Run, held: Lock, stream: TextIO
 ) -> tuple[dict[str, Any], BaseException]:
     """What stopped a job -> its report, and what is to be raised."""

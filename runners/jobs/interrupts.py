@@ -25,7 +25,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 @contextmanager
-def heeded() -> Iterator[None]:
+def handle_signals() -> Iterator[None]:
     """Raise Interrupted in the main thread at a signal, and tell the work of all other threads to stop.
 
     Elsewhere than in the main thread, where Python sets no handlers, nothing.
@@ -42,7 +42,7 @@ def heeded() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def end(why: str) -> None:
+def stop_work(why: str) -> None:
     """From a thread beside the main one: have the work of this process end, as at a signal."""
     STOP.ask(why)
     if signal.getsignal(signal.SIGTERM) is _end:

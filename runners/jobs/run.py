@@ -13,7 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beamsight.reports import run_report
 from pipelines.catalog import CatalogOptions
 from runners.jobs import beam_options, interrupts, local, portable, resolve
-from runners.jobs.ending import RunFailed, stopped
+from runners.jobs.ending import RunFailed, record_stop
 from runners.jobs.options import RunOptions
 from runners.lock import cleanup, lock
 from runners.lock.lock import Lock, StillRuns
@@ -53,7 +53,7 @@ def run(
     job, run_ = resolve.resolve(options, beam, gpu=Path("/dev/nvidia0").exists())
     command = "beamsight nightly" if options.night else "beamsight run"
     with lock.hold(
-        run_.output, command, stream, run_id=run_.run_id, still_runs=still_runs, on_lost=interrupts.end
+        run_.output, command, stream, run_id=run_.run_id, still_runs=still_runs, on_lost=interrupts.stop_work
     ) as held:
         ended, error = _run(job, run_, beam, held, stream)
     if options.on_finish is not None:
@@ -81,6 +81,6 @@ def _run(
                 "name one that all can reach, on gs:// or a shared disk"
             )
     except (Exception, KeyboardInterrupt) as error:
-        return stopped(error, run_, held, stream)
+        return record_stop(error, run_, held, stream)
     cleanup.clean(run_.output, held.since, stream)
     return done, None

@@ -37,7 +37,7 @@ class Holder:
     job: Job | None = None
 
     @classmethod
-    def of(cls, data: bytes) -> Holder:
+    def from_json(cls, data: bytes) -> Holder:
         """What stands in a lock; of one that cannot be read, an unknown holder."""
         with suppress(ValueError, TypeError, AttributeError):
             known = {field.name for field in dataclasses.fields(cls)}
@@ -54,7 +54,7 @@ class Holder:
         return f"{self.user} ({', '.join(filter(None, what))})"
 
 
-def myself(command: str, run_id: str) -> Holder:
+def current_process(command: str, run_id: str) -> Holder:
     """The process that asks."""
     since, pid = now(), os.getpid()
     machine, process = _identity(pid)

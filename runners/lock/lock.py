@@ -22,7 +22,8 @@ from transforms.errors import BeamsightError, Locked, NotFound
 from transforms.storage import files
 from transforms.tables import layout
 
-RENEW, STALE = 60.0, 600.0  # seconds between signs of life, and without one until another may take over
+HEARTBEAT_SECONDS = 60.0
+EXPIRY_SECONDS = 600.0  # after the last heartbeat, another run may take the lock over
 
 StillRuns = Callable[[Holder], bool | None]  # of a holder with a job; None where that cannot be told
 
@@ -30,12 +31,12 @@ StillRuns = Callable[[Holder], bool | None]  # of a holder with a job; None wher
 class Lock:
     """An output that is ours until it is let go, handed over, or ``lost`` to another.
 
-    before: who had it and never let go, such as a run that was killed. since: when it was taken, by the clock of where
-    it lies.
+    previous: The holder that never released the lock, for example a killed run.
+    since: When the lock was taken, by the clock of the storage.
     """
 
-    def __init__(self, uri: str, mine: Holder, version: str, since: datetime, before: Holder | None) -> None:
-        self.before = before
+    def __init__(self, uri: str, mine: Holder, version: str, since: datetime, previous: Holder | None) -> None:
+        self.previous = previous
         self.since = since
         self._uri, self._holder, self._version = uri, mine, version
         self._changing = threading.Lock()
@@ -85,26 +86,26 @@ def hold(
     run_id: str = "",
     still_runs: StillRuns = lambda _: None,
     on_lost: Callable[[str], None] = lambda _: None,
-    renew: float = RENEW,
-    stale: float = STALE,
+    heartbeat: float = HEARTBEAT_SECONDS,
+    expiry: float = EXPIRY_SECONDS,
 ) -> Iterator[Lock]:
     """Have the tables to oneself for as long as the ``with`` block lasts. Raises Locked when another has them.
 
     command: what holds it, in words without secrets, such as ``beamsight run``. run_id: of the first run, where it is
     known by then; ``Lock.name`` tells of others. A lock is taken over, and ``stream`` is
     told so, when its holder is gone: its process, where that was one of this machine, its job, or, for any other,
-    every sign of life for ``stale`` seconds by the clock of the storage. One that is lost meanwhile ends the work of
+    every sign of life for ``expiry`` seconds by the clock of the storage. One that is lost meanwhile ends the work of
     this process as a signal does, with ``Lock.lost`` set.
     """
     uri = layout.lock(output)
     if not files.has_conditions(uri):
         stream.write(f"beamsight: {files.scheme(uri)}:// has no safe lock; start no two runs in the same moment\n")
-    held = _taken(uri, holder.myself(command, run_id), still_runs, stale)
-    if held.before is not None:
-        stream.write(f"beamsight: took over from {held.before}, which has ended without letting go of {output}\n")
+    held = _taken(uri, holder.current_process(command, run_id), still_runs, expiry)
+    if held.previous is not None:
+        stream.write(f"beamsight: took over from {held.previous}, which has ended without letting go of {output}\n")
         stream.flush()
     ended = threading.Event()
-    thread = threading.Thread(target=_keep, args=(held, ended, renew, on_lost), name="lock", daemon=True)
+    thread = threading.Thread(target=_keep, args=(held, ended, heartbeat, on_lost), name="lock", daemon=True)
     thread.start()
     try:
         yield held
@@ -114,7 +115,7 @@ def hold(
         try:
             held._release()
         except BeamsightError as error:
-            stream.write(f"beamsight: {uri} is still there ({error}); it counts no more in {duration(stale)}\n")
+            stream.write(f"beamsight: {uri} is still there ({error}); it counts no more in {duration(expiry)}\n")
 
 
 def release(output: str, run_id: str) -> None:
@@ -124,8 +125,8 @@ def release(output: str, run_id: str) -> None:
         files.delete_if(layout.lock(output), version)
 
 
-def _keep(held: Lock, ended: threading.Event, renew: float, on_lost: Callable[[str], None]) -> None:
-    while not ended.wait(renew):
+def _keep(held: Lock, ended: threading.Event, heartbeat: float, on_lost: Callable[[str], None]) -> None:
+    while not ended.wait(heartbeat):
         with suppress(Exception):  # whatever it was may pass; a thread that died would lose the lock in silence
             held.renew()
         if held.lost:
@@ -134,7 +135,7 @@ def _keep(held: Lock, ended: threading.Event, renew: float, on_lost: Callable[[s
             return
 
 
-def _taken(uri: str, mine: Holder, still_runs: StillRuns, stale: float) -> Lock:
+def _taken(uri: str, mine: Holder, still_runs: StillRuns, expiry: float) -> Lock:
     for _ in range(5):
         version = files.write_if(uri, mine.to_json(), None)
         if version is not None:
@@ -144,14 +145,14 @@ def _taken(uri: str, mine: Holder, still_runs: StillRuns, stale: float) -> Lock:
             continue  # let go in between
         if other.token == mine.token:  # it was written, and the answer was lost
             return Lock(uri, mine, there, files.written_at(uri), None)
-        _require_gone(uri, other, still_runs, stale)
+        _require_gone(uri, other, still_runs, expiry)
         version = files.write_if(uri, mine.to_json(), there)
         if version is not None:
             return Lock(uri, mine, version, files.written_at(uri), other)
     raise Locked(f"others take and leave {uri} in turn; start again")
 
 
-def _require_gone(uri: str, other: Holder, still_runs: StillRuns, stale: float) -> None:
+def _require_gone(uri: str, other: Holder, still_runs: StillRuns, expiry: float) -> None:
     """Raises Locked where another is at work, or may be."""
     at_work = f"{other} works on it since {other.since or 'some time'}"
     if other.job is not None:
@@ -162,10 +163,10 @@ def _require_gone(uri: str, other: Holder, still_runs: StillRuns, stale: float) 
             raise Locked(f"{at_work}; start again when it has ended")
     elif not holder.is_gone(other):
         silent = _silence(uri)
-        if silent <= stale:
+        if silent <= expiry:
             raise Locked(
                 f"{at_work}, with a sign of life {duration(silent)} ago; start again when it has ended. One that was "
-                f"killed counts no more {duration(stale)} after its last sign, or once {uri} is removed"
+                f"killed counts no more {duration(expiry)} after its last sign, or once {uri} is removed"
             )
 
 
@@ -186,4 +187,4 @@ def _read(uri: str) -> tuple[Holder | None, str]:
         data, stat = files.read(uri)
     except NotFound:
         return None, ""
-    return Holder.of(data), stat.version
+    return Holder.from_json(data), stat.version

@@ -32,7 +32,7 @@ class _Past(NamedTuple):
     settles: bool
 
 
-def unsettled(output: str, day: date, back: int, patterns: Sequence[str], zone: tzinfo) -> list[date]:
+def list_incomplete(output: str, day: date, back: int, patterns: Sequence[str], zone: tzinfo) -> list[date]:
     """The days to list besides ``day``, oldest first: of the ``back`` days before it, those that are not settled.
 
     Days before the first run of all are not looked at: nobody missed them. zone: that days are told in.

@@ -20,14 +20,14 @@ _THREADS = 16  # sources looked at at once
 
 
 @dataclass(frozen=True, slots=True)
-class Tonight:
+class NightlyRun:
     """A run that can be started, and what a person is told of its days."""
 
     options: RunOptions
-    said: tuple[str, ...]
+    messages: tuple[str, ...]
 
 
-def settle(options: RunOptions, asked: NightlyOptions, now: datetime) -> Tonight:
+def resolve_days(options: RunOptions, asked: NightlyOptions, now: datetime) -> NightlyRun:
     """``options`` with patterns for images -> the same with what they name on the days that are to be done.
 
     Raises UsageError, also for what cannot be read for good.
@@ -41,11 +41,11 @@ def settle(options: RunOptions, asked: NightlyOptions, now: datetime) -> Tonight
     night = Night(options.images, _iso(days), _iso(waiting))
     # Where there is nothing, the run lists that nothing, and says so in its report.
     tonight = dataclasses.replace(options, images=tuple(images) or named[days[-1]], night=night)
-    return Tonight(tonight, tuple(_said(asked, today, days, waiting)))
+    return NightlyRun(tonight, tuple(_said(asked, today, days, waiting)))
 
 
-def of_today(options: RunOptions, asked: NightlyOptions, now: datetime) -> RunOptions:
-    """As ``settle`` for the day alone, without asking any server."""
+def resolve_today(options: RunOptions, asked: NightlyOptions, now: datetime) -> RunOptions:
+    """As ``resolve_days`` for the day alone, without asking any server."""
     return dataclasses.replace(options, images=_expanded(options.images, asked.today(now)))
 
 
@@ -57,7 +57,7 @@ def _days(options: RunOptions, asked: NightlyOptions, today: date) -> list[date]
         return [asked.first + timedelta(days=n) for n in range((last - asked.first).days + 1)]
     output = resolve.output_of(options)
     files.check(output)
-    return [*catch_up.unsettled(output, today, asked.catch_up, options.images, asked.zone), today]
+    return [*catch_up.list_incomplete(output, today, asked.catch_up, options.images, asked.zone), today]
 
 
 def _expanded(patterns: Sequence[str], day: date) -> tuple[str, ...]:

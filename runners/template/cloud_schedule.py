@@ -14,7 +14,7 @@ from runners.jobs import beam_options
 from runners.template import cron_fields, parameters, scheduler_api
 from runners.template.cron_fields import Times
 from runners.template.options import CreateOptions, PlaceOptions
-from runners.template.scheduler_api import Place, Retries
+from runners.template.scheduler_api import Retries, ScheduleRef
 from transforms.errors import FetchError, UsageError
 from transforms.storage import files
 
@@ -50,13 +50,13 @@ def create(
             "no --launch-as: name the service account that launches the job each night; it needs the role Dataflow "
             "Developer, and Service Account User on the account of the workers"
         )
-    place = Place(launch.project_id, asked.location or launch.location, name, asked.scheduler_endpoint)
+    ref = ScheduleRef(launch.project_id, asked.location or launch.location, name, asked.scheduler_endpoint)
     if send:
         _require_there(asked.template)
         _stage_models(parameter)
     parsed = beam_options.parse(parameter.environment.additional_pipeline_options)
-    wanted = scheduler_api.job(
-        place,
+    wanted = scheduler_api.build_job(
+        ref,
         times,
         launch,
         account,
@@ -64,31 +64,31 @@ def create(
         parsed.view_as(GoogleCloudOptions).dataflow_endpoint,
     )
     if not send:
-        return f"{_said(place, wanted)}\n\nnothing was made"
-    made, is_new = scheduler_api.put(place, wanted)
-    return f"{'created' if is_new else 'updated'}\n{_said(place, made)}"
+        return f"{_said(ref, wanted)}\n\nnothing was made"
+    made, is_new = scheduler_api.create_or_update(ref, wanted)
+    return f"{'created' if is_new else 'updated'}\n{_said(ref, made)}"
 
 
-def place_of(asked: PlaceOptions) -> Place:
+def ref_of(asked: PlaceOptions) -> ScheduleRef:
     """Return the schedule that the options name."""
-    return Place(asked.project, asked.location or asked.region or "", asked.name, asked.scheduler_endpoint)
+    return ScheduleRef(asked.project, asked.location or asked.region or "", asked.name, asked.scheduler_endpoint)
 
 
-def show(place: Place) -> str:
+def show(ref: ScheduleRef) -> str:
     """What a schedule does, in words. Raises UsageError where there is none of that name."""
-    made = scheduler_api.get(place)
+    made = scheduler_api.find(ref)
     if made is None:
-        raise UsageError(f"{_none(place)}; `beamsight schedule create` makes one")
-    return _said(place, made)
+        raise UsageError(f"{_none(ref)}; `beamsight schedule create` makes one")
+    return _said(ref, made)
 
 
-def delete(place: Place) -> str:
+def delete(ref: ScheduleRef) -> str:
     """Delete a schedule -> what became of it. That there is none is no error. What it launched goes on."""
-    return f"deleted: schedule {place}" if scheduler_api.delete(place) else f"nothing to delete: {_none(place)}"
+    return f"deleted: schedule {ref}" if scheduler_api.delete(ref) else f"nothing to delete: {_none(ref)}"
 
 
-def _none(place: Place) -> str:
-    return f"there is no schedule {place}"
+def _none(ref: ScheduleRef) -> str:
+    return f"there is no schedule {ref}"
 
 
 def _require_there(uri: str) -> None:
@@ -105,17 +105,17 @@ def _stage_models(parameter: dataflow_v1beta3.LaunchFlexTemplateParameter) -> No
     beam = beam_options.parse([f"--temp_location={parameter.environment.temp_location}"])
     given = parameters.models(parameter.parameters)
     staged = {
-        "classifier": checks.staged(given["classifier"], "classify", options.models_folder(beam)),
-        "embedder": checks.staged(given["embedder"], "embed", options.models_folder(beam)),
+        "classifier": checks.stage_model(given["classifier"], "classify", options.models_folder(beam)),
+        "embedder": checks.stage_model(given["embedder"], "embed", options.models_folder(beam)),
     }
     parameter.parameters.update(staged)
 
 
-def _said(place: Place, made: scheduler_v1.Job) -> str:
-    launch = scheduler_api.launch_of(made)
+def _said(ref: ScheduleRef, made: scheduler_v1.Job) -> str:
+    launch = scheduler_api.read_launch(made)
     retries = made.retry_config
     lines = [
-        ("schedule", f"{place}{_state(made)}"),
+        ("schedule", f"{ref}{_state(made)}"),
         ("when", _when(made)),
         *_history(made),
         ("retries", f"{retries.retry_count}, the first after {_seconds(retries.min_backoff_duration)}"),

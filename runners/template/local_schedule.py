@@ -16,31 +16,36 @@ from runners.template.cron_fields import Times
 from transforms.errors import UsageError
 
 # What the run finds its credentials, its settings and its models by. Neither cron nor systemd hands on the shell's.
-HANDED_ON = ("BEAMSIGHT_CACHE", "CLOUDSDK_CONFIG", "GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT")
+ENVIRONMENT_VARIABLES = ("BEAMSIGHT_CACHE", "CLOUDSDK_CONFIG", "GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT")
 
 
-def program() -> tuple[str, ...]:
+def find_program() -> tuple[str, ...]:
     """How this environment's beamsight is called, by absolute paths."""
     script = Path(sysconfig.get_path("scripts"), "beamsight")
     return (str(script),) if os.access(script, os.X_OK) else (sys.executable, "-m", "beamsight")
 
 
-def handed_on() -> dict[str, str]:
+def read_environment() -> dict[str, str]:
     """What of the environment the run needs."""
-    return {name: os.environ[name] for name in HANDED_ON if os.environ.get(name)}
+    return {name: os.environ[name] for name in ENVIRONMENT_VARIABLES if os.environ.get(name)}
 
 
 @dataclass(frozen=True, slots=True)
 class Timer:
-    """words: after ``beamsight``. folder: where the command runs, an absolute path. log: a file, relative to that."""
+    """A schedule on this machine.
+
+    arguments: What follows ``beamsight`` on the command line.
+    folder: Where the command runs, an absolute path.
+    log: The log file, relative to ``folder``.
+    """
 
     times: Times
-    words: tuple[str, ...]
+    arguments: tuple[str, ...]
     folder: str
     log: str
     name: str = "beamsight"
-    program: tuple[str, ...] = field(default_factory=program)
-    environment: Mapping[str, str] = field(default_factory=handed_on)
+    program: tuple[str, ...] = field(default_factory=find_program)
+    environment: Mapping[str, str] = field(default_factory=read_environment)
     user: str = field(default_factory=getpass.getuser)
 
     def __post_init__(self) -> None:
@@ -52,7 +57,7 @@ class Timer:
     @property
     def command(self) -> tuple[str, ...]:
         """Program and words."""
-        return (*self.program, *self.words)
+        return (*self.program, *self.arguments)
 
     @property
     def log_file(self) -> str:
@@ -60,7 +65,7 @@ class Timer:
         return str(Path(self.folder, self.log))
 
 
-def crontab(timer: Timer) -> str:
+def format_crontab(timer: Timer) -> str:
     """Lines for ``crontab -e``.
 
     Only cronie knows CRON_TZ; the other crons take the machine's own zone whatever it says. Raises UsageError.
@@ -79,7 +84,7 @@ def crontab(timer: Timer) -> str:
     return "\n".join(lines)
 
 
-def systemd(timer: Timer) -> dict[str, str]:
+def format_units(timer: Timer) -> dict[str, str]:
     """The two units by their file names. Raises UsageError for times that are not the same on all days."""
     if timer.times.at is None:
         raise UsageError(f"--times {timer.times.fields!r} is cron's way; with --systemd say --at, such as --at 02:30")
@@ -114,7 +119,7 @@ WantedBy=timers.target
     return {f"{timer.name}.service": service, f"{timer.name}.timer": clock}
 
 
-def as_files(units: Mapping[str, str]) -> str:
+def format_install_commands(units: Mapping[str, str]) -> str:
     """Units as shell commands that write them, and start the timer."""
     parts = [f"sudo tee /etc/systemd/system/{name} > /dev/null << 'UNIT'\n{text}UNIT" for name, text in units.items()]
     timer = next(name for name in units if name.endswith(".timer"))

@@ -52,7 +52,7 @@ class Retries:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ScheduleRef:
     """Where a schedule is. endpoint: of another server than Google's."""
 
     project: str
@@ -72,8 +72,8 @@ class Place:
         return f"{self.name} in {self.location} of {self.project}"
 
 
-def job(
-    place: Place,
+def build_job(
+    ref: ScheduleRef,
     times: Times,
     launch: dataflow_v1beta3.LaunchFlexTemplateRequest,
     account: str,
@@ -87,7 +87,7 @@ def job(
     )  # fmt: skip
     at = f"{dataflow}/v1b3/projects/{launch.project_id}/locations/{launch.location}/flexTemplates:launch"
     return scheduler_v1.Job(
-        name=place.path,
+        name=ref.path,
         description="beamsight: images that are new or have changed",
         schedule=times.fields,
         time_zone=times.zone,
@@ -107,35 +107,35 @@ def job(
     )
 
 
-def put(place: Place, wanted: scheduler_v1.Job) -> tuple[scheduler_v1.Job, bool]:
+def create_or_update(ref: ScheduleRef, wanted: scheduler_v1.Job) -> tuple[scheduler_v1.Job, bool]:
     """Make the job, or update the one that is there -> it, and whether it is new."""
 
-    def create_or_update(client: scheduler_v1.CloudSchedulerClient) -> tuple[scheduler_v1.Job, bool]:
+    def send(client: scheduler_v1.CloudSchedulerClient) -> tuple[scheduler_v1.Job, bool]:
         try:
-            return client.create_job(parent=place.parent, job=wanted, retry=_AGAIN, timeout=_TIMEOUT), True
+            return client.create_job(parent=ref.parent, job=wanted, retry=_AGAIN, timeout=_TIMEOUT), True
         except Conflict:
             update = {"job": wanted, "update_mask": {"paths": _OURS}}
             return client.update_job(update, retry=_AGAIN, timeout=_TIMEOUT), False
 
-    return _ask(place, create_or_update)
+    return _ask(ref, send)
 
 
-def get(place: Place) -> scheduler_v1.Job | None:
+def find(ref: ScheduleRef) -> scheduler_v1.Job | None:
     """The job, or None where there is none of that name."""
-    return _ask(place, lambda client: _or_none(lambda: client.get_job(name=place.path, retry=_AGAIN, timeout=_TIMEOUT)))
+    return _ask(ref, lambda client: _or_none(lambda: client.get_job(name=ref.path, retry=_AGAIN, timeout=_TIMEOUT)))
 
 
-def delete(place: Place) -> bool:
+def delete(ref: ScheduleRef) -> bool:
     """Whether there was one."""
 
     def gone(client: scheduler_v1.CloudSchedulerClient) -> bool:
-        client.delete_job(name=place.path, retry=_AGAIN, timeout=_TIMEOUT)
+        client.delete_job(name=ref.path, retry=_AGAIN, timeout=_TIMEOUT)
         return True
 
-    return bool(_ask(place, lambda client: _or_none(lambda: gone(client))))
+    return bool(_ask(ref, lambda client: _or_none(lambda: gone(client))))
 
 
-def launch_of(made: scheduler_v1.Job) -> dataflow_v1beta3.LaunchFlexTemplateParameter:
+def read_launch(made: scheduler_v1.Job) -> dataflow_v1beta3.LaunchFlexTemplateParameter:
     """What a job launches. Raises UsageError for one that launches no Flex Template."""
     try:
         body = json.loads(made.http_target.body)["launchParameter"]
@@ -151,31 +151,31 @@ def _or_none(ask: Callable[[], _T]) -> _T | None:
         return None
 
 
-def _ask(place: Place, what: Callable[[scheduler_v1.CloudSchedulerClient], _T]) -> _T:
+def _ask(ref: ScheduleRef, what: Callable[[scheduler_v1.CloudSchedulerClient], _T]) -> _T:
     """Ask Cloud Scheduler. Raises UsageError with one line and the remedy."""
     try:
-        options = {"api_endpoint": place.endpoint} if place.endpoint else None
+        options = {"api_endpoint": ref.endpoint} if ref.endpoint else None
         with scheduler_v1.CloudSchedulerClient(transport="rest", client_options=options) as client:
             return what(client)
     except (GoogleAPICallError, GoogleAuthError, OSError) as error:
         said = _REQUEST.sub("", " ".join(str(error).split())).rstrip(".")
-        raise UsageError(f"schedule {place}: {said}; {_remedy(error, said, place)}") from error
+        raise UsageError(f"schedule {ref}: {said}; {_remedy(error, said, ref)}") from error
 
 
-def _remedy(error: Exception, text: str, place: Place) -> str:
+def _remedy(error: Exception, text: str, ref: ScheduleRef) -> str:
     if isinstance(error, GoogleAuthError):
         return "run `gcloud auth application-default login`"
     if "SERVICE_DISABLED" in text or "has not been used in project" in text:
-        return f"run `gcloud services enable cloudscheduler.googleapis.com --project {place.project}`"
+        return f"run `gcloud services enable cloudscheduler.googleapis.com --project {ref.project}`"
     if isinstance(error, Forbidden) and "actAs" in text:
         return "give yourself the role Service Account User on the account of --launch-as"
     if isinstance(error, NotFound) or (isinstance(error, (BadRequest, Forbidden)) and "ocation" in text):
         return (
-            f"does Cloud Scheduler exist in {place.location}? `gcloud scheduler locations list --project "
-            f"{place.project}` says where; name one with --location"
+            f"does Cloud Scheduler exist in {ref.location}? `gcloud scheduler locations list --project "
+            f"{ref.project}` says where; name one with --location"
         )
     if isinstance(error, Forbidden):
-        return f"give yourself the role Cloud Scheduler Admin in {place.project}"
+        return f"give yourself the role Cloud Scheduler Admin in {ref.project}"
     if isinstance(error, BadRequest):
         return "say it otherwise; --dry-run shows what is asked for"
     return "try again in a while"

@@ -13,26 +13,26 @@ from transforms.inference import bundle
 
 
 def test_a_bundle_on_this_disk_is_copied_once(bucket: Bucket, tiny_classifier: str) -> None:
-    uri = checks.staged(tiny_classifier, "classify", bucket.uri("models"))
+    uri = checks.stage_model(tiny_classifier, "classify", bucket.uri("models"))
     made = bundle.read(tiny_classifier)
     assert uri == bucket.uri(f"models/tiny-{made.files_hash[:16]}")
     assert bundle.read(uri) == made
     bundle.verify(bundle.localize(uri, made.content_hash), made, uri)
 
     bucket.gcs.requests.clear()
-    assert checks.staged(tiny_classifier, "classify", bucket.uri("models")) == uri
+    assert checks.stage_model(tiny_classifier, "classify", bucket.uri("models")) == uri
     assert not [path for method, path in bucket.gcs.requests if method != "GET"]
 
 
 def test_a_copy_that_was_cut_short_is_made_whole(bucket: Bucket, tiny_classifier: str) -> None:
-    uri = checks.staged(tiny_classifier, "classify", bucket.uri("models"))
+    uri = checks.stage_model(tiny_classifier, "classify", bucket.uri("models"))
     lost = f"{uri.removeprefix(bucket.uri(''))}/labels.txt"
     bucket.delete(lost)
     with pytest.raises(ModelError, match=r"lacks labels\.txt; stage the model again"):
-        checks.staged(uri, "classify", "")
-    assert checks.staged(tiny_classifier, "classify", bucket.uri("models")) == uri
+        checks.stage_model(uri, "classify", "")
+    assert checks.stage_model(tiny_classifier, "classify", bucket.uri("models")) == uri
     assert lost in bucket.names()
-    assert checks.staged(uri, "classify", "") == uri
+    assert checks.stage_model(uri, "classify", "") == uri
 
 
 def test_a_bundle_that_is_damaged_here_is_not_copied(bucket: Bucket, tiny_classifier: str, tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_a_bundle_that_is_damaged_here_is_not_copied(bucket: Bucket, tiny_classi
     shutil.copytree(tiny_classifier, copy)
     (copy / "labels.txt").write_text("others")
     with pytest.raises(ModelError, match="stage the model again"):
-        checks.staged(str(copy), "classify", bucket.uri("models"))
+        checks.stage_model(str(copy), "classify", bucket.uri("models"))
     assert bucket.names() == []
 
 

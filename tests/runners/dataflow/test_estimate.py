@@ -13,7 +13,7 @@ BOTH = ["efficientnet-b7", "efficientnet-b6"]
 
 def made(figures: Figures, machine_type: str = "c3-standard-8", gpu: str | None = None, workers: int = 10, **more):  # type: ignore[no-untyped-def]
     asked = {"models": BOTH, "engine": "openvino", "precision": "f32", "unit_size": 512} | more
-    return estimate.of(figures, Machine.of(machine_type, gpu, 50), workers=workers, **asked)
+    return estimate.estimate_job(figures, Machine.of(machine_type, gpu, 50), workers=workers, **asked)
 
 
 def test_from_figures_that_were_said() -> None:

@@ -33,7 +33,7 @@ def output(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def holder(output: str) -> Holder:
-    return Holder.of(files.read(f"{output}/lock.json")[0])
+    return Holder.from_json(files.read(f"{output}/lock.json")[0])
 
 
 def put(output: str, **fields: object) -> None:
@@ -54,7 +54,7 @@ def test_it_says_who_has_it_and_is_gone_afterwards(output: str) -> None:
     assert "a sign of life 0 s ago" in said
     assert f"{output}/lock.json is removed" in said
     assert not files.exists(f"{output}/lock.json")
-    assert held.before is None
+    assert held.previous is None
     assert not stream.getvalue()
 
 
@@ -82,13 +82,13 @@ def test_of_many_at_once_one_has_it(output: str) -> None:
 def test_of_many_who_take_over_one_has_it(output: str) -> None:
     put(output, token="x", user="old@elsewhere", since="long ago")
     time.sleep(2.2)
-    assert how_many_of_eight_have_it(output, stale=2, renew=0.1) == 1
+    assert how_many_of_eight_have_it(output, expiry=2, heartbeat=0.1) == 1
 
 
 def test_a_run_that_lives_is_not_taken_for_stale(output: str) -> None:
-    with lock.hold(output, "beamsight run", io.StringIO(), renew=0.1, stale=2):
+    with lock.hold(output, "beamsight run", io.StringIO(), heartbeat=0.1, expiry=2):
         time.sleep(2.5)
-        with pytest.raises(Locked), lock.hold(output, "beamsight run", io.StringIO(), stale=2):
+        with pytest.raises(Locked), lock.hold(output, "beamsight run", io.StringIO(), expiry=2):
             pass
 
 
@@ -99,9 +99,9 @@ def test_one_without_a_sign_of_life_is_taken_over(output: str, left: bytes) -> N
         pass
     time.sleep(0.3)
     stream = io.StringIO()
-    with lock.hold(output, "beamsight run", stream, stale=0.2) as held:
-        assert held.before is not None
-        assert f"took over from {held.before}" in stream.getvalue()
+    with lock.hold(output, "beamsight run", stream, expiry=0.2) as held:
+        assert held.previous is not None
+        assert f"took over from {held.previous}" in stream.getvalue()
     assert not files.exists(f"{output}/lock.json")
 
 
@@ -122,8 +122,8 @@ def test_one_whose_process_was_killed_is_taken_over_at_once(output: str) -> None
     if not sys.platform.startswith("linux"):
         pytest.skip("whether a process is gone is looked up in /proc")
     with lock.hold(output, "it", io.StringIO()) as held:
-        assert held.before is not None
-        assert held.before.pid == process.pid
+        assert held.previous is not None
+        assert held.previous.pid == process.pid
 
 
 def test_a_lock_that_is_lost_ends_the_work(output: str) -> None:
@@ -138,8 +138,8 @@ def test_a_lock_that_is_lost_ends_the_work(output: str) -> None:
     thread.start()
     with (
         pytest.raises(interrupts.Interrupted),
-        interrupts.heeded(),
-        lock.hold(output, "it", io.StringIO(), renew=0.1, on_lost=interrupts.end) as held,
+        interrupts.handle_signals(),
+        lock.hold(output, "it", io.StringIO(), heartbeat=0.1, on_lost=interrupts.stop_work) as held,
     ):
         time.sleep(30)
     thread.join()
@@ -158,7 +158,7 @@ def test_a_lock_that_somebody_removed_is_lost(output: str) -> None:
 def test_a_storage_that_fails_now_and_then(gcs: GcsServer, bucket: Bucket, quick_retries: files.FileSystem) -> None:
     output = bucket.uri("out")
 
-    with lock.hold(output, "it", io.StringIO(), renew=0.1) as held:
+    with lock.hold(output, "it", io.StringIO(), heartbeat=0.1) as held:
         gcs.faults = lambda method, path: 503 if method == "POST" else None
         with pytest.raises(Unreadable):
             held.renew()
@@ -192,7 +192,7 @@ def test_what_was_handed_over_to_a_job_is_kept_while_that_runs(output: str, runs
         held.hand_over({"project": "p", "region": "r", "name": "n", "id": "j1"})
     with (
         pytest.raises(Locked, match=message),
-        lock.hold(output, "it", io.StringIO(), stale=-1, still_runs=lambda _: runs),
+        lock.hold(output, "it", io.StringIO(), expiry=-1, still_runs=lambda _: runs),
     ):
         pass
     lock.release(output, "another run")
@@ -207,7 +207,7 @@ def test_what_a_job_left_when_it_failed_is_taken_over(output: str) -> None:
         held.hand_over({"project": "p", "region": "r", "name": "n", "id": "j1"})
     asked: list[Holder] = []
     with lock.hold(output, "it", io.StringIO(), still_runs=lambda found: bool(asked.append(found))) as held:
-        assert held.before is not None
+        assert held.previous is not None
     assert [found.job for found in asked] == [{"project": "p", "region": "r", "name": "n", "id": "j1"}]
 
 

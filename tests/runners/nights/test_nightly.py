@@ -117,7 +117,7 @@ def back(days: int) -> date:
 
 def unsettled(output: Path, *patterns: str, days: int = 7) -> list[int]:
     """How many days ago each of them was."""
-    found = catch_up.unsettled(str(output), DAY, days, patterns or (PATTERN,), UTC)
+    found = catch_up.list_incomplete(str(output), DAY, days, patterns or (PATTERN,), UTC)
     assert found == sorted(found)
     return [(DAY - each).days for each in found]
 
@@ -180,7 +180,7 @@ def test_a_run_is_settled(tmp_path: Path) -> None:
         (folder / "a.jpg").write_bytes(b"x")
     asked = RunOptions((f"{tmp_path}/in/{{date}}", f"{tmp_path}/always.txt"), str(tmp_path / "out"))
     (tmp_path / "always.txt").write_text("a.jpg\n", encoding="utf-8")
-    tonight = nightly.settle(asked, NightlyOptions(first=back(2), last=DAY), at(DAY))
+    tonight = nightly.resolve_days(asked, NightlyOptions(first=back(2), last=DAY), at(DAY))
     assert tonight.options.images == (
         f"{tmp_path}/in/{back(2)}",
         f"{tmp_path}/always.txt",
@@ -188,14 +188,14 @@ def test_a_run_is_settled(tmp_path: Path) -> None:
     )
     assert tonight.options.night == Night(asked.images, (f"{back(2)}", f"{back(1)}", f"{DAY}"), (f"{DAY}",))
     assert json.loads(json.dumps(tonight.options.to_json()))["night"]["waiting"] == [f"{DAY}"]
-    assert tonight.said == (
+    assert tonight.messages == (
         f"the days {back(2)} to {DAY}",
         f"no images yet of all that is named for {DAY}; later nights look again",
     )
     with pytest.raises(UsageError, match="comes after today"):
-        nightly.settle(asked, NightlyOptions(first=DAY + timedelta(days=1)), at(DAY))
+        nightly.resolve_days(asked, NightlyOptions(first=DAY + timedelta(days=1)), at(DAY))
     with pytest.raises(UsageError, match="http://"):
-        nightly.settle(RunOptions(("http://h/a.jpg",), str(tmp_path)), NightlyOptions(), at(DAY))
+        nightly.resolve_days(RunOptions(("http://h/a.jpg",), str(tmp_path)), NightlyOptions(), at(DAY))
 
 
 def test_a_day_and_what_was_left_of_the_days_before(

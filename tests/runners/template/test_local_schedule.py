@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def timer(folder: Path, *words: str, **more: object) -> Timer:
     values = {"log": "a log%.txt", "program": (str(folder / "beam sight%"),), "environment": {}}
-    return Timer(times=NIGHT, words=words, folder=str(folder), **{**values, **more})  # type: ignore[arg-type]
+    return Timer(times=NIGHT, arguments=words, folder=str(folder), **{**values, **more})  # type: ignore[arg-type]
 
 
 def by_cron(text: str) -> tuple[list[str], str, dict[str, str]]:
@@ -69,12 +69,12 @@ def test_a_word_of_any_characters_reaches_the_command_by_cron(folder: Path, word
 def test_hard_words_reach_the_command_by_cron(folder: Path) -> None:
     check_cron(folder, [word for word in HARD if "\\" not in word])
     with pytest.raises(UsageError, match="has a backslash"):
-        local_schedule.crontab(timer(folder, *HARD))
+        local_schedule.format_crontab(timer(folder, *HARD))
 
 
 def check_cron(folder: Path, words: list[str]) -> None:
     fields, command, environment = by_cron(
-        local_schedule.crontab(timer(folder, *words, environment={"BEAMSIGHT_CACHE": "/c d"}))
+        local_schedule.format_crontab(timer(folder, *words, environment={"BEAMSIGHT_CACHE": "/c d"}))
     )
     assert fields == ["30", "2", "*", "*", "*"]
     assert environment == {"CRON_TZ": "Europe/Berlin", "BEAMSIGHT_CACHE": "/c d"}
@@ -85,7 +85,7 @@ def check_cron(folder: Path, words: list[str]) -> None:
 
 
 def test_a_second_night_is_added_to_the_log(folder: Path) -> None:
-    _, command, _ = by_cron(local_schedule.crontab(timer(folder, "nightly")))
+    _, command, _ = by_cron(local_schedule.format_crontab(timer(folder, "nightly")))
     (folder / "a log%.txt").unlink(missing_ok=True)
     for _ in range(2):
         subprocess.run(["/bin/sh", "-c", command], check=True, cwd="/", env={})
@@ -104,13 +104,13 @@ def unquoted(text: str) -> list[str]:
 
 @given(st.lists(WORDS, max_size=5))
 def test_a_word_of_any_characters_stands_in_the_unit(words: list[str]) -> None:
-    said = by_systemd(local_schedule.systemd(timer(Path("/f%"), *words))["beamsight.service"])
+    said = by_systemd(local_schedule.format_units(timer(Path("/f%"), *words))["beamsight.service"])
     assert said["ExecStart"].startswith(':"')
     assert unquoted(said["ExecStart"]) == ["/f%/beam sight%", *words]
 
 
 def test_the_units_say_where_when_and_to_which_log(folder: Path) -> None:
-    units = local_schedule.systemd(timer(folder, *HARD, name="birds", environment={"BEAMSIGHT_CACHE": "/c d%"}))
+    units = local_schedule.format_units(timer(folder, *HARD, name="birds", environment={"BEAMSIGHT_CACHE": "/c d%"}))
     service, clock = by_systemd(units["birds.service"]), by_systemd(units["birds.timer"])
     escaped = str(folder).replace("%", "%%")
     assert service["WorkingDirectory"] == escaped
@@ -123,7 +123,7 @@ def test_the_units_say_where_when_and_to_which_log(folder: Path) -> None:
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze on this machine")
 def test_systemd_takes_the_units(folder: Path, tmp_path: Path) -> None:
-    units = local_schedule.systemd(timer(folder, *HARD, environment={"BEAMSIGHT_CACHE": "/c d%"}))
+    units = local_schedule.format_units(timer(folder, *HARD, environment={"BEAMSIGHT_CACHE": "/c d%"}))
     for name, text in units.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     command = ["systemd-analyze", "verify", "--man=no", *(str(tmp_path / name) for name in units)]
@@ -135,13 +135,13 @@ def test_systemd_takes_the_units(folder: Path, tmp_path: Path) -> None:
 
 
 def test_the_printed_commands_write_the_units(folder: Path, tmp_path: Path) -> None:
-    units = local_schedule.systemd(timer(folder, *HARD))
+    units = local_schedule.format_units(timer(folder, *HARD))
     (tmp_path / "sudo").write_text(
         f'#!/bin/sh\nif [ "$1" = tee ]; then cat > {tmp_path}/"$(basename $2)"; else echo "$@" >> said; fi\n',
         encoding="utf-8",
     )
     (tmp_path / "sudo").chmod(0o755)
-    script = local_schedule.as_files(units)
+    script = local_schedule.format_install_commands(units)
     subprocess.run(["/bin/sh", "-c", script], check=True, cwd=tmp_path, env={"PATH": f"{tmp_path}:/usr/bin:/bin"})
     assert {name: (tmp_path / name).read_text(encoding="utf-8") for name in units} == units
     assert (tmp_path / "said").read_text().splitlines() == [
@@ -151,16 +151,18 @@ def test_the_printed_commands_write_the_units(folder: Path, tmp_path: Path) -> N
 
 
 def test_this_environments_program_runs() -> None:
-    done = subprocess.run([*local_schedule.program(), "--version"], capture_output=True, text=True, check=True, cwd="/")
+    done = subprocess.run(
+        [*local_schedule.find_program(), "--version"], capture_output=True, text=True, check=True, cwd="/"
+    )
     assert done.stdout.startswith("beamsight ")
-    assert Path(local_schedule.program()[0]).is_absolute()
+    assert Path(local_schedule.find_program()[0]).is_absolute()
 
 
 def test_what_finds_credentials_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in local_schedule.HANDED_ON:
+    for name in local_schedule.ENVIRONMENT_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/key.json")
-    assert local_schedule.handed_on() == {"GOOGLE_APPLICATION_CREDENTIALS": "/key.json"}
+    assert local_schedule.read_environment() == {"GOOGLE_APPLICATION_CREDENTIALS": "/key.json"}
 
 
 @pytest.mark.parametrize(("at", "fields"), [("02:30", "30 2 * * *"), ("2:05", "5 2 * * *"), ("23:59", "59 23 * * *")])
@@ -211,7 +213,7 @@ def test_an_unknown_zone_is_refused(zone: str) -> None:
 def test_systemd_is_refused_what_is_not_daily(folder: Path) -> None:
     weekdays = Timer(Times("30 2 * * 1-5", "UTC"), ("nightly",), str(folder), "log")
     with pytest.raises(UsageError, match="with --systemd say --at"):
-        local_schedule.systemd(weekdays)
+        local_schedule.format_units(weekdays)
 
 
 def test_a_line_break_is_refused(folder: Path) -> None:
