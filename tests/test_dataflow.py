@@ -294,9 +294,12 @@ def test_a_job_has_the_output_to_itself_until_it_ends(
     for second in (command, ["run", *job, endpoint]):
         assert app.main(second) == codes.LOCKED
         assert "beamsight submit, run 2" in (said := capsys.readouterr().err)
-        assert "job 2026-01-02_03_04_05-1) works on it since" in said
+        assert "job 2026-01-02_03_04_05-1) since" in said
     assert app.main(["run", *job, "--dataflow_endpoint=http://localhost:9"]) == codes.LOCKED
-    assert f"cannot be asked from here. If not, remove {pictures.uri('out/lock.json')}" in capsys.readouterr().err
+    assert (
+        f"cannot check whether this job still runs. If it has ended, delete {pictures.uri('out/lock.json')}"
+        in capsys.readouterr().err
+    )
 
     run_it(staged_pipeline(pictures, dataflow.job["environment"]["sdkPipelineOptions"]["options"]))
     assert "out/lock.json" not in pictures.names()
@@ -311,7 +314,7 @@ def test_a_job_that_failed_while_nobody_waited_holds_up_nobody(
     failed = the_report(pictures)["run_id"]
     dataflow.states = ["JOB_STATE_FAILED"]
     assert app.main(["run", *job, endpoint]) == codes.DONE
-    assert "which has ended without letting go" in capsys.readouterr().err
+    assert "which ended without releasing" in capsys.readouterr().err
     assert "out/lock.json" not in pictures.names()
     closed = json.loads(pictures.get(f"out/runs/{failed}.json"))
     assert (closed["state"], closed["error"]) == ("failed", cleanup.KILLED)

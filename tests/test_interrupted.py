@@ -110,7 +110,7 @@ def test_a_lock_that_another_takes_ends_the_run(images: Path, tmp_path: Path, ti
     running = start(arguments, heartbeat=0.05)
     wait_for_files(running, tmp_path)
     uri, taken = str(tmp_path / "out" / "lock.json"), None
-    while taken is None:  # as another would, between two signs of life
+    while taken is None:  # as another run would, between two heartbeats
         taken = files.write_if(
             uri, b'{"token": "x", "user": "other@elsewhere", "run_id": "r9"}', files.read(uri)[1].version
         )

@@ -112,7 +112,7 @@ def test_of_two_that_start_at_once_one_works_and_the_other_says_who(
     (works,) = (each for each in both if each.returncode == codes.DONE)
     (waits,) = (each for each in both if each.returncode == codes.LOCKED)
     assert f"(process {works.pid}, beamsight run, run 2" in said[waits.pid]
-    assert "works on it since" in said[waits.pid]
+    assert "the output is locked by" in said[waits.pid]
     found = tables.by_uri(tables.rows(tmp_path / "out", "predictions", tmp_path))
     assert len(found) == IMAGES - IMAGES // 10
     assert len(list((tmp_path / "out" / "runs").iterdir())) == 1
@@ -138,14 +138,12 @@ def test_what_a_killed_run_left_is_put_in_order_by_the_next(
     (tmp_path / "out" / "failures" / ".1-0123456789abcdef.tmp").write_bytes(b"PAR1")
     time.sleep(0.05)
     if not sys.platform.startswith("linux"):
-        (tmp_path / "out" / "lock.json").unlink()  # elsewhere it counts for ten minutes more
+        (tmp_path / "out" / "lock.json").unlink()  # on other systems the lock expires after 10 minutes
     assert app.main(arguments) == codes.DONE
     said = capsys.readouterr().err
     if sys.platform.startswith("linux"):
-        assert (
-            f"(process {running.pid}, beamsight run, run {dead['run_id']}), which has ended without letting go" in said
-        )
-    assert "half-written file" in said
+        assert f"(process {running.pid}, beamsight run, run {dead['run_id']}), which ended without releasing" in said
+    assert "incomplete file" in said
     assert not list((tmp_path / "out").rglob("*.tmp"))
     assert not (tmp_path / "out" / "lock.json").exists()
     killed, done = reports(tmp_path)

@@ -1,1 +1,1 @@
-"""One run at a time works on an output."""
+"""The lock of an output, which one run at a time holds."""

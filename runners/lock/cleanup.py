@@ -1,4 +1,4 @@
-"""What killed runs left: reports that still say ``running``, and half-written files. Done by whoever has the lock."""
+"""Clean up after killed runs: reports that still say ``running``, and incomplete files. Call it with the lock held."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from contextlib import suppress
 from datetime import datetime
 from typing import TextIO
 
+from beamsight.text import count
 from transforms.errors import BeamsightError, FetchError, NotFound
 from transforms.storage import files
 from transforms.tables import layout
 
-KILLED = "was killed; what it had finished is kept, and not counted here"
+KILLED = "the run was killed; its finished images are kept, but not counted in this report"
 
-_REPORTS = 100  # that are looked at, the newest: each night that ends well leaves none of the others open
-_OURS = re.compile(r"lock-clock-[0-9a-f]{16}\.tmp|\.writable-[0-9a-f]{8}")  # written for a moment, to try something
+_REPORTS = 100  # Only the newest reports are read: each successful run closes all open ones.
+_PROBES = re.compile(
+    r"lock-clock-[0-9a-f]{16}\.tmp|\.writable-[0-9a-f]{8}"
+)  # probe files of the lock and of the write check
 
 
 def close_killed(output: str, run_id: str) -> list[str]:
-    """Have the reports of runs that never ended say so -> their ids. run_id: ours, which has not ended either."""
+    """Mark the reports of killed runs as failed, except that of ``run_id``, and return the ids of those runs."""
     names = sorted(stat.uri for stat in files.walk(layout.folder(output, "runs")) if stat.uri.endswith(".json"))
     closed = []
     for uri in names[-_REPORTS:]:
@@ -37,29 +40,30 @@ def close_killed(output: str, run_id: str) -> list[str]:
 
 
 def clean(output: str, since: datetime, stream: TextIO) -> None:
-    """Remove what nobody writes any more: half-written files last touched before ``since``, when the lock was taken.
+    """Remove incomplete files that killed runs left. Complete files of the tables are never removed.
 
-    Files of the tables are never among them: they are whole, and history, whatever became of the run that wrote them.
-    What cannot be removed stays until the next run; the run at hand is no worse for it.
+    Args:
+        output: The folder of the tables.
+        since: When this run took the lock. Only files that were last written before then are removed.
+        stream: Receives the number of removed files. It also receives an error, which does not fail the run, because
+            the next run tries again.
     """
     removed = 0
     try:
-        for uri in _left(output):
+        for uri in _list_incomplete(output):
             with suppress(NotFound):
                 if files.written_at(uri) < since:
                     files.delete(uri)
                     removed += 1
     except BeamsightError as error:
-        stream.write(f"beamsight: what killed runs left could not all be removed: {error}\n")
+        stream.write(f"beamsight: could not remove all incomplete files of killed runs: {error}\n")
     if removed:
-        stream.write(
-            f"beamsight: removed {removed:,} half-written file{'s' * (removed > 1)} of runs that were killed\n"
-        )
+        stream.write(f"beamsight: removed {count(removed, 'incomplete file')} of killed runs\n")
 
 
-def _left(output: str) -> Iterator[str]:
+def _list_incomplete(output: str) -> Iterator[str]:
     top = files.join(output, "")
     yield from files.half_written(top, recursive=False)
-    yield from (stat.uri for stat in files.walk(top, recursive=False) if _OURS.fullmatch(files.name(stat.uri)))
+    yield from (stat.uri for stat in files.walk(top, recursive=False) if _PROBES.fullmatch(files.name(stat.uri)))
     for folder in layout.FOLDERS:
         yield from files.half_written(layout.folder(output, folder))

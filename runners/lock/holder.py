@@ -1,4 +1,4 @@
-"""Who works on an output: what a lock says of its holder, and whether that process is still there."""
+"""The holder of a lock: what the lock file says about it, and whether its process still runs."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-Job = Mapping[str, str]  # what finds a job of Dataflow again: project, region, name and, where it is known, id
+Job = Mapping[str, str]  # project, region and name of a Dataflow job, and its id where it is known
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who works on an output. since, alive: by the holder's clock, so for people only.
+    """The content of a lock file.
 
-    machine, process: tell whether a process of this machine is still there; empty where the system does not say. job:
-    of Dataflow, which has taken over from the process that sent it.
+    machine, process: Identify a process on one machine; empty where the system does not provide them.
+    since, alive: When the lock was taken, and the last heartbeat. Both are by the holder's clock, for people only.
+    job: The Dataflow job that took the lock over from the process that submitted it.
     """
 
     token: str = ""
-    user: str = "somebody unknown"
+    user: str = "an unknown user"
     pid: int = 0
     machine: str = ""
     process: str = ""
@@ -38,26 +39,26 @@ class Holder:
 
     @classmethod
     def from_json(cls, data: bytes) -> Holder:
-        """What stands in a lock; of one that cannot be read, an unknown holder."""
+        """Read the content of a lock file. An unreadable file yields an unknown holder."""
         with suppress(ValueError, TypeError, AttributeError):
-            known = {field.name for field in dataclasses.fields(cls)}
-            return cls(**{key: value for key, value in json.loads(data).items() if key in known})
+            names = {field.name for field in dataclasses.fields(cls)}
+            return cls(**{key: value for key, value in json.loads(data).items() if key in names})
         return cls()
 
     def to_json(self) -> bytes:
         return (json.dumps(dataclasses.asdict(self), indent=2) + "\n").encode()
 
     def __str__(self) -> str:
-        what = [f"process {self.pid}" if self.pid else "", self.command, f"run {self.run_id}" if self.run_id else ""]
+        parts = [f"process {self.pid}" if self.pid else "", self.command, f"run {self.run_id}" if self.run_id else ""]
         if self.job:
-            what.append(f"job {self.job.get('id') or self.job.get('name')}")
-        return f"{self.user} ({', '.join(filter(None, what))})"
+            parts.append(f"job {self.job.get('id') or self.job.get('name')}")
+        return f"{self.user} ({', '.join(filter(None, parts))})"
 
 
 def current_process(command: str, run_id: str) -> Holder:
-    """The process that asks."""
+    """Return this process as a holder with a new token."""
     since, pid = now(), os.getpid()
-    machine, process = _identity(pid)
+    machine, process = _identify(pid)
     user = f"{_user()}@{platform.node()}"
     return Holder(secrets.token_hex(16), user, pid, machine, process, command, run_id, since, since)
 
@@ -65,32 +66,32 @@ def current_process(command: str, run_id: str) -> Holder:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container's number without a name
+    except (KeyError, OSError):  # In a container, the user's number may have no name.
         return str(os.getuid())
 
 
 def is_gone(other: Holder) -> bool:
-    """Whether it was a process that this machine would show, and does not."""
-    machine, process = _identity(other.pid)
-    here = bool(machine) and other.machine == machine and other.user.endswith(f"@{platform.node()}")
-    return here and process != other.process
+    """Return whether the holder's process ran on this machine and has ended."""
+    machine, process = _identify(other.pid)
+    same_machine = bool(machine) and other.machine == machine and other.user.endswith(f"@{platform.node()}")
+    return same_machine and process != other.process
 
 
-def _identity(pid: int) -> tuple[str, str]:
-    """Names for this machine since its start, as far as we see it, and for a process; empty where unknown."""
+def _identify(pid: int) -> tuple[str, str]:
+    """Return names for this machine since its start and for a process; empty where they are unknown."""
     try:
-        machine = (
-            f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {Path('/proc/self/ns/pid').readlink()}"
-        )
+        boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        machine = f"{boot_id} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:
         return "", ""
     try:
         status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return machine, ""
-    return machine, "" if status[0] in "ZX" else status[19]  # when it was started, as numbers are used again
+    # The start time tells two processes apart that had the same pid. Z and X are processes that have ended.
+    return machine, "" if status[0] in "ZX" else status[19]
 
 
 def now() -> str:
-    """The time as a person reads it."""
+    """Return the current time for people to read."""
     return f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"

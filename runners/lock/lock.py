@@ -1,8 +1,9 @@
-"""One run at a time: ``OUTPUT/lock.json`` says who works on the tables, and shows a sign of life while they do.
+"""The lock of an output: ``OUTPUT/lock.json`` names the run that writes the tables. One run at a time holds it.
 
-It is created where there is none, and changed only in the version that was read, so that of many who try at once one
-succeeds: on gs:// by a condition on the generation, on a disk by an exclusive create and a lock of the kernel. Where
-neither is to be had (s3://, azfs://, hdfs://) two who start in the same moment may both go on.
+The file is created only if there is none, and it is replaced only in the version that was read. Of several runs that
+try at the same time, one succeeds. On gs:// this is a condition on the object's generation. On a disk it is an
+exclusive create and a lock of the kernel. Other storage (s3://, azfs://, hdfs://) offers neither, so two runs that
+start at the same moment may both continue.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ from transforms.tables import layout
 HEARTBEAT_SECONDS = 60.0
 EXPIRY_SECONDS = 600.0  # after the last heartbeat, another run may take the lock over
 
-StillRuns = Callable[[Holder], bool | None]  # of a holder with a job; None where that cannot be told
+_ATTEMPTS = 5
+
+StillRuns = Callable[[Holder], bool | None]  # whether the holder's job still runs; None if nobody can tell
 
 
 class Lock:
-    """An output that is ours until it is let go, handed over, or ``lost`` to another.
+    """A lock that this process holds until it releases it, hands it over to a job, or loses it.
 
     previous: The holder that never released the lock, for example a killed run.
     since: When the lock was taken, by the clock of the storage.
@@ -39,41 +42,44 @@ class Lock:
         self.previous = previous
         self.since = since
         self._uri, self._holder, self._version = uri, mine, version
-        self._changing = threading.Lock()
-        self._ours = True
+        self._mutex = threading.Lock()
+        self._is_held = True
         self._lost: str | None = None
 
     @property
     def lost(self) -> str | None:
-        """What became of it, once another has taken it."""
+        """How the lock was lost, or None while this process still holds it."""
         return self._lost
 
     def hand_over(self, job: Job) -> None:
-        """Leave it to a job: it is kept without signs of life for as long as that runs, and let go by ``release``."""
-        self._change(job=job)
-        self._ours = False
+        """Hand the lock over to a job. It needs no heartbeats while that job runs; ``release`` ends it."""
+        self._update(job=job)
+        self._is_held = False
 
     def renew(self) -> None:
-        """Show a sign of life. Raises FetchError or UsageError where the storage does not take it."""
-        self._change()
+        """Write a heartbeat. Raises FetchError or UsageError if the storage refuses the write."""
+        self._update()
 
-    def _change(self, **changed: object) -> None:
-        with self._changing:
-            if not self._ours or self._lost:
+    def _update(self, **changes: object) -> None:
+        with self._mutex:
+            if not self._is_held or self._lost:
                 return
-            self._holder = dataclasses.replace(self._holder, alive=holder.now(), **changed)  # type: ignore[arg-type]
+            self._holder = dataclasses.replace(self._holder, alive=holder.now(), **changes)  # type: ignore[arg-type]
             version = files.write_if(self._uri, self._holder.to_json(), self._version)
-            if version is None:  # or a first try was heard, and its answer was not
-                found, version = _read(self._uri)
-                if found is None or found.token != self._holder.token:
-                    self._lost = f"the lock {self._uri} was " + (f"taken over by {found}" if found else "removed")
+            if (
+                version is None
+            ):  # Either the lock is lost, or an earlier attempt succeeded and its answer did not arrive.
+                current, version = _read(self._uri)
+                if current is None or current.token != self._holder.token:
+                    change = f"taken over by {current}" if current else "removed"
+                    self._lost = f"the lock {self._uri} was {change}"
                     return
             self._version = version
 
     def _release(self) -> None:
-        with self._changing:
-            if self._ours and not self._lost:
-                self._ours = False
+        with self._mutex:
+            if self._is_held and not self._lost:
+                self._is_held = False
                 files.delete_if(self._uri, self._version)
 
 
@@ -89,45 +95,58 @@ def hold(
     heartbeat: float = HEARTBEAT_SECONDS,
     expiry: float = EXPIRY_SECONDS,
 ) -> Iterator[Lock]:
-    """Have the tables to oneself for as long as the ``with`` block lasts. Raises Locked when another has them.
+    """Hold the lock of an output during a ``with`` block.
 
-    command: what holds it, in words without secrets, such as ``beamsight run``. run_id: of the first run, where it is
-    known by then; ``Lock.name`` tells of others. A lock is taken over, and ``stream`` is
-    told so, when its holder is gone: its process, where that was one of this machine, its job, or, for any other,
-    every sign of life for ``expiry`` seconds by the clock of the storage. One that is lost meanwhile ends the work of
-    this process as a signal does, with ``Lock.lost`` set.
+    The lock of another holder is taken over in three cases: the holder's process ran on this machine and has ended,
+    the holder's job has ended, or the last heartbeat is more than ``expiry`` seconds old by the clock of the storage.
+
+    Args:
+        output: The folder of the tables.
+        command: What holds the lock, without secrets, such as ``beamsight run``.
+        stream: Receives a message when the lock is taken over from another holder.
+        run_id: The id of the run.
+        still_runs: Tells whether the job of another holder still runs.
+        on_lost: Called with the reason, from another thread, when this process loses the lock. ``Lock.lost`` is set.
+        heartbeat: Seconds between heartbeats.
+        expiry: Seconds after the last heartbeat until the lock expires.
+
+    Raises:
+        Locked: Another run holds the lock.
     """
     uri = layout.lock(output)
     if not files.has_conditions(uri):
-        stream.write(f"beamsight: {files.scheme(uri)}:// has no safe lock; start no two runs in the same moment\n")
-    held = _taken(uri, holder.current_process(command, run_id), still_runs, expiry)
+        stream.write(
+            f"beamsight: {files.scheme(uri)}:// has no conditional writes, so the lock cannot stop two runs that "
+            "start at the same moment; start one run at a time\n"
+        )
+    held = _acquire(uri, holder.current_process(command, run_id), still_runs, expiry)
     if held.previous is not None:
-        stream.write(f"beamsight: took over from {held.previous}, which has ended without letting go of {output}\n")
+        stream.write(f"beamsight: took over the lock from {held.previous}, which ended without releasing {output}\n")
         stream.flush()
     ended = threading.Event()
-    thread = threading.Thread(target=_keep, args=(held, ended, heartbeat, on_lost), name="lock", daemon=True)
+    thread = threading.Thread(target=_send_heartbeats, args=(held, ended, heartbeat, on_lost), name="lock", daemon=True)
     thread.start()
     try:
         yield held
     finally:
         ended.set()
-        thread.join(1.0)  # one that waits for the storage finds the lock gone
+        thread.join(1.0)  # A heartbeat that still waits for the storage then finds the lock released.
         try:
             held._release()
         except BeamsightError as error:
-            stream.write(f"beamsight: {uri} is still there ({error}); it counts no more in {duration(expiry)}\n")
+            stream.write(f"beamsight: could not remove {uri} ({error}); the lock expires in {duration(expiry)}\n")
 
 
 def release(output: str, run_id: str) -> None:
-    """Let go what was handed over to the job of this run: done by the job itself, or by whoever sees it end."""
-    found, version = _read(layout.lock(output))
-    if found is not None and found.run_id == run_id:
+    """Release the lock that was handed over to the job of this run. Do nothing if another run holds it."""
+    current, version = _read(layout.lock(output))
+    if current is not None and current.run_id == run_id:
         files.delete_if(layout.lock(output), version)
 
 
-def _keep(held: Lock, ended: threading.Event, heartbeat: float, on_lost: Callable[[str], None]) -> None:
+def _send_heartbeats(held: Lock, ended: threading.Event, heartbeat: float, on_lost: Callable[[str], None]) -> None:
     while not ended.wait(heartbeat):
-        with suppress(Exception):  # whatever it was may pass; a thread that died would lose the lock in silence
+        with suppress(Exception):  # The error may be transient. If this thread died, the lock would expire unnoticed.
             held.renew()
         if held.lost:
             if not ended.is_set():
@@ -135,48 +154,48 @@ def _keep(held: Lock, ended: threading.Event, heartbeat: float, on_lost: Callabl
             return
 
 
-def _taken(uri: str, mine: Holder, still_runs: StillRuns, expiry: float) -> Lock:
-    for _ in range(5):
+def _acquire(uri: str, mine: Holder, still_runs: StillRuns, expiry: float) -> Lock:
+    for _ in range(_ATTEMPTS):
         version = files.write_if(uri, mine.to_json(), None)
         if version is not None:
             return Lock(uri, mine, version, files.written_at(uri), None)
-        other, there = _read(uri)
+        other, other_version = _read(uri)
         if other is None:
-            continue  # let go in between
-        if other.token == mine.token:  # it was written, and the answer was lost
-            return Lock(uri, mine, there, files.written_at(uri), None)
-        _require_gone(uri, other, still_runs, expiry)
-        version = files.write_if(uri, mine.to_json(), there)
+            continue  # The other run released the lock in the meantime.
+        if other.token == mine.token:  # Our write succeeded, and its answer did not arrive.
+            return Lock(uri, mine, other_version, files.written_at(uri), None)
+        _require_expired(uri, other, still_runs, expiry)
+        version = files.write_if(uri, mine.to_json(), other_version)
         if version is not None:
             return Lock(uri, mine, version, files.written_at(uri), other)
-    raise Locked(f"others take and leave {uri} in turn; start again")
+    raise Locked(f"could not take the lock {uri} in {_ATTEMPTS} attempts, because other runs keep taking it; try again")
 
 
-def _require_gone(uri: str, other: Holder, still_runs: StillRuns, expiry: float) -> None:
-    """Raises Locked where another is at work, or may be."""
-    at_work = f"{other} works on it since {other.since or 'some time'}"
+def _require_expired(uri: str, other: Holder, still_runs: StillRuns, expiry: float) -> None:
+    """Raise Locked unless the other holder has ended or its lock has expired."""
+    held = f"the output is locked by {other}" + (f" since {other.since}" if other.since else "")
     if other.job is not None:
         running = still_runs(other)
         if running is None:
-            raise Locked(f"{at_work}; whether it still runs cannot be asked from here. If not, remove {uri}")
+            raise Locked(f"{held}; cannot check whether this job still runs. If it has ended, delete {uri}")
         if running:
-            raise Locked(f"{at_work}; start again when it has ended")
+            raise Locked(f"{held}; try again when it has ended")
     elif not holder.is_gone(other):
-        silent = _silence(uri)
-        if silent <= expiry:
+        age = _heartbeat_age(uri)
+        if age <= expiry:
             raise Locked(
-                f"{at_work}, with a sign of life {duration(silent)} ago; start again when it has ended. One that was "
-                f"killed counts no more {duration(expiry)} after its last sign, or once {uri} is removed"
+                f"{held}; its last heartbeat was {duration(age)} ago. Try again when it has ended. If it was killed, "
+                f"the lock expires {duration(expiry)} after its last heartbeat, or delete {uri} now"
             )
 
 
-def _silence(uri: str) -> float:
-    """Seconds since a file was written, by the clock of the storage, which is asked by writing another."""
+def _heartbeat_age(uri: str) -> float:
+    """Return the seconds since the lock was written, by the clock of the storage. A second file shows its time."""
     probe = f"{uri.removesuffix('.json')}-clock-{secrets.token_hex(8)}.tmp"
-    files.write(probe, b"written by beamsight to see what time it is; may be removed")
+    files.write(probe, b"beamsight wrote this file to read the clock of the storage; it can be deleted")
     try:
         return (files.written_at(probe) - files.written_at(uri)).total_seconds()
-    except NotFound:  # let go in between: the next look will tell
+    except NotFound:  # The lock was released in the meantime, which the next attempt finds.
         return float("inf")
     finally:
         files.delete(probe)

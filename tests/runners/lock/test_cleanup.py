@@ -1,4 +1,4 @@
-"""What killed runs left is put in order, and what is alive is left alone."""
+"""Files and reports that killed runs left are cleaned up, and all other files stay."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from runners.lock import cleanup
 from transforms.storage import files
 
 NOW = datetime.now(timezone.utc)
-LEFT = ".123-0123456789abcdef.tmp"
-LIVE = (
+INCOMPLETE = ".123-0123456789abcdef.tmp"
+OTHERS = (
     "predictions/model=m/dt=2026-01-01/u.parquet",
     "predictions/model=m/dt=2026-01-01/.hidden",
     "predictions/model=m/dt=2026-01-01/.1-x.tmp",
@@ -37,26 +37,26 @@ def put(path: Path, minutes_ago: float) -> Path:
     return path
 
 
-def test_half_written_files_are_removed_once_they_are_old(tmp_path: Path) -> None:
-    live = [put(tmp_path / name, 600) for name in LIVE]
+def test_removes_old_incomplete_files(tmp_path: Path) -> None:
+    live = [put(tmp_path / name, 600) for name in OTHERS]
     old = [
-        put(tmp_path / folder / LEFT, 11)
+        put(tmp_path / folder / INCOMPLETE, 11)
         for folder in ("", "predictions/model=m/dt=2026-01-01", "embeddings/model=n", "failures", "runs", "reports")
     ]
     old.append(put(tmp_path / "lock-clock-0123456789abcdef.tmp", 11))
     young = [
         put(tmp_path / "failures" / ".9-0123456789abcdef.tmp", 9),
-        put(tmp_path / "runs" / LEFT.replace("3", "4"), 9),
+        put(tmp_path / "runs" / INCOMPLETE.replace("3", "4"), 9),
     ]
     stream = io.StringIO()
     cleanup.clean(str(tmp_path), NOW - timedelta(minutes=10), stream)
     assert [path for path in old if path.exists()] == []
     assert all(path.exists() for path in (*live, *young))
-    assert stream.getvalue() == "beamsight: removed 7 half-written files of runs that were killed\n"
+    assert stream.getvalue() == "beamsight: removed 7 incomplete files of killed runs\n"
 
 
-def test_in_a_bucket_only_what_was_written_for_a_moment_goes(bucket: Bucket) -> None:
-    names = [f"out/{name}" for name in (*LIVE, LEFT, f"predictions/{LEFT}")]
+def test_removes_only_old_probe_files_in_a_bucket(bucket: Bucket) -> None:
+    names = [f"out/{name}" for name in (*OTHERS, INCOMPLETE, f"predictions/{INCOMPLETE}")]
     for name in (*names, "out/lock-clock-0123456789abcdef.tmp", "out/.writable-01234567"):
         bucket.put(name, b"x")
     cleanup.clean(bucket.uri("out"), NOW - timedelta(minutes=10), io.StringIO())
@@ -65,15 +65,15 @@ def test_in_a_bucket_only_what_was_written_for_a_moment_goes(bucket: Bucket) -> 
     assert bucket.names() == sorted(names)
 
 
-def test_a_folder_that_cannot_be_cleaned_harms_nobody(bucket: Bucket, quick_retries: files.FileSystem) -> None:
+def test_reports_files_that_cannot_be_removed(bucket: Bucket, quick_retries: files.FileSystem) -> None:
     bucket.gcs.faults = lambda *_: 503
     stream = io.StringIO()
     cleanup.clean(bucket.uri("out"), NOW, stream)
-    assert stream.getvalue().startswith("beamsight: what killed runs left could not all be removed: gs://")
+    assert stream.getvalue().startswith("beamsight: could not remove all incomplete files of killed runs: gs://")
 
 
 @pytest.mark.parametrize("where", ["disk", "gs"])
-def test_reports_of_killed_runs_say_so(where: str, tmp_path: Path, bucket: Bucket) -> None:
+def test_marks_reports_of_killed_runs_as_failed(where: str, tmp_path: Path, bucket: Bucket) -> None:
     output = str(tmp_path) if where == "disk" else bucket.uri("out")
     for name, state in (("r1", "running"), ("r2", "done"), ("r3", "running"), ("r4", "running")):
         run = run_report.Run(name, output, NOW, {"images": ["ä"]}, {})

@@ -1,4 +1,4 @@
-"""The lock of an output: one of many has it, on a disk and on gs://, whatever became of those before."""
+"""The lock of an output on a disk and on gs://: one of several runs holds it, also after runs that were killed."""
 
 from __future__ import annotations
 
@@ -40,25 +40,25 @@ def put(output: str, **fields: object) -> None:
     files.write(f"{output}/lock.json", json.dumps(fields).encode())
 
 
-def test_it_says_who_has_it_and_is_gone_afterwards(output: str) -> None:
+def test_names_the_holder_and_is_removed_afterwards(output: str) -> None:
     stream = io.StringIO()
     with lock.hold(output, "beamsight run", stream, run_id="r1") as held:
         found = holder(output)
         assert (found.pid, found.command, found.run_id) == (os.getpid(), "beamsight run", "r1")
         with pytest.raises(Locked) as caught, lock.hold(output, "beamsight run", stream):
             pass
-    said = str(caught.value)
-    assert said.startswith(
-        f"{found.user} (process {os.getpid()}, beamsight run, run r1) works on it since {found.since}"
-    )
-    assert "a sign of life 0 s ago" in said
-    assert f"{output}/lock.json is removed" in said
+    message = str(caught.value)
+    who = f"{found.user} (process {os.getpid()}, beamsight run, run r1)"
+    assert message.startswith(f"the output is locked by {who} since {found.since}; ")
+    assert "its last heartbeat was 0 s ago" in message
+    assert "the lock expires 10 min 00 s after its last heartbeat" in message
+    assert f"delete {output}/lock.json" in message
     assert not files.exists(f"{output}/lock.json")
     assert held.previous is None
     assert not stream.getvalue()
 
 
-def how_many_of_eight_have_it(output: str, **options: float) -> int:
+def count_holders_of_eight(output: str, **options: float) -> int:
     together, all_tried = threading.Barrier(8), threading.Barrier(8)
 
     def start(_: int) -> bool:
@@ -75,17 +75,17 @@ def how_many_of_eight_have_it(output: str, **options: float) -> int:
         return sum(pool.map(start, range(8)))
 
 
-def test_of_many_at_once_one_has_it(output: str) -> None:
-    assert how_many_of_eight_have_it(output) == 1
+def test_one_of_many_gets_the_lock(output: str) -> None:
+    assert count_holders_of_eight(output) == 1
 
 
-def test_of_many_who_take_over_one_has_it(output: str) -> None:
+def test_one_of_many_takes_over_an_expired_lock(output: str) -> None:
     put(output, token="x", user="old@elsewhere", since="long ago")
     time.sleep(2.2)
-    assert how_many_of_eight_have_it(output, expiry=2, heartbeat=0.1) == 1
+    assert count_holders_of_eight(output, expiry=2, heartbeat=0.1) == 1
 
 
-def test_a_run_that_lives_is_not_taken_for_stale(output: str) -> None:
+def test_heartbeats_keep_the_lock(output: str) -> None:
     with lock.hold(output, "beamsight run", io.StringIO(), heartbeat=0.1, expiry=2):
         time.sleep(2.5)
         with pytest.raises(Locked), lock.hold(output, "beamsight run", io.StringIO(), expiry=2):
@@ -93,7 +93,7 @@ def test_a_run_that_lives_is_not_taken_for_stale(output: str) -> None:
 
 
 @pytest.mark.parametrize("left", [b"", b"{", b"[]", b'{"user": "old@elsewhere", "pid": 1, "new": 1}'])
-def test_one_without_a_sign_of_life_is_taken_over(output: str, left: bytes) -> None:
+def test_takes_over_a_lock_without_heartbeats(output: str, left: bytes) -> None:
     files.write(f"{output}/lock.json", left)
     with pytest.raises(Locked), lock.hold(output, "beamsight run", io.StringIO()):
         pass
@@ -101,7 +101,7 @@ def test_one_without_a_sign_of_life_is_taken_over(output: str, left: bytes) -> N
     stream = io.StringIO()
     with lock.hold(output, "beamsight run", stream, expiry=0.2) as held:
         assert held.previous is not None
-        assert f"took over from {held.previous}" in stream.getvalue()
+        assert f"took over the lock from {held.previous}, which ended without releasing {output}\n" in stream.getvalue()
     assert not files.exists(f"{output}/lock.json")
 
 
@@ -112,7 +112,7 @@ def holding(output: str, what: str = "print(1, flush=True); time.sleep(60)") -> 
     return subprocess.Popen([sys.executable, "-c", HOLD.format(what), output], stdout=subprocess.PIPE, text=True)
 
 
-def test_one_whose_process_was_killed_is_taken_over_at_once(output: str) -> None:
+def test_takes_over_at_once_from_a_killed_process(output: str) -> None:
     with holding(output) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -126,11 +126,11 @@ def test_one_whose_process_was_killed_is_taken_over_at_once(output: str) -> None
         assert held.previous.pid == process.pid
 
 
-def test_a_lock_that_is_lost_ends_the_work(output: str) -> None:
+def test_losing_the_lock_stops_the_work(output: str) -> None:
     def take() -> None:
         time.sleep(0.3)
         other, taken = json.dumps({"token": "other", "user": "other@elsewhere", "pid": 7}).encode(), None
-        while taken is None:  # between two signs of life
+        while taken is None:  # between two heartbeats
             uri = f"{output}/lock.json"
             taken = files.write_if(uri, other, files.read(uri)[1].version)
 
@@ -147,7 +147,7 @@ def test_a_lock_that_is_lost_ends_the_work(output: str) -> None:
     assert holder(output).token == "other"
 
 
-def test_a_lock_that_somebody_removed_is_lost(output: str) -> None:
+def test_a_removed_lock_is_lost(output: str) -> None:
     with lock.hold(output, "it", io.StringIO()) as held:
         files.delete(f"{output}/lock.json")
         held.renew()
@@ -155,7 +155,9 @@ def test_a_lock_that_somebody_removed_is_lost(output: str) -> None:
     assert not files.exists(f"{output}/lock.json")
 
 
-def test_a_storage_that_fails_now_and_then(gcs: GcsServer, bucket: Bucket, quick_retries: files.FileSystem) -> None:
+def test_a_failed_heartbeat_does_not_lose_the_lock(
+    gcs: GcsServer, bucket: Bucket, quick_retries: files.FileSystem
+) -> None:
     output = bucket.uri("out")
 
     with lock.hold(output, "it", io.StringIO(), heartbeat=0.1) as held:
@@ -169,15 +171,15 @@ def test_a_storage_that_fails_now_and_then(gcs: GcsServer, bucket: Bucket, quick
             pass
 
 
-def test_a_write_that_is_heard_and_not_answered_is_ours(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As when a connection breaks after the request, and the client's second try meets what the first has done."""
+def test_recognizes_its_own_write_when_the_answer_is_lost(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection breaks after the request, so the client retries a write that has succeeded."""
     write: Callable[[str, bytes, str | None], str | None] = files.write_if
 
-    def unheard(uri: str, data: bytes, version: str | None) -> None:
+    def write_without_answer(uri: str, data: bytes, version: str | None) -> None:
         assert write(uri, data, version)
 
     with monkeypatch.context() as patch:
-        patch.setattr(files, "write_if", unheard)
+        patch.setattr(files, "write_if", write_without_answer)
         with lock.hold(output, "it", io.StringIO()) as held:
             held.renew()
             assert held.lost is None
@@ -186,8 +188,10 @@ def test_a_write_that_is_heard_and_not_answered_is_ours(output: str, monkeypatch
     assert not files.exists(f"{output}/lock.json")
 
 
-@pytest.mark.parametrize(("runs", "message"), [(True, "job j1"), (None, "cannot be asked from here. If not, remove")])
-def test_what_was_handed_over_to_a_job_is_kept_while_that_runs(output: str, runs: bool | None, message: str) -> None:
+@pytest.mark.parametrize(
+    ("runs", "message"), [(True, "job j1"), (None, "cannot check whether this job still runs. If it has ended, delete")]
+)
+def test_a_job_keeps_the_lock_while_it_runs(output: str, runs: bool | None, message: str) -> None:
     with lock.hold(output, "it", io.StringIO(), run_id="r1") as held:
         held.hand_over({"project": "p", "region": "r", "name": "n", "id": "j1"})
     with (
@@ -202,7 +206,7 @@ def test_what_was_handed_over_to_a_job_is_kept_while_that_runs(output: str, runs
     lock.release(output, "r1")
 
 
-def test_what_a_job_left_when_it_failed_is_taken_over(output: str) -> None:
+def test_takes_over_from_a_job_that_has_ended(output: str) -> None:
     with lock.hold(output, "it", io.StringIO()) as held:
         held.hand_over({"project": "p", "region": "r", "name": "n", "id": "j1"})
     asked: list[Holder] = []
@@ -211,6 +215,6 @@ def test_what_a_job_left_when_it_failed_is_taken_over(output: str) -> None:
     assert [found.job for found in asked] == [{"project": "p", "region": "r", "name": "n", "id": "j1"}]
 
 
-def test_two_outputs_have_two_locks(tmp_path: Path) -> None:
+def test_each_output_has_its_own_lock(tmp_path: Path) -> None:
     with lock.hold(str(tmp_path / "a"), "it", io.StringIO()), lock.hold(str(tmp_path / "b"), "it", io.StringIO()):
         pass
