@@ -112,7 +112,7 @@ def test_of_two_that_start_at_once_one_works_and_the_other_says_who(
     (works,) = (each for each in both if each.returncode == codes.DONE)
     (waits,) = (each for each in both if each.returncode == codes.LOCKED)
     assert f"(process {works.pid}, beamsight run, run 2" in said[waits.pid]
-    assert "the output is locked by" in said[waits.pid]
+    assert "the output has been locked by" in said[waits.pid]
     found = tables.by_uri(tables.rows(tmp_path / "out", "predictions", tmp_path))
     assert len(found) == IMAGES - IMAGES // 10
     assert len(list((tmp_path / "out" / "runs").iterdir())) == 1

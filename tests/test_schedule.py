@@ -302,7 +302,7 @@ def test_a_place_that_has_no_cloud_scheduler_is_told_how_to_name_another(
         (["--time-zone=Mars/Olympus"], "--time-zone Mars/Olympus is"),
         (["--date=2026-11-20"], "--date 2026-11-20 would be the same every night"),
         (["--wait"], "--wait is not for a template"),
-        (["--images=gs://b/{tomorrow}/**"], "{tomorrow} is no day"),
+        (["--images=gs://b/{tomorrow}/**"], "{tomorrow} is not a day"),
         (["--images=photos"], "photos"),
         (["--label=Team"], "is not KEY=VALUE"),
         (["--runner=FlinkRunner"], "launches only DataflowRunner"),

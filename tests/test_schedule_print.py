@@ -89,7 +89,7 @@ def test_the_command_line_wins_over_the_file(folder: Path, capsys: pytest.Captur
         (["--at=25:00"], "--at 25:00 is no time of day"),
         (["--times=0 3 * * 1-5"], "with --systemd say --at"),
         (["--at=02:30", "--time-zone=Berlin"], "--time-zone Berlin is"),
-        (["--at=02:30", "--images=in/{day}"], "{day} is no day"),
+        (["--at=02:30", "--images=in/{day}"], "{day} is not a day"),
         (["--at=02:30", "--project=p"], "add --runner=DataflowRunner"),
         (["--at=02:30", "--colour=red"], "unknown option --colour"),
         (["--at=02:30", "--name=two words"], "--name two words: start with a letter"),

@@ -17,9 +17,8 @@ from transforms.tables import layout
 KILLED = "the run was killed; its finished images are kept, but not counted in this report"
 
 _REPORTS = 100  # Only the newest reports are read: each successful run closes all open ones.
-_PROBES = re.compile(
-    r"lock-clock-[0-9a-f]{16}\.tmp|\.writable-[0-9a-f]{8}"
-)  # probe files of the lock and of the write check
+# Probe files of the lock and of the check for write access.
+_PROBES = re.compile(r"lock-clock-[0-9a-f]{16}\.tmp|\.writable-[0-9a-f]{8}")
 
 
 def close_killed(output: str, run_id: str) -> list[str]:

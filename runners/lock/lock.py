@@ -66,9 +66,7 @@ class Lock:
                 return
             self._holder = dataclasses.replace(self._holder, alive=holder.now(), **changes)  # type: ignore[arg-type]
             version = files.write_if(self._uri, self._holder.to_json(), self._version)
-            if (
-                version is None
-            ):  # Either the lock is lost, or an earlier attempt succeeded and its answer did not arrive.
+            if version is None:  # The lock is lost, or an earlier attempt succeeded and its answer did not arrive.
                 current, version = _read(self._uri)
                 if current is None or current.token != self._holder.token:
                     change = f"taken over by {current}" if current else "removed"
@@ -173,7 +171,7 @@ def _acquire(uri: str, mine: Holder, still_runs: StillRuns, expiry: float) -> Lo
 
 def _require_expired(uri: str, other: Holder, still_runs: StillRuns, expiry: float) -> None:
     """Raise Locked unless the other holder has ended or its lock has expired."""
-    held = f"the output is locked by {other}" + (f" since {other.since}" if other.since else "")
+    held = f"the output has been locked by {other} since {other.since or 'an unknown time'}"
     if other.job is not None:
         running = still_runs(other)
         if running is None:

@@ -1,1 +1,1 @@
-"""Which days a night does."""
+"""The days of a nightly run."""

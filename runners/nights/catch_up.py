@@ -1,7 +1,7 @@
-"""OUTPUT/runs -> the days that no run has settled, which the next one lists again.
+"""Find the days that earlier nightly runs did not complete, from the reports in ``OUTPUT/runs``.
 
-A day is settled when the last run for it came to its end, found images for it, and left no failure to try again. The
-day of a run that started before that day was over is not settled by it, where ``--images`` names that very day.
+A day is complete when the last run for it finished, found images for it, and left no transient failure. If ``--images``
+has a ``{date}`` field, a run that started before the end of that day does not complete it.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from transforms.prefetch import prefetch
 from transforms.storage import files
 from transforms.tables import layout
 
-_DAY = re.compile(r"(\d{4})(\d{2})(\d{2})T.*\.json")  # the name of a report
+_DAY = re.compile(r"(\d{4})(\d{2})(\d{2})T.*\.json")  # file name of a report
 _THREADS = 16
 
 
 class _Past(NamedTuple):
-    """What the report of a run says of days."""
+    """What the report of an earlier run says about days. settles: whether it completes all days but ``waiting``."""
 
     started: datetime
     patterns: frozenset[str]
@@ -33,30 +33,35 @@ class _Past(NamedTuple):
 
 
 def list_incomplete(output: str, day: date, back: int, patterns: Sequence[str], zone: tzinfo) -> list[date]:
-    """The days to list besides ``day``, oldest first: of the ``back`` days before it, those that are not settled.
+    """Return the incomplete days before ``day``, oldest first.
 
-    Days before the first run of all are not looked at: nobody missed them. zone: that days are told in.
+    Args:
+        output: The folder of the tables.
+        day: The day of the run.
+        back: How many days before ``day`` to check. Days before the first run of all are left out.
+        patterns: ``--images`` with day patterns. A run for other patterns completes no day.
+        zone: The time zone of the days.
     """
     window = [day - timedelta(days=distance) for distance in range(back, 0, -1)]
     if not window:
         return []
     names = {stat.uri: _day_of(stat.uri) for stat in files.walk(layout.folder(output, "runs"), recursive=False)}
-    begin = window[0] - timedelta(days=1)  # names tell the day in UTC
+    begin = window[0] - timedelta(days=1)  # The file names have the day in UTC.
     recent = [uri for uri, started in names.items() if started and started >= begin]
-    past = [found for found in prefetch(recent, _read, threads=_THREADS, window=2 * _THREADS) if found]
+    past = [run for run in prefetch(recent, _read, threads=_THREADS, window=2 * _THREADS) if run]
     past.sort(key=lambda run: run.started)
     if not any(started and started < begin for started in names.values()):
         first = min((each for run in past for each in run.days), default=f"{day}")
         window = [each for each in window if f"{each}" >= first]
-    grows = any(map(day_patterns.names_today, patterns))
-    return [each for each in window if not _settled(each, past, frozenset(patterns), zone, grows)]
+    may_grow = any(map(day_patterns.names_today, patterns))
+    return [each for each in window if not _is_complete(each, past, frozenset(patterns), zone, may_grow)]
 
 
-def _settled(day: date, past: Sequence[_Past], patterns: frozenset[str], zone: tzinfo, grows: bool) -> bool:
+def _is_complete(day: date, past: Sequence[_Past], patterns: frozenset[str], zone: tzinfo, may_grow: bool) -> bool:
     last = next((run for run in reversed(past) if f"{day}" in run.days and patterns <= run.patterns), None)
     if last is None or not last.settles or f"{day}" in last.waiting:
         return False
-    return not grows or last.started.astimezone(zone).date() > day
+    return not may_grow or last.started.astimezone(zone).date() > day
 
 
 def _day_of(uri: str) -> date | None:

@@ -1,4 +1,4 @@
-"""``beamsight nightly``: what was asked, and the days -> a run."""
+"""``beamsight nightly``: find the days of a run, and the images of those days."""
 
 from __future__ import annotations
 
@@ -16,58 +16,65 @@ from transforms.listing import sources
 from transforms.prefetch import prefetch
 from transforms.storage import files
 
-_THREADS = 16  # sources looked at at once
+_THREADS = 16  # concurrent look-ups of sources
 
 
 @dataclass(frozen=True, slots=True)
 class NightlyRun:
-    """A run that can be started, and what a person is told of its days."""
+    """The options of a run, and messages to the user about its days."""
 
     options: RunOptions
     messages: tuple[str, ...]
 
 
 def resolve_days(options: RunOptions, asked: NightlyOptions, now: datetime) -> NightlyRun:
-    """``options`` with patterns for images -> the same with what they name on the days that are to be done.
+    """Replace the day patterns in ``options.images`` by the sources of all days of the run.
 
-    Raises UsageError, also for what cannot be read for good.
+    Args:
+        options: The options of the run, with day patterns as images.
+        asked: The days to run for.
+        now: The current time.
+
+    Raises:
+        UsageError: The patterns or the days are invalid, or a source fails with a permanent error.
     """
     today = asked.today(now)
-    days = _days(options, asked, today)
-    named = {day: _expanded(options.images, day) for day in days}
-    found = _look([source for several in named.values() for source in several], options.uri_column)
-    waiting = [day for day in days if not all(found[source] for source in named[day])]
-    images = dict.fromkeys(source for several in named.values() for source in several if found[source])
+    days = _list_days(options, asked, today)
+    by_day = {day: _expand(options.images, day) for day in days}
+    all_sources = [source for day in days for source in by_day[day]]
+    has_images = _check_sources(all_sources, options.uri_column)
+    waiting = [day for day in days if not all(has_images[source] for source in by_day[day])]
+    images = dict.fromkeys(source for source in all_sources if has_images[source])
     night = Night(options.images, _iso(days), _iso(waiting))
-    # Where there is nothing, the run lists that nothing, and says so in its report.
-    tonight = dataclasses.replace(options, images=tuple(images) or named[days[-1]], night=night)
-    return NightlyRun(tonight, tuple(_said(asked, today, days, waiting)))
+    # A night without images still runs and writes a report.
+    run = dataclasses.replace(options, images=tuple(images) or by_day[days[-1]], night=night)
+    return NightlyRun(run, tuple(_describe_days(asked, today, days, waiting)))
 
 
 def resolve_today(options: RunOptions, asked: NightlyOptions, now: datetime) -> RunOptions:
-    """As ``resolve_days`` for the day alone, without asking any server."""
-    return dataclasses.replace(options, images=_expanded(options.images, asked.today(now)))
+    """Replace the day patterns by the sources of today alone, without access to storage."""
+    return dataclasses.replace(options, images=_expand(options.images, asked.today(now)))
 
 
-def _days(options: RunOptions, asked: NightlyOptions, today: date) -> list[date]:
+def _list_days(options: RunOptions, asked: NightlyOptions, today: date) -> list[date]:
     if asked.first is not None:
         last = asked.last or today
         if asked.first > last:
-            raise UsageError(f"--from {asked.first} comes after today, {last}")
+            raise UsageError(f"--from {asked.first} is after today, {last}")
         return [asked.first + timedelta(days=n) for n in range((last - asked.first).days + 1)]
     output = resolve.output_of(options)
     files.check(output)
     return [*catch_up.list_incomplete(output, today, asked.catch_up, options.images, asked.zone), today]
 
 
-def _expanded(patterns: Sequence[str], day: date) -> tuple[str, ...]:
+def _expand(patterns: Sequence[str], day: date) -> tuple[str, ...]:
     return tuple(dict.fromkeys(day_patterns.expand(pattern, day) for pattern in patterns))
 
 
-def _look(named: Sequence[str], uri_column: str) -> dict[str, bool]:
-    """Sources -> whether there is an image. What cannot be told now is left to the run, which reports it."""
+def _check_sources(names: Sequence[str], uri_column: str) -> dict[str, bool]:
+    """Return which sources have an image. A transient error counts as yes, so that the run tries again."""
 
-    def look(source: str) -> tuple[str, bool]:
+    def has_image(source: str) -> tuple[str, bool]:
         try:
             return source, sources.nothing(source, uri_column) is None
         except FetchError as error:
@@ -75,19 +82,19 @@ def _look(named: Sequence[str], uri_column: str) -> dict[str, bool]:
                 raise UsageError(f"--images {source}: {error}") from error
             return source, True
 
-    return dict(prefetch(dict.fromkeys(named), look, threads=_THREADS, window=2 * _THREADS))
+    return dict(prefetch(dict.fromkeys(names), has_image, threads=_THREADS, window=2 * _THREADS))
 
 
-def _said(asked: NightlyOptions, today: date, days: Sequence[date], waiting: Sequence[date]) -> Iterator[str]:
+def _describe_days(asked: NightlyOptions, today: date, days: Sequence[date], waiting: Sequence[date]) -> Iterator[str]:
     if asked.first is not None:
-        yield f"the days {days[0]} to {days[-1]}"
+        yield f"images of {days[0]} to {days[-1]}"
     else:
-        others = f", and of days that are not settled: {', '.join(_iso(days[:-1]))}" if len(days) > 1 else ""
+        others = f", and of earlier days that are not complete: {', '.join(_iso(days[:-1]))}" if len(days) > 1 else ""
         yield f"images of {today}{others}"
         if asked.catch_up and len(days) == asked.catch_up + 1:
-            yield f"if days before {days[0]} were missed too, fill them in with --from and --to"
+            yield f"to run for missed days before {days[0]}, pass --from and --to"
     if waiting:
-        yield f"no images yet of all that is named for {', '.join(_iso(waiting))}; later nights look again"
+        yield f"not all sources have images yet for {', '.join(_iso(waiting))}; later nights check them again"
 
 
 def _iso(days: Sequence[date]) -> tuple[str, ...]:

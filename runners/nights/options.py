@@ -57,9 +57,9 @@ class NightlyOptions:
     def __post_init__(self) -> None:
         options.check(self)
         if self.day is not None and (self.first or self.last):
-            raise UsageError("--date is one day, --from and --to are a range; use one or the other")
+            raise UsageError("--date cannot be combined with --from or --to; pass one day or a range of days")
         if self.last is not None and self.first is None:
-            raise UsageError(f"--to {self.last} needs --from")
+            raise UsageError(f"--to {self.last} needs --from, the first day of the range")
         if self.first is not None and self.last is not None and self.first > self.last:
             raise UsageError(f"--from {self.first} is after --to {self.last}")
 
@@ -70,7 +70,7 @@ class NightlyOptions:
             return ZoneInfo(self.time_zone)
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:
             raise UsageError(
-                f"--time-zone {self.time_zone} is not a known time zone; write one such as Europe/Berlin"
+                f"--time-zone {self.time_zone} is unknown; pass a name such as Europe/Berlin or UTC"
             ) from error
 
     def today(self, now: datetime) -> date:

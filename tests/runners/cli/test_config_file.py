@@ -131,7 +131,7 @@ def test_check_says_what_would_run(tmp_path: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (NEEDED.replace("in/", "{day}/"), "{day} is no day"),
+        (NEEDED.replace("in/", "{day}/"), "{day} is not a day"),
         (NEEDED + 'max-failures = "few"', "'few'"),
         (NEEDED + 'time-zone = "Mars"', "--time-zone Mars"),
         (NEEDED + "max-workers = 3", "--max-workers is for a job on Dataflow"),

@@ -49,7 +49,7 @@ def test_names_the_holder_and_is_removed_afterwards(output: str) -> None:
             pass
     message = str(caught.value)
     who = f"{found.user} (process {os.getpid()}, beamsight run, run r1)"
-    assert message.startswith(f"the output is locked by {who} since {found.since}; ")
+    assert message.startswith(f"the output has been locked by {who} since {found.since}; ")
     assert "its last heartbeat was 0 s ago" in message
     assert "the lock expires 10 min 00 s after its last heartbeat" in message
     assert f"delete {output}/lock.json" in message
@@ -188,9 +188,7 @@ def test_recognizes_its_own_write_when_the_answer_is_lost(output: str, monkeypat
     assert not files.exists(f"{output}/lock.json")
 
 
-@pytest.mark.parametrize(
-    ("runs", "message"), [(True, "job j1"), (None, "cannot check whether this job still runs. If it has ended, delete")]
-)
+@pytest.mark.parametrize(("runs", "message"), [(True, "job j1"), (None, "still runs. If it has ended, delete")])
 def test_a_job_keeps_the_lock_while_it_runs(output: str, runs: bool | None, message: str) -> None:
     with lock.hold(output, "it", io.StringIO(), run_id="r1") as held:
         held.hand_over({"project": "p", "region": "r", "name": "n", "id": "j1"})

@@ -1,4 +1,4 @@
-"""Which days a night is for, and what stands for them."""
+"""The days of a nightly run, and the sources of those days."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ UTC = ZoneInfo("UTC")
         ("a{{b}}-{date:%j}", "a{b}-060"),
     ],
 )
-def test_a_pattern_names_a_day(pattern: str, expected: str) -> None:
+def test_expands_a_pattern(pattern: str, expected: str) -> None:
     assert day_patterns.expand(pattern, DAY) == expected
     assert day_patterns.names_today(pattern) == ("{date" in pattern)
 
@@ -39,17 +39,17 @@ def test_a_pattern_names_a_day(pattern: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("pattern", "words"),
     [
-        ("gs://b/{day}/**", "{day} is no day"),
-        ("gs://b/{}/**", "{} is no day"),
-        ("gs://b/{date!r}/**", "is no day"),
-        ("gs://b/{date.year}/**", "{date.year} is no day"),
-        ("gs://b/{date:YYYY}/**", "'YYYY' is the same on all days"),
+        ("gs://b/{day}/**", "{day} is not a day"),
+        ("gs://b/{}/**", "{} is not a day"),
+        ("gs://b/{date!r}/**", "is not a day"),
+        ("gs://b/{date.year}/**", "{date.year} is not a day"),
+        ("gs://b/{date:YYYY}/**", "'YYYY' has no % code"),
         ("gs://b/{date:%Y/**", "{"),
-        ("gs://b/*.{jpg,png}", "{jpg,png} is no day"),
+        ("gs://b/*.{jpg,png}", "{jpg,png} is not a day"),
         ("gs://b/date}/**", "}"),
     ],
 )
-def test_braces_that_are_not_ours_are_refused(pattern: str, words: str) -> None:
+def test_refuses_unknown_fields_and_formats(pattern: str, words: str) -> None:
     with pytest.raises(UsageError) as refused:
         day_patterns.expand(pattern, DAY)
     assert words in str(refused.value)
@@ -57,7 +57,7 @@ def test_braces_that_are_not_ours_are_refused(pattern: str, words: str) -> None:
     assert pattern in str(refused.value)
 
 
-def test_today_is_told_by_the_time_zone() -> None:
+def test_today_depends_on_the_time_zone() -> None:
     late = datetime(2026, 3, 1, 23, 30, tzinfo=timezone.utc)
     assert NightlyOptions().today(late) == DAY
     assert NightlyOptions(time_zone="Europe/Berlin").today(late) == date(2026, 3, 2)
@@ -73,20 +73,20 @@ def test_today_is_told_by_the_time_zone() -> None:
         ({"first": DAY, "last": date(2026, 2, 1)}, "--from 2026-03-01 is after --to 2026-02-01"),
     ],
 )
-def test_days_that_do_not_go_together(options: dict[str, Any], words: str) -> None:
+def test_refuses_contradictory_days(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         NightlyOptions(**options)
 
 
-def test_a_time_zone_that_is_none() -> None:
-    with pytest.raises(UsageError, match="--time-zone Berlin"):
+def test_refuses_an_unknown_time_zone() -> None:
+    with pytest.raises(UsageError, match="--time-zone Berlin is unknown"):
         NightlyOptions(time_zone="Berlin").today(datetime.now(timezone.utc))
 
 
 PATTERN = "in/{yesterday}/**"
 
 
-def past(
+def write_report(
     output: Path,
     started: datetime,
     *days: date,
@@ -95,7 +95,7 @@ def past(
     for_now: int = 0,
     patterns: tuple[str, ...] = (PATTERN,),
 ) -> None:
-    """The report of a run for days."""
+    """Write the report of a run for days."""
     report = {
         "state": state,
         "started_at": started.isoformat(),
@@ -115,65 +115,65 @@ def back(days: int) -> date:
     return DAY - timedelta(days=days)
 
 
-def unsettled(output: Path, *patterns: str, days: int = 7) -> list[int]:
-    """How many days ago each of them was."""
+def incomplete(output: Path, *patterns: str, days: int = 7) -> list[int]:
+    """Return how many days ago each incomplete day was."""
     found = catch_up.list_incomplete(str(output), DAY, days, patterns or (PATTERN,), UTC)
     assert found == sorted(found)
     return [(DAY - each).days for each in found]
 
 
-def test_nobody_missed_the_days_before_the_first(tmp_path: Path) -> None:
-    assert unsettled(tmp_path) == []
-    past(tmp_path, at(back(3)), back(3))
-    assert unsettled(tmp_path) == [2, 1]
+def test_days_before_the_first_run_are_left_out(tmp_path: Path) -> None:
+    assert incomplete(tmp_path) == []
+    write_report(tmp_path, at(back(3)), back(3))
+    assert incomplete(tmp_path) == [2, 1]
 
 
-def test_days_that_no_run_settled(tmp_path: Path) -> None:
-    past(tmp_path, at(back(20)), back(20))
-    past(tmp_path, at(back(7)), back(7), state="failed")
-    past(tmp_path, at(back(6)), back(6), for_now=1)
-    past(tmp_path, at(back(5)), back(5), state="running")
-    past(tmp_path, at(back(4)), back(4))
-    past(tmp_path, at(back(3)), back(3), waiting=(back(3),))
-    past(tmp_path, at(back(1)), back(1), patterns=("other/**", PATTERN))
-    assert unsettled(tmp_path) == [7, 6, 5, 3, 2]
-    assert unsettled(tmp_path, days=3) == [3, 2]
-    assert unsettled(tmp_path, days=0) == []
-    past(tmp_path, at(back(1), 5), back(7), back(6), back(4), for_now=1)  # the last run of a day is what counts
-    past(tmp_path, at(back(1), 6), back(7), back(6))
-    assert unsettled(tmp_path) == [5, 4, 3, 2]
+def test_finds_incomplete_days(tmp_path: Path) -> None:
+    write_report(tmp_path, at(back(20)), back(20))
+    write_report(tmp_path, at(back(7)), back(7), state="failed")
+    write_report(tmp_path, at(back(6)), back(6), for_now=1)
+    write_report(tmp_path, at(back(5)), back(5), state="running")
+    write_report(tmp_path, at(back(4)), back(4))
+    write_report(tmp_path, at(back(3)), back(3), waiting=(back(3),))
+    write_report(tmp_path, at(back(1)), back(1), patterns=("other/**", PATTERN))
+    assert incomplete(tmp_path) == [7, 6, 5, 3, 2]
+    assert incomplete(tmp_path, days=3) == [3, 2]
+    assert incomplete(tmp_path, days=0) == []
+    write_report(tmp_path, at(back(1), 5), back(7), back(6), back(4), for_now=1)  # the last run of a day counts
+    write_report(tmp_path, at(back(1), 6), back(7), back(6))
+    assert incomplete(tmp_path) == [5, 4, 3, 2]
 
 
-def test_all_days_back_where_the_last_run_is_long_ago(tmp_path: Path) -> None:
-    past(tmp_path, at(back(30)), back(30))
-    assert unsettled(tmp_path) == [7, 6, 5, 4, 3, 2, 1]
+def test_finds_all_days_after_a_long_pause(tmp_path: Path) -> None:
+    write_report(tmp_path, at(back(30)), back(30))
+    assert incomplete(tmp_path) == [7, 6, 5, 4, 3, 2, 1]
 
 
-def test_other_patterns_settle_nothing(tmp_path: Path) -> None:
+def test_a_run_for_other_patterns_completes_no_day(tmp_path: Path) -> None:
     for ago in (3, 2, 1):
-        past(tmp_path, at(back(ago)), back(ago))
-    assert unsettled(tmp_path) == []
-    assert unsettled(tmp_path, PATTERN, "more/{yesterday}/**") == [3, 2, 1]
+        write_report(tmp_path, at(back(ago)), back(ago))
+    assert incomplete(tmp_path) == []
+    assert incomplete(tmp_path, PATTERN, "more/{yesterday}/**") == [3, 2, 1]
 
 
-def test_a_day_that_was_not_over_is_not_settled(tmp_path: Path) -> None:
+def test_a_run_does_not_complete_a_day_before_its_end(tmp_path: Path) -> None:
     today = "in/{date}/**"
-    past(tmp_path, at(back(3)), back(3), patterns=(today,))
-    past(tmp_path, at(back(1), 1), back(2), patterns=(today,))
-    past(tmp_path, at(back(1)), back(1), patterns=(today,))
-    assert unsettled(tmp_path, today) == [3, 1]
+    write_report(tmp_path, at(back(3)), back(3), patterns=(today,))
+    write_report(tmp_path, at(back(1), 1), back(2), patterns=(today,))
+    write_report(tmp_path, at(back(1)), back(1), patterns=(today,))
+    assert incomplete(tmp_path, today) == [3, 1]
 
 
-def test_reports_of_other_commands_and_damaged_ones_settle_nothing(tmp_path: Path) -> None:
-    past(tmp_path, at(back(2)), back(2))
-    past(tmp_path, at(back(1)), back(1))
+def test_damaged_reports_and_those_of_other_commands_complete_no_day(tmp_path: Path) -> None:
+    write_report(tmp_path, at(back(2)), back(2))
+    write_report(tmp_path, at(back(1)), back(1))
     (damaged,) = (tmp_path / "runs").glob(f"{back(1):%Y%m%d}*")
     for text in ("", "[]", "{}", '{"options": {}}', '{"options": {"night": {}}, "started_at": "x"}'):
         damaged.write_text(text, encoding="utf-8")
-        assert unsettled(tmp_path) == [1]
+        assert incomplete(tmp_path) == [1]
 
 
-def test_a_run_is_settled(tmp_path: Path) -> None:
+def test_resolves_the_days_of_a_run(tmp_path: Path) -> None:
     for day in (back(2), back(1)):
         folder = tmp_path / "in" / f"{day}"
         folder.mkdir(parents=True)
@@ -189,16 +189,16 @@ def test_a_run_is_settled(tmp_path: Path) -> None:
     assert tonight.options.night == Night(asked.images, (f"{back(2)}", f"{back(1)}", f"{DAY}"), (f"{DAY}",))
     assert json.loads(json.dumps(tonight.options.to_json()))["night"]["waiting"] == [f"{DAY}"]
     assert tonight.messages == (
-        f"the days {back(2)} to {DAY}",
-        f"no images yet of all that is named for {DAY}; later nights look again",
+        f"images of {back(2)} to {DAY}",
+        f"not all sources have images yet for {DAY}; later nights check them again",
     )
-    with pytest.raises(UsageError, match="comes after today"):
+    with pytest.raises(UsageError, match="is after today"):
         nightly.resolve_days(asked, NightlyOptions(first=DAY + timedelta(days=1)), at(DAY))
     with pytest.raises(UsageError, match="http://"):
         nightly.resolve_days(RunOptions(("http://h/a.jpg",), str(tmp_path)), NightlyOptions(), at(DAY))
 
 
-def test_a_day_and_what_was_left_of_the_days_before(
+def test_runs_for_a_day_and_for_incomplete_days(
     tmp_path: Path, tiny_classifier: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for ago in range(3):
@@ -213,14 +213,14 @@ def test_a_day_and_what_was_left_of_the_days_before(
     assert f"images of {back(2)}\n" in capsys.readouterr().err
     assert app.main([*command, "--date", f"{DAY}"]) == codes.DONE
     said = capsys.readouterr()
-    assert f"images of {DAY}, and of days that are not settled: {back(1)}\n" in said.err
+    assert f"images of {DAY}, and of earlier days that are not complete: {back(1)}\n" in said.err
     assert "2 new rows" in said.out
     assert app.main([*command, "--from", f"{back(2)}", "--to", f"{DAY}"]) == codes.DONE
     assert "none of the 3 images is missing" in capsys.readouterr().out
     assert app.main([*command, "--date", "2026-01-01", "--max-workers", "3"]) == codes.WRONG_USE
     assert "--runner=DataflowRunner" in capsys.readouterr().err
-    # A day without images is no wrong use, and has its report.
-    assert app.main([*command, "--from", "2020-01-01", "--to", "2020-01-01"]) == codes.DONE
+    # A day without images is not an error, and has a report.
+    assert app.main([*command, "--from", "2020-01-01", "--to", "2020-01-01"]) == app.DONE
     assert "none of the 0 images" in capsys.readouterr().out
     nothing = [*command, "--date", "2020-01-01", "--catch-up", "0", "--expect-at-least", "1"]
     assert app.main(nothing) == codes.TOO_FEW_IMAGES
