@@ -55,12 +55,12 @@ def _host() -> dict[str, Any]:
 
 def write(tally: Tally, run: Run, state: State = "done", error: str | None = None) -> None:
     """The sums of a run -> ``runs/<run id>.json``. When all goes well, the graph's last step does it, on a worker."""
-    put(compose(tally, run, datetime.now(timezone.utc), state, error), run)
+    put(compose(tally, run, datetime.now(timezone.utc), state, error), run.uri)
 
 
-def put(report: Mapping[str, Any], run: Run) -> None:
-    """Write a report where it belongs."""
-    files.write(run.uri, (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())
+def put(report: Mapping[str, Any], uri: str) -> None:
+    """Write a report as JSON to ``uri``."""
+    files.write(uri, (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())
 
 
 def read(run: Run) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def record_stop(
     state: run_report.State = _INTERRUPTED if interrupted else "failed"
     ended = run_report.compose(counts.KEPT.snapshot(), run_, now, state, why)
     try:
-        run_report.put(ended, run_)
+        run_report.put(ended, run_.uri)
     except BeamsightError as unwritten:
         stream.write(f"beamsight: the report of the run could not be written: {unwritten}\n")
     if interrupted:

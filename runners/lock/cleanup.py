@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime
 from typing import TextIO
 
+from beamsight.reports import run_report, runs
 from beamsight.text import count
-from transforms.errors import BeamsightError, FetchError, NotFound
+from transforms.errors import BeamsightError, NotFound
 from transforms.storage import files
 from transforms.tables import layout
 
@@ -22,20 +22,21 @@ _PROBES = re.compile(r"lock-clock-[0-9a-f]{16}\.tmp|\.writable-[0-9a-f]{8}")
 
 
 def close_killed(output: str, run_id: str) -> list[str]:
-    """Mark the reports of killed runs as failed, except that of ``run_id``, and return the ids of those runs."""
-    names = sorted(stat.uri for stat in files.walk(layout.folder(output, "runs")) if stat.uri.endswith(".json"))
-    closed = []
-    for uri in names[-_REPORTS:]:
-        try:
-            report = json.loads(files.read(uri)[0])
-            if report["state"] != "running" or report["run_id"] == run_id:
-                continue
-        except (FetchError, ValueError, TypeError, KeyError):
-            continue  # not one of ours
-        report |= {"state": "failed", "error": KILLED}
-        files.write(uri, (json.dumps(report, indent=2, ensure_ascii=False) + "\n").encode())
-        closed.append(str(report["run_id"]))
-    return closed
+    """Mark runs as failed whose reports still say ``running``.
+
+    Args:
+        output: The folder of the tables.
+        run_id: The run that holds the lock. Its report stays as it is.
+
+    Returns:
+        The IDs of the runs that were marked.
+    """
+    found, _ = runs.read_runs(sorted(runs.list_reports(output))[-_REPORTS:])
+    killed = [run for run in found if run.state == "running" and run.run_id != run_id]
+    for run in killed:
+        report = {**run.report, "state": "failed", "error": KILLED}
+        run_report.put(report, layout.run_report(output, run.run_id))
+    return [run.run_id for run in killed]
 
 
 def clean(output: str, since: datetime, stream: TextIO) -> None:

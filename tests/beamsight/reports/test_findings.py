@@ -13,7 +13,7 @@ import pytest
 from beamsight.reports import findings
 from beamsight.reports.classes import BINS, Tally
 from beamsight.reports.findings import Evidence
-from beamsight.reports.runs import Nights, Run
+from beamsight.reports.runs import Nightly, Nights, Run
 from beamsight.reports.totals import Totals
 from beamsight.reports.vectors import Health
 
@@ -28,10 +28,13 @@ def run(**changes: Any) -> Run:
         "error": None,
         "started": datetime(2026, 11, 20, 2, tzinfo=timezone.utc),
         "seconds": 100.0,
-        **dict.fromkeys(("images", "listed", "ignored", "duplicates", "already_done", "failed_before", "bytes"), 0),
+        **dict.fromkeys(("images", "listed", "ignored", "duplicates", "already_done", "failed_before"), 0),
+        **dict.fromkeys(("failed_for_now", "bytes"), 0),
         **{name: {} for name in ("ok", "failed", "reasons", "seconds_by_step", "problems", "versions", "host")},
         "models": {"predictions/model=b7-1": {"model": "b7"}},
         "options": {"max_failures": "10%"},
+        "nightly": Nightly(),
+        "report": {},
     }
     return Run(**(values | changes))
 

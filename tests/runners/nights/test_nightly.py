@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from runners.cli import app, codes
+from beamsight.reports import run_report
+from beamsight.reports.run_report import State
+from runners.cli import app
+from runners.dataflow.options import SubmitOptions
 from runners.jobs.options import Night, RunOptions
 from runners.nights import catch_up, day_patterns, nightly
 from runners.nights.options import NightlyOptions
@@ -91,20 +95,15 @@ def write_report(
     started: datetime,
     *days: date,
     waiting: tuple[date, ...] = (),
-    state: str = "done",
+    state: State = "done",
     for_now: int = 0,
     patterns: tuple[str, ...] = (PATTERN,),
 ) -> None:
-    """Write the report of a run for days."""
-    report = {
-        "state": state,
-        "started_at": started.isoformat(),
-        "counts": {"failed_for_now": for_now},
-        "options": {"night": {"patterns": patterns, "days": [*map(str, days)], "waiting": [*map(str, waiting)]}},
-    }
-    path = output / "runs" / f"{started:%Y%m%dT%H%M%SZ}-{len(days):06x}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report), encoding="utf-8")
+    """The report of a run for days."""
+    night = {"patterns": patterns, "days": [*map(str, days)], "waiting": [*map(str, waiting)]}
+    run_id = f"{started:%Y%m%dT%H%M%SZ}-{len(days):06x}"
+    run = run_report.Run(run_id, str(output), started, {"night": night}, {})
+    run_report.put(run_report.compose(Counter({"passing": for_now}), run, started, state), run.uri)
 
 
 def at(day: date, hour: int = 2) -> datetime:
@@ -220,7 +219,7 @@ def test_runs_for_a_day_and_for_incomplete_days(
     assert app.main([*command, "--date", "2026-01-01", "--max-workers", "3"]) == codes.WRONG_USE
     assert "--runner=DataflowRunner" in capsys.readouterr().err
     # A day without images is not an error, and has a report.
-    assert app.main([*command, "--from", "2020-01-01", "--to", "2020-01-01"]) == app.DONE
+    assert app.main([*command, "--from", "2020-01-01", "--to", "2020-01-01"]) == codes.DONE
     assert "none of the 0 images" in capsys.readouterr().out
     nothing = [*command, "--date", "2020-01-01", "--catch-up", "0", "--expect-at-least", "1"]
     assert app.main(nothing) == codes.TOO_FEW_IMAGES
