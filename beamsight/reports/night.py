@@ -17,9 +17,8 @@ from beamsight.reports.duplicates import Exact
 from beamsight.reports.examples import Samples
 from beamsight.reports.failures import Reason
 from beamsight.reports.findings import Evidence, Finding
-from beamsight.reports.parts import Left
 from beamsight.reports.runs import Nights
-from beamsight.reports.totals import Totals
+from beamsight.reports.totals import Totals, Written
 
 FILES = 2048  # of a night: a million images in units of 512
 FILES_BEFORE = 64  # of each night before
@@ -69,7 +68,7 @@ class Night:
     nights: Nights
     run_id: str | None
     totals: Totals
-    left: Mapping[str, Left]
+    written: Mapping[str, Written]
     days: Mapping[date, Totals | None]
     tables: tuple[Table, ...]
     reasons: tuple[Reason, ...]
@@ -84,9 +83,9 @@ class Night:
 
 def read(output: str, nights: Nights, run_id: str | None, made: datetime) -> Night:
     """The runs that were chosen -> all there is to tell of them. run_id: where one run was asked for."""
-    left = totals.rows_left(output, nights.recent)
-    now = totals.of_runs(nights.chosen, left)
-    days = totals.by_day(nights, left)
+    written = totals.written_by_unfinished(output, nights.recent)
+    now = totals.of_runs(nights.chosen, written)
+    days = totals.by_day(nights, written)
     predicted, predictions_uris = _main(output, nights, "predictions")
     embedded, embeddings_uris = _main(output, nights, "embeddings")
     sample = (
@@ -113,9 +112,9 @@ def read(output: str, nights: Nights, run_id: str | None, made: datetime) -> Nig
         nights=nights,
         run_id=run_id,
         totals=now,
-        left=left,
+        written=written,
         days=days,
-        tables=_tables(nights, left),
+        tables=_tables(nights, written),
         reasons=tuple(failures.of_runs(output, nights.day, {run.run_id for run in nights.chosen})),
         predictions=predictions,
         embeddings=embedded,
@@ -162,10 +161,10 @@ def _predictions(
     return Predictions(table, tally, together, len(uris), min(len(uris), FILES), tuple(rows))
 
 
-def _tables(nights: Nights, left: Mapping[str, Left]) -> tuple[Table, ...]:
+def _tables(nights: Nights, written: Mapping[str, Written]) -> tuple[Table, ...]:
     rows: Counter[str] = Counter()
     for run in nights.chosen:
-        rows.update(run.ok if run.done else left[run.run_id].rows)
+        rows.update(run.ok if run.done else written[run.run_id].rows)
     models = {table: model for run in nights.chosen for table, model in run.models.items()}
     return tuple(Table(table, model, rows[table]) for table, model in models.items())
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
 from datetime import date
 
-from beamsight.reports.runs import Run
 from transforms.prefetch import prefetch
 from transforms.storage import files
 from transforms.tables import layout, reader
@@ -47,25 +45,6 @@ def _footers(uris: Iterable[str]) -> Iterable[tuple[str, str, int]]:
 def _footer(uri: str) -> tuple[str, str, int]:
     rows, metadata = reader.footer(uri)
     return uri, metadata.get("run_id", ""), rows
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    """What a run that came to no end left in the tables: rows by table, and failures."""
-
-    rows: Mapping[str, int]
-    failed: int
-
-    @property
-    def images(self) -> int:
-        """Those that stand in the table that holds most of them."""
-        return max(self.rows.values(), default=0)
-
-
-def left_by(output: str, run: Run) -> Left:
-    """Looks for the rows of a run in the files of its day."""
-    rows = {table: rows_of_runs(of_day(output, table, run.day))[run.run_id] for table in run.models}
-    return Left(rows, rows_of_runs(of_day(output, layout.FAILURES, run.day))[run.run_id])
 
 
 def order(text: str) -> bytes:

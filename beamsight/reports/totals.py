@@ -8,8 +8,21 @@ from dataclasses import dataclass
 from datetime import date
 
 from beamsight.reports import parts
-from beamsight.reports.parts import Left
 from beamsight.reports.runs import Nights, Run
+from transforms.tables import layout
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What an unfinished run wrote to the tables: rows by table, and failures."""
+
+    rows: Mapping[str, int]
+    failed: int
+
+    @property
+    def images(self) -> int:
+        """The number of rows in the table with the most rows."""
+        return max(self.rows.values(), default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +69,8 @@ class Totals:
         return self.images / self.seconds if self.seconds and self.images else None
 
 
-def of_runs(runs: Sequence[Run], left: Mapping[str, Left]) -> Totals:
-    """Runs -> their sums. left: of each run that came to no end, by its id, what it left in the tables."""
+def of_runs(runs: Sequence[Run], written: Mapping[str, Written]) -> Totals:
+    """Add up the counts of runs. written: what each unfinished run wrote, by run ID."""
     done = [run for run in runs if run.done]
     working = [run for run in done if run.images]
     steps: Counter[str] = Counter()  # of seconds, which add up as counts do
@@ -66,7 +79,7 @@ def of_runs(runs: Sequence[Run], left: Mapping[str, Left]) -> Totals:
         steps.update(run.seconds_by_step)
         reasons.update(run.reasons)
     failed = sum(sum(run.failed.values()) for run in done)
-    unfinished = [left[run.run_id] for run in runs if not run.done]
+    unfinished = [written[run.run_id] for run in runs if not run.done]
     return Totals(
         runs=len(runs),
         unfinished=len(unfinished),
@@ -84,15 +97,22 @@ def of_runs(runs: Sequence[Run], left: Mapping[str, Left]) -> Totals:
     )
 
 
-def rows_left(output: str, runs: Sequence[Run]) -> dict[str, Left]:
-    """Of each run that came to no end, by its id: what it left in the tables."""
-    return {run.run_id: parts.left_by(output, run) for run in runs if not run.done}
+def written_by_unfinished(output: str, runs: Sequence[Run]) -> dict[str, Written]:
+    """Count what each unfinished run wrote to the tables, by run ID."""
+    return {run.run_id: _written_by(output, run) for run in runs if not run.done}
 
 
-def by_day(nights: Nights, left: Mapping[str, Left]) -> dict[date, Totals | None]:
+def _written_by(output: str, run: Run) -> Written:
+    def rows(table: str) -> int:
+        return parts.rows_of_runs(parts.of_day(output, table, run.day))[run.run_id]
+
+    return Written({table: rows(table) for table in run.models}, rows(layout.FAILURES))
+
+
+def by_day(nights: Nights, written: Mapping[str, Written]) -> dict[date, Totals | None]:
     """The days of the charts -> the sums of their runs; None where no run started."""
     made: dict[date, Totals | None] = {}
     for day in nights.days():
         runs = [run for run in nights.recent if run.day == day]
-        made[day] = of_runs(runs, left) if runs else None
+        made[day] = of_runs(runs, written) if runs else None
     return made

@@ -13,7 +13,6 @@ from gcs_server import Bucket
 from nights import DAY, Nights
 
 from beamsight.reports import make, night, runs, vectors
-from beamsight.reports.make import ReportOptions
 from beamsight.reports.night import Night
 from runners.cli import app, codes
 from transforms.errors import UsageError
@@ -196,18 +195,18 @@ def test_a_sample_is_read_from_few_files(bucket: Bucket) -> None:
 def test_where_the_page_goes(place: Path | Bucket) -> None:
     made = begun(place)
     made.run(nights.pictures(range(3)))
-    usual = make.make(ReportOptions(made.output))
+    usual = make.make(made.output)
     assert usual == f"{made.output}/reports/{DAY}.html"
-    one = make.make(ReportOptions(made.output, run_id=made.runs[0]))
+    one = make.make(made.output, run_id=made.runs[0])
     assert one == f"{made.output}/reports/{made.runs[0]}.html"
-    other = make.make(ReportOptions(made.output, DAY, to=f"{made.photos}/page.html"))
+    other = make.make(made.output, day=DAY, to=f"{made.photos}/page.html")
     pages = [files.read(uri)[0].decode() for uri in (usual, one, other)]
     assert all(page.startswith("<!doctype html>") and page.endswith("</html>\n") for page in pages)
     assert made.runs[0] in pages[1]
     if isinstance(place, Bucket):  # a browser shows it, and does not offer to keep it
         stored = place.gcs.storage.objects[place.name][f"out/reports/{DAY}.html"]
         assert stored["contentType"].startswith("text/html")
-    again = make.make(ReportOptions(made.output))
+    again = make.make(made.output)
     text = files.read(again)[0].decode()
     assert text.partition("<footer>")[0] == pages[0].partition("<footer>")[0]
 

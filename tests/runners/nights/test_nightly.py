@@ -13,8 +13,7 @@ import pytest
 
 from beamsight.reports import run_report
 from beamsight.reports.run_report import State
-from runners.cli import app
-from runners.dataflow.options import SubmitOptions
+from runners.cli import app, codes
 from runners.jobs.options import Night, RunOptions
 from runners.nights import catch_up, day_patterns, nightly
 from runners.nights.options import NightlyOptions
