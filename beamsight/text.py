@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 
@@ -37,6 +38,15 @@ def columns(rows: Iterable[Sequence[str]], *, right: Iterable[int] = (), indent:
         return text.rjust(widths[index]) if index in to_the_right else text.ljust(widths[index])
 
     return "\n".join(indent + "  ".join(cell(i, text) for i, text in enumerate(row)).rstrip() for row in cells)
+
+
+def printable(text: str) -> str:
+    r"""Write control characters and text-direction marks as escapes such as ``\u202e``. Other characters stay."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or unicodedata.category(char) == "Zs" else f"\\u{ord(char):04x}" for char in text
+    )
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

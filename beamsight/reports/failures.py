@@ -1,26 +1,39 @@
-"""The failures table -> what failed, by stage and reason, with a few examples of each."""
+"""The failures table of a day: counts and examples by reason, and a list of all failures of a run.
+
+``python -m beamsight.reports.failures OUTPUT RUN_ID`` prints that list: URI, stage, error and message, separated by
+tabs.
+"""
 
 from __future__ import annotations
 
 import heapq
+import os
+import shlex
+import shutil
+import sys
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
+from typing import Any
 
-from beamsight.reports import parts
+from beamsight.reports import parts, runs
+from beamsight.text import printable
+from transforms.errors import BeamsightError
 from transforms.prefetch import prefetch
+from transforms.storage import files
 from transforms.tables import layout, reader
 
-EXAMPLES = 3  # of each reason
+EXAMPLES = 3  # for each reason
 
 _COLUMNS = ("uri", "stage", "error", "message", "retryable", "run_id")
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """An image that failed, and what was said of it."""
+    """An image that failed, and its error message."""
 
     uri: str
     message: str
@@ -28,31 +41,84 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Failures of one stage and class of error. passing: how many of them the next run tries again."""
+    """Failures with the same stage and error class. retryable: the number of them that the next run tries again."""
 
     stage: str
     error: str
     count: int
-    passing: int
+    retryable: int
     examples: tuple[Example, ...]
 
 
-def of_runs(output: str, day: date, run_ids: Collection[str]) -> list[Reason]:
-    """The failures of runs, the most frequent reason first. Examples are chosen by a hash: always the same ones."""
+def of_runs(output: str, day: date, run_ids: Collection[str], max_files: int | None = None) -> list[Reason]:
+    """Return the failures of runs by reason, the most frequent reason first.
+
+    Args:
+        output: The folder of the tables.
+        day: The day of the partition.
+        run_ids: The runs.
+        max_files: The number of files to read. The default is all files of the day.
+
+    Returns:
+        Reasons with up to ``EXAMPLES`` examples each. A hash of the URI chooses the examples, so that each call
+        returns the same ones.
+
+    Raises:
+        FetchError: The table cannot be read.
+    """
     counts: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
     examples: defaultdict[tuple[str, str], list[tuple[bytes, Example]]] = defaultdict(list)
-    uris = parts.of_day(output, layout.FAILURES, day)
-    for table in prefetch(uris, partial(reader.read, columns=_COLUMNS), threads=parts.THREADS, window=parts.THREADS):
-        for row in table.to_pylist():
-            if row["run_id"] not in run_ids:
-                continue
-            key = row["stage"], row["error"]
-            counts[key][0] += 1
-            counts[key][1] += row["retryable"]
-            found = (parts.order(row["uri"]), Example(row["uri"], row["message"]))
-            examples[key] = heapq.nsmallest(EXAMPLES, [*examples[key], found], key=lambda pair: pair[0])
+    for row in _rows(parts.of_day(output, layout.FAILURES, day)[:max_files], run_ids):
+        key = row["stage"], row["error"]
+        counts[key][0] += 1
+        counts[key][1] += row["retryable"]
+        ranked = (parts.order(row["uri"]), Example(row["uri"], row["message"]))
+        examples[key] = heapq.nsmallest(EXAMPLES, [*examples[key], ranked], key=lambda pair: pair[0])
     reasons = [
-        Reason(stage, error, count, passing, tuple(example for _, example in examples[stage, error]))
-        for (stage, error), (count, passing) in counts.items()
+        Reason(stage, error, count, retryable, tuple(example for _, example in examples[stage, error]))
+        for (stage, error), (count, retryable) in counts.items()
     ]
     return sorted(reasons, key=lambda reason: (-reason.count, reason.stage, reason.error))
+
+
+def _rows(uris: Sequence[str], run_ids: Collection[str]) -> Iterator[dict[str, Any]]:
+    read = partial(reader.read, columns=_COLUMNS)
+    for table in prefetch(uris, read, threads=parts.THREADS, window=parts.THREADS):
+        yield from (row for row in table.to_pylist() if row["run_id"] in run_ids)
+
+
+def list_command(output: str, run_id: str) -> str:
+    """Return the shell command that lists all failures of a run."""
+    python = sys.executable if shutil.which("python") != sys.executable else "python"
+    return shlex.join([python, "-m", "beamsight.reports.failures", output, run_id])
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print all failures of a run.
+
+    Args:
+        arguments: The output and the run ID.
+
+    Returns:
+        The exit code.
+    """
+    if len(arguments) != 2:
+        sys.stderr.write("usage: python -m beamsight.reports.failures OUTPUT RUN_ID\n")
+        return 2
+    output, run_id = files.absolute(arguments[0]), arguments[1]
+    try:
+        day = runs.find(output, run_id=run_id).day
+        for row in _rows(parts.of_day(output, layout.FAILURES, day), {run_id}):
+            sys.stdout.write("\t".join(printable(row[name]) for name in ("uri", "stage", "error", "message")) + "\n")
+        sys.stdout.flush()
+    except BeamsightError as error:
+        sys.stderr.write(f"beamsight: {error}\n")
+        return 2
+    except BrokenPipeError:  # The reader of the pipe, such as `head`, has closed it.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -5,7 +5,6 @@ The page is one HTML file without scripts. It loads nothing from a network, and 
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
@@ -16,7 +15,7 @@ from markupsafe import Markup
 
 from beamsight.reports import charts, duplicates, findings, night, runs, vectors
 from beamsight.reports.night import Night
-from beamsight.text import duration
+from beamsight.text import count, duration, printable
 from transforms.storage import files
 
 NONE = "\u2013"
@@ -62,7 +61,7 @@ def to_html(night: Night) -> str:
         loader=jinja2.PackageLoader("beamsight.reports"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        finalize=_visible,
+        finalize=_escape_invisible,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -77,7 +76,7 @@ def to_html(night: Night) -> str:
         "size": _size,
         "day": _day,
         "name": files.name,
-        "plural": _plural,
+        "plural": count,
     }
     style = resources.files("beamsight.reports").joinpath("templates/style.css").read_text(encoding="utf-8")
     return environment.get_template("page.html").render(
@@ -95,17 +94,9 @@ def to_html(night: Night) -> str:
     )
 
 
-def _visible(value: object) -> object:
-    """Text with the characters that cannot be seen, or that turn the others around, written out as in Python."""
-    if isinstance(value, Markup) or not isinstance(value, str):
-        return value
-    if value.isprintable():
-        return value
-    return "".join(char if char.isprintable() else _escape(char) for char in value)
-
-
-def _escape(char: str) -> str:
-    return char if unicodedata.category(char) == "Zs" else f"\\u{ord(char):04x}"
+def _escape_invisible(value: object) -> object:
+    """Escape the characters of a text that are invisible or that change the direction of the text."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _charts(night: Night) -> list[Chart]:
@@ -154,10 +145,6 @@ def _scatter(night: Night) -> Markup | None:
 
 def _number(value: float | None) -> str:
     return NONE if value is None else f"{value:,.0f}"
-
-
-def _plural(value: int, one: str, many: str | None = None) -> str:
-    return f"{value:,} {one if value == 1 else many or one + 's'}"
 
 
 def _change(value: float) -> str:

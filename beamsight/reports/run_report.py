@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Literal
 
-from beamsight.reports import criteria
-from beamsight.text import count, duration
+from beamsight.reports import criteria, failures
+from beamsight.text import columns, count, duration, printable
 from transforms import counts, installed
 from transforms.counts import Tally
+from transforms.errors import BeamsightError
 from transforms.storage import files
 from transforms.tables import layout
 
 _PACKAGES = ("beamsight", "apache-beam", "numpy", "openvino", "pillow", "pyarrow", "tensorflow")
-
+_FILES = 64  # Files of the failures table that the summary reads. A large night has thousands.
 
 State = Literal["running", "done", "failed", "interrupted"]
 
@@ -119,30 +120,55 @@ def failed(report: Mapping[str, Any]) -> int:
 
 
 def summary(report: Mapping[str, Any], output: str) -> str:
-    """A report -> what is printed at the end."""
+    """Format a report as the lines that are printed at the end of a run.
+
+    The failures table of the run's day supplies examples for each reason. Without the table, the summary has none.
+    """
     numbers = report["counts"]
-    lines = [_headline(report)]
     rows = [(count(n, "new row"), layout.folder(output, table)) for table, n in numbers["ok"].items() if n]
     if failed(report):
         rows.append((count(failed(report), "failure"), layout.folder(output, layout.FAILURES)))
-        rows.extend((f"  {n:,} {reason.replace('/', ': ')}", "") for reason, n in report["reasons"].items())
+        rows.extend(_reasons(report, output))
+    lines = [_headline(report), *(columns(rows, indent="  ").splitlines() if rows else ())]
+    if failed(report):
+        lines.append(f"  list all failures of this run: {failures.list_command(output, report['run_id'])}")
     skipped = [
-        f"{numbers[key]:,} {words}"
-        for key, words in (
-            ("duplicates", "named more than once"),
+        f"{numbers[key]:,} {text}"
+        for key, text in (
+            ("duplicates", "listed more than once"),
             ("already_done", "done before"),
-            ("failed_before", "failed for good before (--retry-failed tries them again)"),
+            ("failed_before", "failed permanently before (--retry-failed tries them again)"),
             ("left", "left for later runs (--limit)"),
-            ("ignored", "other files of the folders"),
+            ("ignored", "without an image suffix"),
         )
         if numbers[key]
     ]
-    width = max((len(left) for left, _ in rows), default=0)
-    lines += [f"  {left:{width}}  {right}".rstrip() for left, right in rows]
     if skipped:
         lines.append(f"  skipped: {', '.join(skipped)}")
     lines.append(f"  report: {layout.run_report(output, report['run_id'])}")
     return "\n".join(lines)
+
+
+def _reasons(report: Mapping[str, Any], output: str) -> Iterator[tuple[str, str]]:
+    """Yield a row for each reason with its first example, and a row for each further example."""
+    examples = _examples(report, output)
+    for reason, number in report["reasons"].items():
+        named = [printable(uri) for uri in examples.get(reason, ())]
+        if named and number > len(named):
+            named.append(f"and {number - len(named):,} more")
+        title = f"  {number:,} {reason.replace('/', ': ')}"
+        yield title, named[0] if named else ""
+        yield from (("", text) for text in named[1:])
+
+
+def _examples(report: Mapping[str, Any], output: str) -> dict[str, list[str]]:
+    """Return URIs of failed images by ``<stage>/<error>``; empty where the failures table cannot be read."""
+    day = datetime.fromisoformat(report["started_at"]).date()
+    try:
+        reasons = failures.of_runs(output, day, {report["run_id"]}, _FILES)
+    except BeamsightError:
+        return {}
+    return {f"{reason.stage}/{reason.error}": [example.uri for example in reason.examples] for reason in reasons}
 
 
 def _headline(report: Mapping[str, Any]) -> str:

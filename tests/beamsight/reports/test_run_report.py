@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections import Counter
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
+import nights
 import pytest
+from nights import Nights
 
-from beamsight.reports import run_report
+from beamsight.reports import failures, run_report
+from beamsight.text import printable
 
+ROOT = Path(__file__).parents[3]
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
 TALLY = Counter(
     {
@@ -81,8 +87,9 @@ def test_summary() -> None:
         "    2 decode: Truncated",
         "    1 decode: NotAnImage",
         "    1 fetch: NotFound",
-        "  skipped: 10 named more than once, 300 done before, 100 failed for good before "
-        "(--retry-failed tries them again), 2 other files of the folders",
+        f"  list all failures of this run: {failures.list_command('/out', 'r1')}",
+        "  skipped: 10 listed more than once, 300 done before, 100 failed permanently before "
+        "(--retry-failed tries them again), 2 without an image suffix",
         "  report: /out/runs/r1.json",
     ]
 
@@ -93,6 +100,74 @@ def test_summary_of_a_run_that_had_nothing_to_do() -> None:
     assert run_report.summary(made, "/out").startswith(
         "nothing to do: none of the 10 images is missing from the tables\n"
     )
+
+
+def write_failures(output: Nights) -> tuple[dict[str, Any], list[str]]:
+    """Run once with failures of two reasons; return the report and the URIs of the failed images."""
+    images = nights.pictures(range(2))
+    broken = {f"broken {number}.jpg": images["00000.jpg"][:900] for number in range(5)}
+    text = {"it's\n.jpg": b"not an image"}
+    output.run(images, hour=1, state="failed")
+    report = output.run({**images, **broken, **text}, unit_size=1)
+    return report, [f"{output.photos}/{name}" for name in (*broken, *text)]
+
+
+@pytest.mark.parametrize("where", ["disk", "gs"])
+def test_summary_names_failed_images_and_the_command_that_lists_all(
+    where: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    root = str(tmp_path / "it's here") if where == "disk" else request.getfixturevalue("bucket").uri("my data")
+    output = Nights(f"{root}/out", f"{root}/photos")
+    report, uris = write_failures(output)
+    lines = run_report.summary(report, output.output).splitlines()
+
+    start = next(index for index, line in enumerate(lines) if "6 failures" in line)
+    title, first, second, third, more, other, command = lines[start : start + 7]
+    assert title.split() == ["6", "failures", *f"{output.output}/failures/".split()]
+    column = len(title) - len(f"{output.output}/failures/")
+    assert first[:column].strip() == "5 decode: Truncated"
+    named = [first[column:], second[column:], third[column:]]
+    assert len(set(named)) == 3
+    assert set(named) <= set(uris)
+    assert (second[:column] + third[:column]).strip() == ""
+    assert more[column:] == "and 2 more"
+    assert other[:column].strip() == "1 decode: NotAnImage"
+    assert other[column:] == f"{output.photos}/it's\\u000a.jpg"
+
+    label, _, shell_command = command.partition(": ")
+    assert label == "  list all failures of this run"
+    done = subprocess.run(shell_command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stderr == ""
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert sorted(row[0] for row in rows) == sorted(printable(uri) for uri in uris)
+    assert {tuple(row[1:3]) for row in rows} == {("decode", "Truncated"), ("decode", "NotAnImage")}
+    assert all(row[3] for row in rows)
+
+
+def test_summary_reads_a_bounded_number_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    output = Nights(str(tmp_path / "out"), str(tmp_path / "photos"))
+    report, _ = write_failures(output)
+    monkeypatch.setattr(run_report, "_FILES", 2)
+    text = run_report.summary(report, output.output)
+    assert text.count(".jpg") == 2
+    assert "5 decode: Truncated" in text
+
+
+def test_summary_without_examples_where_the_table_cannot_be_read(tmp_path: Path) -> None:
+    output = Nights(str(tmp_path / "out"), str(tmp_path / "photos"))
+    report, _ = write_failures(output)
+    for path in (tmp_path / "out" / "failures").rglob("*.parquet"):
+        path.write_bytes(b"damaged")
+    lines = run_report.summary(report, output.output).splitlines()
+    assert "    5 decode: Truncated" in lines
+    assert "    1 decode: NotAnImage" in lines
+
+
+def test_list_of_failures_of_an_unknown_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert failures.main([str(tmp_path), "r1"]) == 2
+    assert "there is no run report" in capsys.readouterr().err
+    assert failures.main([str(tmp_path)]) == 2
+    assert "OUTPUT RUN_ID" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
