@@ -136,7 +136,7 @@ def test_fewer_images_than_expected(
     arguments = command(images, tiny_classifier, "none", "--expect-at-least", str(expected), *options)
     assert app.main([*arguments, "--on-finish", f"http://127.0.0.1:{hook.server_port}/s3cret"]) == code
     said = capsys.readouterr().err
-    assert ("60 images were listed, fewer than the 61 of --expect-at-least" in said) is (code == codes.TOO_FEW_IMAGES)
+    assert ("the sources list 60 images, fewer than --expect-at-least 61" in said) is (code == codes.TOO_FEW_IMAGES)
     assert ("6 of 60 images failed, more than --max-failures" in said) is (code != codes.DONE)
     (report,) = reports(tmp_path)
     kinds = {0: [], 1: ["too many failures"], 5: ["too few images", "too many failures"]}

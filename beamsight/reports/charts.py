@@ -1,6 +1,7 @@
-"""Numbers -> SVG inside the page. Colours come from the page's style sheet, so that they follow light and dark.
+"""Charts as SVG inside the page.
 
-Each has a title, and its numbers also stand in a table of the page.
+The style sheet of the page sets the colours, so that they follow the light and dark schemes. Each chart has a title. A
+table on the page contains the same numbers.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from markupsafe import Markup
 
 from beamsight.reports.vectors import Floats
 
-WIDTH, HEIGHT = 280, 64  # of the small charts, in their own units: they are stretched to the room they have
+WIDTH, HEIGHT = 280, 64  # of the small charts, in SVG units. The page stretches them.
 MAP_WIDTH, MAP_HEIGHT, MAP_MARGIN = 720, 540, 28
 
-_SHAPES = (  # around 0, 0; a class has a shape besides its colour
-    "h0",  # a dot, by the round ends of its line
+_SHAPES = (  # SVG paths around 0, 0. Shapes distinguish the classes without colour.
+    "h0",  # A line of length 0 with round ends is a dot.
     "m-4 -4h8v8h-8z",
     "m0 -5.5l5 9h-10z",
     "m0 -6l6 6l-6 6l-6 -6z",
@@ -26,9 +27,12 @@ _SHAPES = (  # around 0, 0; a class has a shape besides its colour
 
 
 def bars(values: Sequence[float | None], title: str, marked: Sequence[bool] = ()) -> Markup:
-    """A bar a night, oldest first, the last one being the one that is told of; None: there is nothing to show.
+    """Draw one bar for each day.
 
-    marked: nights with a run that came to no end; their bars are paler.
+    Args:
+        values: One for each day, oldest first; the last one is the day of the page. None draws a line at the bottom.
+        title: Text for screen readers and tooltips.
+        marked: Days with an unfinished run, which get a paler bar.
     """
     highest = _highest(values)
     step = WIDTH / max(len(values), 1)
@@ -40,8 +44,8 @@ def bars(values: Sequence[float | None], title: str, marked: Sequence[bool] = ()
     return _svg(title, drawn, "bars")
 
 
-def spark(values: Sequence[float | None]) -> Markup:
-    """As ``bars``, a line high and for the eye alone: its numbers stand beside it."""
+def sparkline(values: Sequence[float | None]) -> Markup:
+    """Draw bars at the height of a line of text, without a title. The numbers stand beside them."""
     highest = _highest(values)
     drawn = [
         _bar(place * 6, 4, max(18 * value / highest, 1), 20, "bar", now=place == len(values) - 1)
@@ -54,7 +58,7 @@ def spark(values: Sequence[float | None]) -> Markup:
 
 
 def histogram(now: Sequence[float], before: Sequence[float] | None, title: str) -> Markup:
-    """Shares by bin, of this night as bars and of those before as a line."""
+    """Draw shares by bin: the page's day as bars and the earlier days as a line."""
     highest = _highest([*now, *(before or ())])
     step = WIDTH / len(now)
     drawn = [
@@ -69,9 +73,9 @@ def histogram(now: Sequence[float], before: Sequence[float] | None, title: str) 
 
 
 def scatter(layers: Sequence[Floats], other: Floats | None, title: str) -> Markup:
-    """Places, float32[N, 2] in 0..1, a layer a class, and those of all other classes below them.
+    """Draw points, float32[N, 2] in 0..1, with one layer for each class above the layer of all other classes.
 
-    A layer is one path of many small shapes, so that thousands of points stay a small file.
+    A layer is one path of many small shapes, which keeps the file small for thousands of points.
     """
     drawn = [_layer(other, _SHAPES[0], "other")] if other is not None else []
     drawn += [_layer(points, _SHAPES[place], f"class c{place}") for place, points in enumerate(layers)]
@@ -79,7 +83,7 @@ def scatter(layers: Sequence[Floats], other: Floats | None, title: str) -> Marku
 
 
 def swatch(place: int | None) -> Markup:
-    """The shape and colour of a class, for the table beside the map; None: of all others."""
+    """Draw the shape and colour of a class for the table beside the map; None stands for all other classes."""
     shape = _SHAPES[place or 0]
     kind = "other" if place is None else f"class c{place}"
     if shape == _SHAPES[0]:
@@ -91,7 +95,7 @@ def swatch(place: int | None) -> Markup:
 
 
 def on_map(place: tuple[float, float]) -> tuple[float, float]:
-    """0..1 on both axes -> percent of the map's width and height."""
+    """Convert a position, 0..1 on both axes, to percent of the map's width and height."""
     across, down = (
         (MAP_MARGIN + share * (side - 2 * MAP_MARGIN)) / side * 100
         for share, side in ((place[0], MAP_WIDTH), (1 - place[1], MAP_HEIGHT))

@@ -1,4 +1,4 @@
-"""A predictions table -> how often each class came, how sure the model was, and who is a copy of whom."""
+"""Sums over a predictions table: images by class, and a histogram of the scores."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from beamsight.reports import parts
 from transforms.prefetch import prefetch
 from transforms.tables import reader
 
-BINS = 20  # of the scores, from 0 to 1
+BINS = 20  # bins of the score histogram, from 0 to 1
 
 _LIGHT = ("uri", "version", "class_id", "label", "score")
 
@@ -25,8 +25,8 @@ Key = tuple[str, str]  # URI and version
 
 
 @dataclass(frozen=True, slots=True)
-class Best:
-    """A class that an image may be of, and the model's score for it, 0..1."""
+class TopClass:
+    """One of the k best classes of an image, and its score, 0..1."""
 
     class_id: int
     label: str
@@ -37,8 +37,12 @@ class Best:
 class Tally:
     """Sums over predictions.
 
-    scores: int64[BINS], how many best scores fell into each. classes: images by class. labels: by class. total: of all
-    scores. best: the k best classes of the images that were asked for.
+    Attributes:
+        total: Sum of the best scores.
+        scores: int64[BINS], a histogram of the best scores.
+        classes: Images by class ID.
+        labels: Labels by class ID.
+        best: The k best classes of the requested images.
     """
 
     rows: int = 0
@@ -46,10 +50,10 @@ class Tally:
     scores: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
     classes: Counter[int] = field(default_factory=Counter)
     labels: dict[int, str] = field(default_factory=dict)
-    best: dict[Key, tuple[Best, ...]] = field(default_factory=dict)
+    best: dict[Key, tuple[TopClass, ...]] = field(default_factory=dict)
 
     def add(self, other: Tally) -> None:
-        """Put another's sums to these."""
+        """Add the sums of another tally to this one."""
         self.rows += other.rows
         self.total += other.total
         self.scores += other.scores
@@ -59,16 +63,16 @@ class Tally:
 
     @property
     def mean(self) -> float | None:
-        """The mean of the best scores; None without rows."""
+        """Mean of the best scores, 0..1; None without rows."""
         return self.total / self.rows if self.rows else None
 
     def share(self, class_id: int) -> float:
-        """Of the images, those of a class: 0..1."""
+        """Return the share of the images with this class, 0..1."""
         return self.classes[class_id] / self.rows if self.rows else 0.0
 
 
 def tally(uris: Sequence[str], wanted: Sequence[Key] = ()) -> Tally:
-    """The files of a table -> sums over them. wanted: images whose k best classes are to be told too."""
+    """Add up the files of a predictions table. wanted: images whose k best classes are returned too."""
     asked = _Wanted(frozenset(wanted), pa.array(sorted({uri for uri, _ in wanted}), pa.string()))
     result = Tally()
     for part in prefetch(uris, partial(_tally, wanted=asked), threads=parts.THREADS, window=2 * parts.THREADS):
@@ -101,10 +105,11 @@ def _tally(uri: str, wanted: _Wanted) -> Tally:
     )
 
 
-def _best(table: pa.Table, wanted: _Wanted) -> dict[Key, tuple[Best, ...]]:
+def _best(table: pa.Table, wanted: _Wanted) -> dict[Key, tuple[TopClass, ...]]:
     rows: list[Mapping[str, Any]] = table.filter(pc.is_in(table["uri"], value_set=wanted.uris)).to_pylist()
-    return {
-        (row["uri"], row["version"]): tuple(Best(top["class_id"], top["label"], top["score"]) for top in row["top_k"])
-        for row in rows
-        if (row["uri"], row["version"]) in wanted.keys
-    }
+    best = {}
+    for row in rows:
+        key = row["uri"], row["version"]
+        if key in wanted.keys:
+            best[key] = tuple(TopClass(top["class_id"], top["label"], top["score"]) for top in row["top_k"])
+    return best

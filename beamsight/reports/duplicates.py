@@ -1,4 +1,4 @@
-"""Who is a copy of whom: by the bytes' hash in all that a night wrote, by the vectors in a sample of it."""
+"""Duplicate images: exact ones by the hash of their bytes, near-duplicates by the cosine of their vectors."""
 
 from __future__ import annotations
 
@@ -15,106 +15,121 @@ from beamsight.reports.vectors import Floats, Image
 from transforms.prefetch import prefetch
 from transforms.tables import reader
 
-NEAR = 0.98  # the cosine from which two images are called near-duplicates
-NAMED = 4  # images of a group that are named
+NEAR = 0.98  # least cosine of two near-duplicates
+NAMED = 4  # images that are named for each group
 
-_GROUPS = 8  # the largest
+_GROUPS = 8  # groups that are named, the largest ones
 
 
 @dataclass(frozen=True, slots=True)
-class Copies:
-    """Images with the same bytes: how many URIs, some of which are named."""
+class CopyGroup:
+    """Images with the same bytes: their number, and up to ``NAMED`` of their URIs."""
 
     count: int
     uris: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Exact:
-    """images: distinct URIs that were looked at; copies: how many of them are one too many; groups: the largest."""
+class ExactDuplicates:
+    """Images with the same bytes.
+
+    Attributes:
+        images: Distinct images that were compared.
+        copies: Images that repeat the bytes of another image.
+        groups: The largest groups.
+    """
 
     images: int
     copies: int
-    groups: tuple[Copies, ...]
+    groups: tuple[CopyGroup, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Near:
-    """Images of a sample, by their index, each nearer than ``NEAR`` to another one, of other bytes."""
+class NearDuplicates:
+    """A group of images, each with a cosine of at least ``NEAR`` to another one with different bytes.
+
+    Attributes:
+        members: Indices into the sample.
+        least, greatest: Range of the cosines, -1..1.
+    """
 
     members: tuple[int, ...]
     least: float
     greatest: float
 
 
-def exact(uris: Sequence[str]) -> Exact:
-    """The files of a table -> images that have the same bytes as others. Memory: 20 bytes a row."""
-    marks: list[npt.NDArray[np.uint64]] = []
+def find_exact(uris: Sequence[str]) -> ExactDuplicates:
+    """Find images with the same bytes in the files of a table. Takes 20 bytes of memory for each row."""
+    pairs: list[npt.NDArray[np.uint64]] = []
     source: list[npt.NDArray[np.uint32]] = []
-    work = partial(_marks, uris=uris)
-    for index, found in prefetch(range(len(uris)), work, threads=parts.THREADS, window=2 * parts.THREADS):
-        marks.append(found)
-        source.append(np.full(len(found), index, np.uint32))
-    if not marks:
-        return Exact(0, 0, ())
-    every, origin = np.concatenate(marks), np.concatenate(source)
-    every, first = np.unique(every, axis=0, return_index=True)  # a URI that was done in two versions counts once
+    work = partial(_hashes, uris=uris)
+    for index, hashes in prefetch(range(len(uris)), work, threads=parts.THREADS, window=2 * parts.THREADS):
+        pairs.append(hashes)
+        source.append(np.full(len(hashes), index, np.uint32))
+    if not pairs:
+        return ExactDuplicates(0, 0, ())
+    every, origin = np.concatenate(pairs), np.concatenate(source)
+    every, first = np.unique(every, axis=0, return_index=True)  # A URI with two versions counts once.
     content, place, counts = np.unique(every[:, 0], return_inverse=True, return_counts=True)
     largest = [index for index in np.lexsort((content, -counts))[:_GROUPS] if counts[index] > 1]
     groups = []
     for index in largest:
         files = sorted({int(number) for number in origin[first[place == index]]})
-        groups.append(Copies(int(counts[index]), _named(content[index], [uris[number] for number in files])))
-    return Exact(len(every), int(len(every) - len(content)), tuple(groups))
+        groups.append(CopyGroup(int(counts[index]), _named(content[index], [uris[number] for number in files])))
+    return ExactDuplicates(len(every), int(len(every) - len(content)), tuple(groups))
 
 
-def _marks(index: int, uris: Sequence[str]) -> tuple[int, npt.NDArray[np.uint64]]:
-    """A file -> its place, and uint64[N, 2]: the beginning of the bytes' hash, and a hash of the URI."""
+def _hashes(index: int, uris: Sequence[str]) -> tuple[int, npt.NDArray[np.uint64]]:
+    """Return the index of the file and uint64[N, 2]: 64 bits of the hash of the bytes, and a hash of the URI."""
     table = reader.read(uris[index], ("uri", "sha256"))
     contents = bytes.fromhex("".join(digest[:16] for digest in table["sha256"].to_pylist()))
-    names = b"".join(map(parts.order, table["uri"].to_pylist()))
-    made = np.stack([np.frombuffer(data, ">u8").astype(np.uint64) for data in (contents, names)], axis=1)
-    return index, made
+    names = b"".join(map(parts.rank, table["uri"].to_pylist()))
+    hashes = np.stack([np.frombuffer(data, ">u8").astype(np.uint64) for data in (contents, names)], axis=1)
+    return index, hashes
 
 
 def _named(content: np.uint64, uris: Sequence[str]) -> tuple[str, ...]:
-    """Some URIs with these bytes, from as many of the files as it takes."""
-    found: set[str] = set()
+    """Return up to ``NAMED`` URIs with these bytes. Reads no more files than necessary."""
+    names: set[str] = set()
     for uri in uris:
         table = reader.read(uri, ("uri", "sha256"))
         pairs = zip(table["uri"].to_pylist(), table["sha256"].to_pylist(), strict=True)
-        found |= {name for name, digest in pairs if digest.startswith(f"{int(content):016x}")}
-        if len(found) >= NAMED:
+        names |= {name for name, digest in pairs if digest.startswith(f"{int(content):016x}")}
+        if len(names) >= NAMED:
             break
-    return tuple(sorted(found)[:NAMED])
+    return tuple(sorted(names)[:NAMED])
 
 
-def near(images: Sequence[Image], cosines: Floats) -> list[Near]:
-    """A sample and its cosines, float32[N, N] -> groups of images that look alike, the closest first.
+def find_near(images: Sequence[Image], cosines: Floats) -> list[NearDuplicates]:
+    """Group the images of a sample that look alike, the greatest cosine first.
 
-    Copies of the same bytes are left to ``exact``: of them, one stands for all.
+    ``find_exact`` reports images with the same bytes. A group here contains only one of them.
+
+    Args:
+        images: The sample.
+        cosines: float32[N, N], -1..1.
     """
     contents = np.unique([image.sha256 for image in images], return_inverse=True)[1]
     rows, columns = np.nonzero(np.triu(cosines >= NEAR, 1))
     apart = contents[rows] != contents[columns]
-    above = list(range(len(images)))  # the way to the head of a group
+    parent = list(range(len(images)))  # the parent of each image in a union-find forest
 
     def root(index: int) -> int:
-        while above[index] != index:
-            above[index] = above[above[index]]
-            index = above[index]
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
         return index
 
     pairs = list(zip(rows[apart].tolist(), columns[apart].tolist(), strict=True))
     for one, other in pairs:
-        above[root(other)] = root(one)
+        parent[root(other)] = root(one)
     members: defaultdict[int, set[int]] = defaultdict(set)
     values: defaultdict[int, list[float]] = defaultdict(list)
     for one, other in pairs:
         members[root(one)] |= {one, other}
         values[root(one)].append(float(cosines[one, other]))
     groups = []
-    for head, found in members.items():
-        by_content = {contents[index]: index for index in sorted(found, reverse=True)}
-        groups.append(Near(tuple(sorted(by_content.values())), min(values[head]), max(values[head])))
+    for head, group in members.items():
+        by_content = {contents[index]: index for index in sorted(group, reverse=True)}
+        groups.append(NearDuplicates(tuple(sorted(by_content.values())), min(values[head]), max(values[head])))
     return sorted(groups, key=lambda group: (-group.greatest, group.members))

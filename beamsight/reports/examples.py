@@ -1,4 +1,4 @@
-"""The images that a page shows: some with their classes and neighbours, and where all of the sample lie on a map."""
+"""The images of a page: some with their classes and nearest neighbours, and a map of the whole sample."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from itertools import islice
 import numpy as np
 
 from beamsight.reports import duplicates, vectors
-from beamsight.reports.classes import Best, Key
-from beamsight.reports.duplicates import Near
+from beamsight.reports.classes import Key, TopClass
+from beamsight.reports.duplicates import NearDuplicates
 from beamsight.reports.thumbnails import Thumbnail, Thumbnails
 from beamsight.reports.vectors import Floats, Image, Sample
 
-SHOWN = 12  # images with their classes
-NEIGHBOURS = 4  # of each
-COLOURS = 6  # classes with a colour of their own on the map
-GROUPS = 6  # of near-duplicates that are shown
-TRIED = 4 * SHOWN  # images that are looked at to show so many
+SHOWN = 12  # images with classes and neighbours
+NEIGHBOURS = 4  # for each image
+COLOURS = 6  # classes with their own colour on the map
+GROUPS = 6  # groups of near-duplicates
+TRIED = 4 * SHOWN  # images to read at most, as some may be gone
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """An image of the sample, its best class where it is known, and the cosine to the one that it is near to."""
+    """A neighbour of an image: its best class, if there are predictions, and the cosine of the two vectors."""
 
     image: Image
     thumbnail: Thumbnail | None
@@ -34,18 +34,24 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """An image that is shown: place in the sample, picture, k best classes (maybe none), neighbours (maybe none)."""
+    """An image with its classes and neighbours.
+
+    Attributes:
+        index: Index into the sample.
+        best: The k best classes; empty without predictions.
+        neighbours: The nearest images first; empty without vectors.
+    """
 
     index: int
     image: Image
     thumbnail: Thumbnail
-    best: tuple[Best, ...]
+    best: tuple[TopClass, ...]
     neighbours: tuple[Neighbour, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A class on the map: its name, how many of the sample, and where they lie, float32[N, 2] in 0..1."""
+    """A class on the map. points: positions of its images, float32[N, 2] in 0..1."""
 
     label: str
     points: Floats
@@ -53,7 +59,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """Where a card lies on the map, 0..1, and the layer that it is of, if it is of one."""
+    """The position of a card on the map, 0..1, and the index of its layer; None for other classes."""
 
     place: tuple[float, float]
     layer: int | None
@@ -61,9 +67,13 @@ class Pin:
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """Where the sample lies. variance: the share of it that the two axes hold. pins: one a card, in their order.
+    """The sample on the two main axes of its vectors.
 
-    layers: the most frequent classes, then all others (``None`` where no class is known of any).
+    Attributes:
+        layers: The most frequent classes.
+        other: All other images; None if there are none.
+        pins: One for each card, in the same order.
+        variance: Share of the variance that the two axes explain, 0..1.
     """
 
     layers: tuple[Layer, ...]
@@ -74,7 +84,7 @@ class Map:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Near-duplicates: pictures of some, how many there are, and the greatest cosine of two."""
+    """Near-duplicates: their number, some of them with thumbnails, and the greatest cosine of two."""
 
     count: int
     members: tuple[tuple[Image, Thumbnail | None], ...]
@@ -83,7 +93,16 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """What is shown of a sample. alike: its vectors are too near to each other to tell near-duplicates."""
+    """The parts of a page that show single images.
+
+    Attributes:
+        count: Size of the sample.
+        missing: Images that could not be read, by the class of the error.
+        map: None without vectors, or for fewer than 3.
+        near: The closest groups of near-duplicates.
+        near_groups: Number of all these groups.
+        health: Invalid vectors; None without vectors.
+    """
 
     count: int
     cards: tuple[Card, ...]
@@ -94,70 +113,72 @@ class Samples:
     health: vectors.Health | None
 
 
-def show(sample: Sample, best: Mapping[Key, tuple[Best, ...]]) -> Samples:
-    """A sample and the classes of its images -> what is shown. Reads the pictures that it shows."""
+def build(sample: Sample, best: Mapping[Key, tuple[TopClass, ...]]) -> Samples:
+    """Choose the images to show, and read them for their thumbnails."""
     has_vectors = bool(sample.vectors.size)
     unit = vectors.unit_length(sample.vectors)
     cosines = vectors.cosine(unit)
     health = vectors.health(sample) if has_vectors else None
-    pictures = Thumbnails()
-    chosen = _readable(sample.images, pictures)
+    thumbnails = Thumbnails()
+    chosen = _readable(sample.images, thumbnails)
     near_by = {index: vectors.nearest(cosines, index, NEIGHBOURS) if has_vectors else [] for index in chosen}
-    told_apart = health is not None and (health.median_cosine is None or health.median_cosine <= vectors.ALIKE)
-    groups = duplicates.near(sample.images, cosines) if told_apart else []
-    failed = pictures.reasons()
-    pictures.look([sample.images[other] for near in near_by.values() for other, _ in near])
-    pictures.look([sample.images[index] for group in groups[:GROUPS] for index in group.members[: duplicates.NAMED]])
+    distinct = health is not None and (health.median_cosine is None or health.median_cosine <= vectors.ALIKE)
+    groups = duplicates.find_near(sample.images, cosines) if distinct else []
+    missing = thumbnails.reasons()
+    thumbnails.load([sample.images[other] for near in near_by.values() for other, _ in near])
+    thumbnails.load([sample.images[index] for group in groups[:GROUPS] for index in group.members[: duplicates.NAMED]])
     cards = tuple(
         Card(
             index,
             sample.images[index],
-            pictures.made[sample.images[index].key],
+            thumbnails.loaded[sample.images[index].key],
             best.get(sample.images[index].key, ()),
-            tuple(_neighbour(sample.images[other], cosine, pictures, best) for other, cosine in near_by[index]),
+            tuple(_neighbour(sample.images[other], cosine, thumbnails, best) for other, cosine in near_by[index]),
         )
         for index in chosen
     )
     return Samples(
         count=len(sample.images),
         cards=cards,
-        missing=failed,
+        missing=missing,
         map=_map(sample.images, unit, best, chosen) if has_vectors and len(sample.images) > 2 else None,
-        near=tuple(_group(group, sample.images, pictures) for group in groups[:GROUPS]),
+        near=tuple(_group(group, sample.images, thumbnails) for group in groups[:GROUPS]),
         near_groups=len(groups),
         health=health,
     )
 
 
-def _readable(images: Sequence[Image], pictures: Thumbnails) -> list[int]:
-    """The first of the images that can still be read, no two with the same bytes."""
-    found: dict[str, int] = {}
+def _readable(images: Sequence[Image], thumbnails: Thumbnails) -> list[int]:
+    """Return the indices of the first images that can still be read, without exact duplicates."""
+    readable: dict[str, int] = {}
     candidates = iter(range(min(len(images), TRIED)))
-    while len(found) < SHOWN and (tried := list(islice(candidates, SHOWN))):
-        pictures.look([images[index] for index in tried])
-        for index in tried:
-            if images[index].key in pictures.made and len(found) < SHOWN:
-                found.setdefault(images[index].sha256, index)
-    return list(found.values())
+    while len(readable) < SHOWN and (indices := list(islice(candidates, SHOWN))):
+        thumbnails.load([images[index] for index in indices])
+        for index in indices:
+            if images[index].key in thumbnails.loaded and len(readable) < SHOWN:
+                readable.setdefault(images[index].sha256, index)
+    return list(readable.values())
 
 
-def _neighbour(image: Image, cosine: float, pictures: Thumbnails, best: Mapping[Key, tuple[Best, ...]]) -> Neighbour:
+def _neighbour(
+    image: Image, cosine: float, thumbnails: Thumbnails, best: Mapping[Key, tuple[TopClass, ...]]
+) -> Neighbour:
     classes = best.get(image.key)
-    return Neighbour(image, pictures.get(image), classes[0].label if classes else None, cosine)
+    return Neighbour(image, thumbnails.get(image), classes[0].label if classes else None, cosine)
 
 
-def _group(group: Near, images: Sequence[Image], pictures: Thumbnails) -> Group:
+def _group(group: NearDuplicates, images: Sequence[Image], thumbnails: Thumbnails) -> Group:
     shown = [images[index] for index in group.members[: duplicates.NAMED]]
-    return Group(len(group.members), tuple((image, pictures.get(image)) for image in shown), group.greatest)
+    return Group(len(group.members), tuple((image, thumbnails.get(image)) for image in shown), group.greatest)
 
 
-def _map(images: Sequence[Image], unit: Floats, best: Mapping[Key, tuple[Best, ...]], chosen: Sequence[int]) -> Map:
-    places, variance = vectors.plane(unit)
+def _map(images: Sequence[Image], unit: Floats, best: Mapping[Key, tuple[TopClass, ...]], chosen: Sequence[int]) -> Map:
+    places, variance = vectors.project(unit)
     low, high = places.min(axis=0), places.max(axis=0)
     places = (places - low) / np.where(high > low, high - low, 1)
     classes = [best[image.key][0] if best.get(image.key) else None for image in images]
-    labels = {found.class_id: found.label for found in classes if found}
-    ids = np.array([found.class_id if found else -1 for found in classes])
+    labels = {top.class_id: top.label for top in classes if top}
+    ids = np.array([top.class_id if top else -1 for top in classes])
     frequent = [class_id for class_id, _ in Counter(ids[ids >= 0].tolist()).most_common(COLOURS)]
     layers = tuple(Layer(labels[class_id], places[ids == class_id]) for class_id in frequent)
     rest = places[~np.isin(ids, frequent)]

@@ -50,7 +50,7 @@ class Reason:
     examples: tuple[Example, ...]
 
 
-def of_runs(output: str, day: date, run_ids: Collection[str], max_files: int | None = None) -> list[Reason]:
+def read(output: str, day: date, run_ids: Collection[str], max_files: int | None = None) -> list[Reason]:
     """Return the failures of runs by reason, the most frequent reason first.
 
     Args:
@@ -68,11 +68,11 @@ def of_runs(output: str, day: date, run_ids: Collection[str], max_files: int | N
     """
     counts: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
     examples: defaultdict[tuple[str, str], list[tuple[bytes, Example]]] = defaultdict(list)
-    for row in _rows(parts.of_day(output, layout.FAILURES, day)[:max_files], run_ids):
+    for row in _rows(parts.list_day(output, layout.FAILURES, day)[:max_files], run_ids):
         key = row["stage"], row["error"]
         counts[key][0] += 1
         counts[key][1] += row["retryable"]
-        ranked = (parts.order(row["uri"]), Example(row["uri"], row["message"]))
+        ranked = (parts.rank(row["uri"]), Example(row["uri"], row["message"]))
         examples[key] = heapq.nsmallest(EXAMPLES, [*examples[key], ranked], key=lambda pair: pair[0])
     reasons = [
         Reason(stage, error, count, retryable, tuple(example for _, example in examples[stage, error]))
@@ -82,8 +82,8 @@ def of_runs(output: str, day: date, run_ids: Collection[str], max_files: int | N
 
 
 def _rows(uris: Sequence[str], run_ids: Collection[str]) -> Iterator[dict[str, Any]]:
-    read = partial(reader.read, columns=_COLUMNS)
-    for table in prefetch(uris, read, threads=parts.THREADS, window=parts.THREADS):
+    work = partial(reader.read, columns=_COLUMNS)
+    for table in prefetch(uris, work, threads=parts.THREADS, window=parts.THREADS):
         yield from (row for row in table.to_pylist() if row["run_id"] in run_ids)
 
 
@@ -107,8 +107,8 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     output, run_id = files.absolute(arguments[0]), arguments[1]
     try:
-        day = runs.find(output, run_id=run_id).day
-        for row in _rows(parts.of_day(output, layout.FAILURES, day), {run_id}):
+        day = runs.select(output, run_id=run_id).day
+        for row in _rows(parts.list_day(output, layout.FAILURES, day), {run_id}):
             sys.stdout.write("\t".join(printable(row[name]) for name in ("uri", "stage", "error", "message")) + "\n")
         sys.stdout.flush()
     except BeamsightError as error:

@@ -13,8 +13,8 @@ from importlib import resources
 import jinja2
 from markupsafe import Markup
 
-from beamsight.reports import charts, duplicates, findings, night, runs, vectors
-from beamsight.reports.night import Night
+from beamsight.reports import charts, duplicates, findings, page, runs, vectors
+from beamsight.reports.page import Page
 from beamsight.text import count, duration, printable
 from transforms.storage import files
 
@@ -23,12 +23,12 @@ NONE = "\u2013"
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A small chart: what it shows, tonight's number as words, the highest of the nights, the picture."""
+    """A small chart: its name, the latest and the highest value as text, and the SVG."""
 
     name: str
-    now: str
+    latest: str
     highest: str
-    picture: Markup
+    svg: Markup
 
 
 def make(output: str, *, day: date | None = None, run_id: str | None = None, to: str | None = None) -> str:
@@ -48,15 +48,15 @@ def make(output: str, *, day: date | None = None, run_id: str | None = None, to:
     """
     files.check(output)
     output = files.absolute(output)
-    chosen = runs.find(output, day, run_id)
+    chosen = runs.select(output, day, run_id)
     to = files.absolute(to) if to else files.join(output, "reports", f"{run_id or chosen.day}.html")
-    html = to_html(night.read(output, chosen, run_id, datetime.now(timezone.utc)))
+    html = to_html(page.read(output, chosen, run_id, datetime.now(timezone.utc)))
     files.write(to, html.encode("utf-8", "replace"))
     return to
 
 
-def to_html(night: Night) -> str:
-    """The page of a night."""
+def to_html(page: Page) -> str:
+    """Render a page as HTML."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("beamsight.reports"),
         autoescape=True,
@@ -80,13 +80,13 @@ def to_html(night: Night) -> str:
     }
     style = resources.files("beamsight.reports").joinpath("templates/style.css").read_text(encoding="utf-8")
     return environment.get_template("page.html").render(
-        night=night,
-        now=night.totals,
-        style=Markup(style),  # our own file, and no text of anybody else
-        charts=_charts(night),
-        scores=_scores(night),
-        scatter=_scatter(night),
-        spark=charts.spark,
+        page=page,
+        now=page.totals,
+        style=Markup(style),  # a packaged file, so it is safe without escapes
+        charts=_charts(page),
+        scores=_scores(page),
+        scatter=_scatter(page),
+        sparkline=charts.sparkline,
         swatch=charts.swatch,
         on_map=charts.on_map,
         near=duplicates.NEAR,
@@ -99,48 +99,48 @@ def _escape_invisible(value: object) -> object:
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
-def _charts(night: Night) -> list[Chart]:
-    days = list(night.days.values())
-    last = f"{len(days)} nights to {_day(night.nights.day)}"
-    cut = [bool(total and total.unfinished) for total in days]
+def _charts(page: Page) -> list[Chart]:
+    days = list(page.days.values())
+    period = f"{len(days)} days to {_day(page.selection.day)}"
+    unfinished = [bool(total and total.unfinished) for total in days]
 
-    def chart(name: str, numbers: Sequence[float | None], words: Sequence[str]) -> Chart:
+    def chart(name: str, numbers: Sequence[float | None], texts: Sequence[str]) -> Chart:
         shown = [number for number in numbers if number is not None]
-        highest = words[numbers.index(max(shown))] if shown else "none"
-        title = f"{name}, {last}: {words[-1]} on the last, at most {highest}"
-        return Chart(name, words[-1], highest, charts.bars(numbers, title, cut))
+        highest = texts[numbers.index(max(shown))] if shown else "none"
+        title = f"{name}, {period}: latest {texts[-1]}, highest {highest}"
+        return Chart(name, texts[-1], highest, charts.bars(numbers, title, unfinished))
 
     new = [total.new if total else None for total in days]
     failed = [total.failure_share if total else None for total in days]
     rates = [total.rate if total else None for total in days]
-    hours = [total.seconds if total else None for total in days]
+    seconds = [total.seconds if total else None for total in days]
     return [
         chart("New images", new, [_number(value) for value in new]),
         chart("Failed", failed, [NONE if value is None else findings.percent(value) for value in failed]),
-        chart("Images a second", rates, [_rate(value) for value in rates]),
-        chart("Time", hours, [NONE if value is None else duration(value) for value in hours]),
+        chart("Images/s", rates, [_rate(value) for value in rates]),
+        chart("Duration", seconds, [NONE if value is None else duration(value) for value in seconds]),
     ]
 
 
-def _scores(night: Night) -> Markup | None:
-    found = night.predictions
-    if found is None or not found.tally.rows:
+def _scores(page: Page) -> Markup | None:
+    predictions = page.predictions
+    if predictions is None or not predictions.tally.rows:
         return None
-    now = (found.tally.scores / found.tally.rows).tolist()
-    before = (found.before.scores / found.before.rows).tolist() if found.before.rows else None
-    title = f"Scores of the best class from 0 to 1, mean {found.tally.mean:.2f}"
+    now = (predictions.tally.scores / predictions.tally.rows).tolist()
+    before = (predictions.before.scores / predictions.before.rows).tolist() if predictions.before.rows else None
+    title = f"Scores of the best class from 0 to 1, mean {predictions.tally.mean:.2f}"
     if before:
-        title += f"; on the nights before {found.before.mean:.2f}"
+        title += f"; on earlier days {predictions.before.mean:.2f}"
     return charts.histogram(now, before, title)
 
 
-def _scatter(night: Night) -> Markup | None:
-    found = night.samples.map
-    if found is None:
+def _scatter(page: Page) -> Markup | None:
+    points = page.samples.map
+    if points is None:
         return None
-    title = f"{night.samples.count:,} images as points: near to each other where their vectors are alike"
-    other = found.other.points if found.other else None
-    return charts.scatter([layer.points for layer in found.layers], other, title)
+    title = f"{page.samples.count:,} images as points. Images with similar vectors are close to each other."
+    other = points.other.points if points.other else None
+    return charts.scatter([layer.points for layer in points.layers], other, title)
 
 
 def _number(value: float | None) -> str:
@@ -148,7 +148,7 @@ def _number(value: float | None) -> str:
 
 
 def _change(value: float) -> str:
-    """A difference of two shares -> percentage points: ``+1.2``."""
+    """Format a difference of two shares as percentage points, such as ``+1.2``."""
     points = round(100 * value, 1)
     return "±0.0" if points == 0 else f"{points:+.1f}".replace("-", "\u2212")
 

@@ -1,4 +1,4 @@
-"""The Parquet files of a day: which there are, whose they are, and a share of them where there are too many."""
+"""The Parquet files of a day: list them, find the files of a run, and order them for samples."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from transforms.prefetch import prefetch
 from transforms.storage import files
 from transforms.tables import layout, reader
 
-THREADS = 16  # files read at once: on gs:// most of it is waiting
+THREADS = 16  # Files read at once. On gs://, most of the time is spent waiting.
 
 
-def of_day(output: str, table: str, day: date) -> list[str]:
-    """The files of a table's day, ordered by a hash of their names.
+def list_day(output: str, table: str, day: date) -> list[str]:
+    """Return the files of one day of a table, ordered by a hash of their names.
 
-    A unit holds the images whose URI has a certain hash, so that any of its files is a fair sample of the day, and the
-    first of this order are the same sample every time.
+    A hash of the URI assigns images to units. Each file is therefore a fair sample of the day, and the first files in
+    this order are the same sample every time.
     """
     folder = layout.folder(output, f"{table}/dt={day}")
-    return sorted(reader.parts(folder), key=lambda uri: order(files.name(uri)))
+    return sorted(reader.parts(folder), key=lambda uri: rank(files.name(uri)))
 
 
-def of_runs(uris: Iterable[str], run_ids: Collection[str]) -> list[str]:
-    """Those that these runs wrote, in the same order. Reads the footers."""
+def filter_by_run(uris: Iterable[str], run_ids: Collection[str]) -> list[str]:
+    """Return the files that these runs wrote, in the same order. Reads the footers."""
     written = {uri for uri, run_id, _ in _footers(uris) if run_id in run_ids}
     return [uri for uri in uris if uri in written]
 
 
-def rows_of_runs(uris: Iterable[str]) -> Counter[str]:
-    """Rows by run. Reads the footers."""
+def count_rows(uris: Iterable[str]) -> Counter[str]:
+    """Return the number of rows by run ID. Reads the footers."""
     rows: Counter[str] = Counter()
     for _, run_id, count in _footers(uris):
         rows[run_id] += count
@@ -47,6 +47,6 @@ def _footer(uri: str) -> tuple[str, str, int]:
     return uri, metadata.get("run_id", ""), rows
 
 
-def order(text: str) -> bytes:
-    """What samples are chosen by: the same on every machine and in every run, and of no other meaning."""
+def rank(text: str) -> bytes:
+    """Return the hash that orders samples. It is the same on every machine and in every run."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()

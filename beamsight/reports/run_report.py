@@ -1,4 +1,4 @@
-"""The run report: what a run did, as JSON in the output and as a few lines for a person."""
+"""The run report: the JSON in the output, and the summary at the end of a run."""
 
 from __future__ import annotations
 
@@ -26,10 +26,13 @@ State = Literal["running", "done", "failed", "interrupted"]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What is known of a run when it starts.
+    """The data of a run that are fixed when it starts.
 
-    started: UTC. options: as they were settled, plain values. models: a table's metadata by its name. versions, host:
-    of the machine that started it.
+    Attributes:
+        started: Time in UTC.
+        options: The options after all defaults, as plain values.
+        models: Metadata by table.
+        versions, host: Of the machine that started the run.
     """
 
     run_id: str
@@ -42,7 +45,7 @@ class Run:
 
     @property
     def uri(self) -> str:
-        """Where its report goes."""
+        """URI of the report."""
         return layout.run_report(self.output, self.run_id)
 
 
@@ -55,7 +58,7 @@ def _host() -> dict[str, Any]:
 
 
 def write(tally: Tally, run: Run, state: State = "done", error: str | None = None) -> None:
-    """The sums of a run -> ``runs/<run id>.json``. When all goes well, the graph's last step does it, on a worker."""
+    """Write ``runs/<run ID>.json`` from the sums of a run. In a finished run, the last step of the graph calls this."""
     put(compose(tally, run, datetime.now(timezone.utc), state, error), run.uri)
 
 
@@ -65,7 +68,7 @@ def put(report: Mapping[str, Any], uri: str) -> None:
 
 
 def read(run: Run) -> dict[str, Any]:
-    """The report of a run that has finished."""
+    """Read the report of a run."""
     data, _ = files.read(run.uri)
     return dict(json.loads(data))
 
@@ -73,10 +76,11 @@ def read(run: Run) -> dict[str, Any]:
 def compose(
     tally: Tally, run: Run, finished: datetime, state: State = "done", error: str | None = None
 ) -> dict[str, Any]:
-    """Sums -> the report. listed = duplicates + already_done + failed_before + left + missing.
+    """Build the report from the sums of a run.
 
-    Of a run that is done, missing = images: each is finished with, well or not. problems: what of a run that is done
-    is not as its options ask for.
+    The counts satisfy listed = duplicates + already_done + failed_before + left + missing. In a finished run, each missing
+    image was processed, with or without a failure, so missing = images. ``problems`` are the success criteria that a
+    finished run misses.
     """
     seconds = (finished - run.started).total_seconds()
     by_table = counts.family(tally, counts.OK)
@@ -115,7 +119,7 @@ def compose(
 
 
 def failed(report: Mapping[str, Any]) -> int:
-    """Images that ended as failures in this run."""
+    """Return the number of images that failed in this run."""
     return int(sum(report["counts"]["failed"].values()))
 
 
@@ -165,7 +169,7 @@ def _examples(report: Mapping[str, Any], output: str) -> dict[str, list[str]]:
     """Return URIs of failed images by ``<stage>/<error>``; empty where the failures table cannot be read."""
     day = datetime.fromisoformat(report["started_at"]).date()
     try:
-        reasons = failures.of_runs(output, day, {report["run_id"]}, _FILES)
+        reasons = failures.read(output, day, {report["run_id"]}, _FILES)
     except BeamsightError:
         return {}
     return {f"{reason.stage}/{reason.error}": [example.uri for example in reason.examples] for reason in reasons}

@@ -17,7 +17,7 @@ from transforms.prefetch import prefetch
 from transforms.storage import files
 from transforms.tables import layout
 
-NIGHTS = 14
+DAYS = 14  # in the charts
 
 _DAY = re.compile(r"(\d{4})(\d{2})(\d{2})T")  # A run ID begins with the time in UTC.
 _THREADS = 16
@@ -155,24 +155,27 @@ def _day_of(name: str) -> date | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Nights:
-    """The runs that a report tells of, and those of the nights up to it, all by the time they started.
+class Selection:
+    """The runs of a page, in order of their start.
 
-    chosen: of one night, or one run. day: theirs. recent: the runs of ``NIGHTS`` days that end with ``day``, ``chosen``
-    among them. unreadable: reports that are none, with the reason.
+    Attributes:
+        day: The day of the page.
+        runs: The runs that the page shows: all runs of the day, or one run.
+        recent: All runs of the ``DAYS`` days that end with ``day``.
+        unreadable: One message for each run report that cannot be read.
     """
 
     day: date
-    chosen: tuple[Run, ...]
+    runs: tuple[Run, ...]
     recent: tuple[Run, ...]
     unreadable: tuple[str, ...]
 
     def days(self) -> list[date]:
-        """The days of the charts, oldest first."""
-        return [self.day - timedelta(days=back) for back in reversed(range(NIGHTS))]
+        """Return the days of the charts, oldest first."""
+        return [self.day - timedelta(days=back) for back in reversed(range(DAYS))]
 
 
-def find(output: str, day: date | None = None, run_id: str | None = None) -> Nights:
+def select(output: str, day: date | None = None, run_id: str | None = None) -> Selection:
     """Choose the runs of a day, or one run. The default is the newest day with a run.
 
     Only the necessary reports are read, because run IDs begin with the time.
@@ -183,7 +186,7 @@ def find(output: str, day: date | None = None, run_id: str | None = None) -> Nig
     folder = layout.folder(output, "runs")
     days = list_reports(output)
     if not days:
-        raise UsageError(f"{output}: there is no run report below {folder}; is it the --output of `beamsight run`?")
+        raise UsageError(f"{output}: there is no run report below {folder}; pass the --output of `beamsight run`")
     if run_id is not None:
         uri = layout.run_report(output, run_id)
         if uri not in days:
@@ -192,20 +195,20 @@ def find(output: str, day: date | None = None, run_id: str | None = None) -> Nig
         day = days[uri]
     known = [each for each in days.values() if each]
     last = day or max(known, default=None)
-    first = last - timedelta(days=NIGHTS - 1) if last else None
+    first = last - timedelta(days=DAYS - 1) if last else None
     # A report without a day in its name has to be read to learn its day.
     wanted = [uri for uri, named in days.items() if not (named and first and last) or first <= named <= last]
     runs, unreadable = read_runs(sorted(wanted))
     chosen = [run for run in runs if (run.run_id == run_id if run_id else run.day == (last or runs[-1].day))]
     if not chosen:
-        raise UsageError(_nothing(folder, day, run_id, known, unreadable))
+        raise UsageError(_no_runs(folder, day, run_id, known, unreadable))
     day = chosen[-1].day
-    recent = tuple(run for run in runs if day - timedelta(days=NIGHTS) < run.day <= day)
-    return Nights(day, tuple(chosen), recent, tuple(unreadable))
+    recent = tuple(run for run in runs if day - timedelta(days=DAYS) < run.day <= day)
+    return Selection(day, tuple(chosen), recent, tuple(unreadable))
 
 
-def _nothing(folder: str, day: date | None, run_id: str | None, known: Sequence[date], unreadable: list[str]) -> str:
+def _no_runs(folder: str, day: date | None, run_id: str | None, known: Sequence[date], unreadable: list[str]) -> str:
     if unreadable and (run_id or day is None or day in known):
         return f"{folder} has no report that can be read: {unreadable[0]}"
-    near = sorted(set(known), key=lambda other: abs(other - day))[:3] if day else []
-    return f"--date {day}: no run started on that day (UTC); there are runs of {', '.join(map(str, sorted(near)))}"
+    nearest = sorted(set(known), key=lambda other: abs(other - day))[:3] if day else []
+    return f"--date {day}: no run started on that day (UTC); there are runs of {', '.join(map(str, sorted(nearest)))}"

@@ -1,4 +1,4 @@
-"""An image of a night -> a small picture of it inside the page, where it can still be read as it was."""
+"""Thumbnails inside the page, for images that have not changed since they were processed."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from transforms.imaging.fetch import fetch
 from transforms.prefetch import prefetch
 from transforms.records import ImageRef
 
-LARGE, SMALL = 320, 112  # pixels of the longer side: twice what a page shows, for dense screens
-MAX_BYTES, MAX_PIXELS = 32 * 1024 * 1024, 50_000_000  # what is larger is left out: a page is not worth it
+LARGE, SMALL = 320, 112  # longer side in pixels: twice the size on the page, for high-density screens
+MAX_BYTES, MAX_PIXELS = 32 * 1024 * 1024, 50_000_000  # Larger images have no thumbnail, to save memory.
 
 _THREADS = 8
-_PATIENCE = 3  # images that a store does not give at all; then it is not asked for more
+_MAX_UNREACHABLE = 3  # After this number of unreachable images, no more are requested.
 
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """large, small: ``data:`` URIs of WebP pictures. width, height: of the large one, in pixels."""
+    """An image in two sizes, as ``data:`` URIs of WebP files. width, height: pixels of the large one."""
 
     large: str
     small: str
@@ -37,55 +37,62 @@ class Thumbnail:
 
 @dataclass(slots=True)
 class Thumbnails:
-    """What could be shown so far, by URI and version, and why the rest could not, by the class of the error."""
+    """A cache of thumbnails.
 
-    made: dict[tuple[str, str], Thumbnail] = field(default_factory=dict)
+    Attributes:
+        loaded: Thumbnails by URI and version.
+        missing: Error classes by URI and version, for images without a thumbnail.
+        unreachable: Images that could not be requested or downloaded.
+    """
+
+    loaded: dict[tuple[str, str], Thumbnail] = field(default_factory=dict)
     missing: dict[tuple[str, str], str] = field(default_factory=dict)
-    silent: int = 0  # images that a store did not give at all
+    unreachable: int = 0
 
     def get(self, image: Image) -> Thumbnail | None:
-        """The thumbnail of an image that was looked for, if there is one."""
-        return self.made.get(image.key)
+        """Return the thumbnail of an image; None if it could not be loaded."""
+        return self.loaded.get(image.key)
 
-    def look(self, images: Sequence[Image]) -> None:
-        """Read the images that were not looked for yet."""
-        wanted = {image.key: image for image in images if image.key not in self.made and image.key not in self.missing}
-        work = partial(_thumbnail, off=self._off)
-        for image, found in prefetch(wanted.values(), work, threads=_THREADS, window=_THREADS):
-            if isinstance(found, Thumbnail):
-                self.made[image.key] = found
+    def load(self, images: Sequence[Image]) -> None:
+        """Read the images that are not in the cache."""
+        known = self.loaded.keys() | self.missing.keys()
+        wanted = {image.key: image for image in images if image.key not in known}
+        work = partial(_thumbnail, gave_up=self._gave_up)
+        for image, result in prefetch(wanted.values(), work, threads=_THREADS, window=_THREADS):
+            if isinstance(result, Thumbnail):
+                self.loaded[image.key] = result
             else:
-                self.missing[image.key] = found
-                self.silent += found in ("Unreadable", "NoCredentials")
+                self.missing[image.key] = result
+                self.unreachable += result in ("Unreadable", "NoCredentials")
 
     def reasons(self) -> Counter[str]:
-        """How many images could not be shown, by the reason."""
+        """Return the number of images without a thumbnail, by error class."""
         return Counter(self.missing.values())
 
-    def _off(self) -> bool:
-        return self.silent >= _PATIENCE
+    def _gave_up(self) -> bool:
+        return self.unreachable >= _MAX_UNREACHABLE
 
 
-def _thumbnail(image: Image, off: Callable[[], bool]) -> tuple[Image, Thumbnail | str]:
-    if off():
+def _thumbnail(image: Image, gave_up: Callable[[], bool]) -> tuple[Image, Thumbnail | str]:
+    if gave_up():
         return image, "not tried"
     try:
         fetched = fetch(ImageRef(image.uri, image.version), MAX_BYTES)
         if fetched.sha256 != image.sha256:
-            raise Changed(f"{image.uri} holds other bytes than it did")
+            raise Changed(f"the contents of {image.uri} have changed")
         pixels = decode.decode_image(fetched.data, min_side=LARGE, max_pixels=MAX_PIXELS).pixels
     except (ImageError, UsageError) as error:
         return image, type(error).__name__
-    large, small = (_scaled(Pillow.fromarray(pixels), side) for side in (LARGE, SMALL))
+    large, small = (_scale(Pillow.fromarray(pixels), side) for side in (LARGE, SMALL))
     return image, Thumbnail(_data(large), _data(small), *large.size)
 
 
-def _scaled(picture: Pillow.Image, side: int) -> Pillow.Image:
-    picture.thumbnail((side, side), Pillow.Resampling.LANCZOS)
-    return picture
+def _scale(image: Pillow.Image, side: int) -> Pillow.Image:
+    image.thumbnail((side, side), Pillow.Resampling.LANCZOS)
+    return image
 
 
-def _data(picture: Pillow.Image) -> str:
+def _data(image: Pillow.Image) -> str:
     file = io.BytesIO()
-    picture.save(file, "webp", quality=72, method=4)
+    image.save(file, "webp", quality=72, method=4)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,4 +1,4 @@
-"""Runs -> their sums: of the night that is told of, and of each of the nights before it."""
+"""Sums over the runs of the page's day and of each day before it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 
 from beamsight.reports import parts
-from beamsight.reports.runs import Nights, Run
+from beamsight.reports.runs import Run, Selection
 from transforms.tables import layout
 
 
@@ -27,11 +27,17 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over runs. Of a run that came to no end, done and failed are the rows that it left in the tables.
+    """Sums over runs. For an unfinished run, done and failed count its rows in the tables.
 
-    new: images that a table lacked; new = done + failed. already_done, failed_before, duplicates: what was skipped,
-    counted once by each run that listed it. seconds: of the runs that did images, start-up included. unfinished: runs.
-    steps: seconds by step, summed over threads. reasons: failures by ``<stage>/<error>``.
+    Attributes:
+        unfinished: Runs that are not done.
+        done: New images without a failure.
+        failed: New images with a failure.
+        already_done, failed_before, duplicates: Skipped images. Each run that lists an image counts it once.
+        seconds: Duration of the finished runs that processed images, including start-up.
+        images: Images that these runs processed.
+        steps: Seconds by step, summed over threads.
+        reasons: Failures by ``<stage>/<error>``.
     """
 
     runs: int
@@ -50,30 +56,35 @@ class Totals:
 
     @property
     def new(self) -> int:
-        """Images that the runs found missing and finished with, well or not."""
+        """Images that were missing from a table and were processed, with or without a failure."""
         return self.done + self.failed
 
     @property
     def skipped(self) -> int:
-        """Images that were listed and not tried."""
+        """Images that were listed but not processed."""
         return self.already_done + self.failed_before + self.duplicates
 
     @property
     def failure_share(self) -> float | None:
-        """Of the new images, 0..1; None where there are none."""
+        """Share of the new images that failed, 0..1; None without new images."""
         return self.failed / self.new if self.new else None
 
     @property
     def rate(self) -> float | None:
-        """Images a second of the runs that came to their end; None where they did none."""
+        """Images per second of the finished runs; None if they processed no image."""
         return self.images / self.seconds if self.seconds and self.images else None
 
 
-def of_runs(runs: Sequence[Run], written: Mapping[str, Written]) -> Totals:
-    """Add up the counts of runs. written: what each unfinished run wrote, by run ID."""
+def add_up(runs: Sequence[Run], written: Mapping[str, Written]) -> Totals:
+    """Add up the counts of runs.
+
+    Args:
+        runs: The runs.
+        written: What each unfinished run wrote, by run ID.
+    """
     done = [run for run in runs if run.done]
-    working = [run for run in done if run.images]
-    steps: Counter[str] = Counter()  # of seconds, which add up as counts do
+    productive = [run for run in done if run.images]
+    steps: Counter[str] = Counter()  # A Counter adds up seconds as well as counts.
     reasons: Counter[str] = Counter()
     for run in done:
         steps.update(run.seconds_by_step)
@@ -90,29 +101,29 @@ def of_runs(runs: Sequence[Run], written: Mapping[str, Written]) -> Totals:
         duplicates=sum(run.duplicates for run in done),
         ignored=sum(run.ignored for run in done),
         bytes=sum(run.bytes for run in done),
-        seconds=sum(run.seconds for run in working),
-        images=sum(run.images for run in working),
+        seconds=sum(run.seconds for run in productive),
+        images=sum(run.images for run in productive),
         steps=dict(steps.most_common()),
         reasons=dict(reasons.most_common()),
     )
 
 
-def written_by_unfinished(output: str, runs: Sequence[Run]) -> dict[str, Written]:
+def count_unfinished(output: str, runs: Sequence[Run]) -> dict[str, Written]:
     """Count what each unfinished run wrote to the tables, by run ID."""
     return {run.run_id: _written_by(output, run) for run in runs if not run.done}
 
 
 def _written_by(output: str, run: Run) -> Written:
     def rows(table: str) -> int:
-        return parts.rows_of_runs(parts.of_day(output, table, run.day))[run.run_id]
+        return parts.count_rows(parts.list_day(output, table, run.day))[run.run_id]
 
     return Written({table: rows(table) for table in run.models}, rows(layout.FAILURES))
 
 
-def by_day(nights: Nights, written: Mapping[str, Written]) -> dict[date, Totals | None]:
-    """The days of the charts -> the sums of their runs; None where no run started."""
-    made: dict[date, Totals | None] = {}
-    for day in nights.days():
-        runs = [run for run in nights.recent if run.day == day]
-        made[day] = of_runs(runs, written) if runs else None
-    return made
+def add_up_by_day(selection: Selection, written: Mapping[str, Written]) -> dict[date, Totals | None]:
+    """Return the sums for each day of the charts; None for a day without a run."""
+    totals: dict[date, Totals | None] = {}
+    for day in selection.days():
+        runs = [run for run in selection.recent if run.day == day]
+        totals[day] = add_up(runs, written) if runs else None
+    return totals

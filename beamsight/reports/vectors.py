@@ -1,4 +1,4 @@
-"""An embeddings table -> a sample of its vectors, who is near to whom in it, and what is wrong with them."""
+"""A sample of an embeddings table: nearest neighbours, a two-dimensional map, and checks for invalid vectors."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pyarrow as pa
 from beamsight.reports import parts
 from transforms.tables import reader
 
-SAMPLE = 2048  # vectors; of B6, 19 MB, and 17 MB for the cosines of them all with each other
-ALIKE = 0.95  # a median cosine above this tells of vectors that are nearly all the same
+SAMPLE = 2048  # vectors. For B6, they take 19 MB, and all their cosines 17 MB.
+ALIKE = 0.95  # Above this median cosine, the vectors are nearly identical.
 
 _IDENTITY, _VECTOR = ("uri", "version", "sha256"), "embedding"
 
@@ -23,7 +23,7 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image of a sample: what its row tells of it."""
+    """The identity of an image in a table."""
 
     uri: str
     version: str
@@ -31,63 +31,67 @@ class Image:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What it is found by in another table."""
+        """URI and version, which identify the image in other tables."""
         return self.uri, self.version
 
 
-_Row = tuple[bytes, Image, Floats]  # what orders the rows, and what they hold
+_Row = tuple[bytes, Image, Floats]  # rank, image, vector
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Images and their vectors, float32[N, D], as they stand in the table; D = 0 where the table has none."""
+    """Images and their vectors, float32[N, D]. D is 0 for a table without vectors."""
 
     images: tuple[Image, ...]
     vectors: Floats
 
 
 def sample(uris: Sequence[str], limit: int = SAMPLE, *, with_vectors: bool = True) -> Sample:
-    """The first files of a table, until they hold ``limit`` rows -> so many of these, chosen by a hash of the URI.
+    """Return ``limit`` rows from the first files of a table, chosen by a hash of the URI.
 
-    Memory: twice the sample and one row group, whatever the files hold.
+    Needs memory for twice the sample and one row group, whatever the size of the files.
     """
     columns = (*_IDENTITY, _VECTOR) if with_vectors else _IDENTITY
     kept: list[_Row] = []
     for uri in uris:
         if len(kept) >= limit:
             break
-        found: list[_Row] = []
+        best: list[_Row] = []
         for group in reader.row_groups(uri, columns):
             matrix = _matrix(group)
             names = zip(*(group[name].to_pylist() for name in _IDENTITY), strict=True)
-            rows = [(parts.order(image[0]), Image(*image), vector) for image, vector in zip(names, matrix, strict=True)]
-            chosen = heapq.nsmallest(limit - len(kept), [*found, *rows], key=_place)
-            found = [(place, image, np.array(vector)) for place, image, vector in chosen]  # lets go of the row group
-        kept += found
-    kept = sorted({row[1].key: row for row in kept}.values(), key=_place)  # a row that stands there twice counts once
+            rows = [(parts.rank(image[0]), Image(*image), vector) for image, vector in zip(names, matrix, strict=True)]
+            chosen = heapq.nsmallest(limit - len(kept), [*best, *rows], key=_sort_key)
+            best = [(rank, image, np.array(vector)) for rank, image, vector in chosen]  # copies free the row group
+        kept += best
+    kept = sorted({row[1].key: row for row in kept}.values(), key=_sort_key)  # without repeated rows
     vectors = np.stack([vector for _, _, vector in kept]) if kept else np.zeros((0, 0), np.float32)
     return Sample(tuple(image for _, image, _ in kept), vectors)
 
 
 def _matrix(group: pa.Table) -> Floats:
-    """float32[N, D], a view into the row group; D = 0 without vectors."""
+    """Return float32[N, D], a view into the row group. D is 0 without vectors."""
     if _VECTOR not in group.column_names:
         return np.zeros((group.num_rows, 0), np.float32)
     column = group[_VECTOR].combine_chunks()
-    made: Floats = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
-    return made
+    matrix: Floats = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
+    return matrix
 
 
-def _place(row: _Row) -> tuple[bytes, str, str]:
+def _sort_key(row: _Row) -> tuple[bytes, str, str]:
     return row[0], row[1].uri, row[1].version
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How many of the vectors are not what a model gives for a picture. median_cosine: over all pairs, None for one.
+    """Counts of invalid vectors in a sample.
 
-    not_finite: with NaN or infinity in it; zero: all zeros; constant: one number throughout; same: those that equal the
-    vector of an image with other bytes.
+    Attributes:
+        not_finite: Vectors with NaN or infinity.
+        zero: Vectors of zeros.
+        constant: Vectors that repeat one other value.
+        same: Vectors that equal the vector of an image with different bytes.
+        median_cosine: Median over all pairs, -1..1; None for fewer than 2 vectors.
     """
 
     not_finite: int
@@ -98,7 +102,7 @@ class Health:
 
 
 def health(sampled: Sample) -> Health:
-    """A sample -> what is wrong with it."""
+    """Check the vectors of a sample."""
     vectors = sampled.vectors
     finite: npt.NDArray[np.bool_] = np.asarray(np.isfinite(vectors).all(axis=1))
     good = vectors[finite]
@@ -123,30 +127,37 @@ def health(sampled: Sample) -> Health:
 
 
 def unit_length(vectors: Floats) -> Floats:
-    """float32[N, D] -> the same directions at length 1; what is zero or not finite becomes zero, near to nothing."""
+    """Scale vectors, float32[N, D], to length 1. A vector that is zero or not finite becomes zero."""
     finite = np.where(np.isfinite(vectors).all(axis=1, keepdims=True), vectors, 0).astype(np.float32)
     norms = np.linalg.norm(finite, axis=1, keepdims=True)
-    made: Floats = np.divide(finite, norms, out=np.zeros_like(finite), where=norms > 0)
-    return made
+    unit: Floats = np.divide(finite, norms, out=np.zeros_like(finite), where=norms > 0)
+    return unit
 
 
 def cosine(unit: Floats) -> Floats:
-    """Unit vectors, float32[N, D] -> float32[N, N], -1..1."""
-    made: Floats = np.clip(unit @ unit.T, -1, 1)
-    return made
+    """Return the cosines of all pairs of unit vectors: float32[N, D] -> float32[N, N], -1..1."""
+    cosines: Floats = np.clip(unit @ unit.T, -1, 1)
+    return cosines
 
 
 def nearest(cosines: Floats, index: int, count: int) -> list[tuple[int, float]]:
-    """The ``count`` nearest to one of the sample, without itself -> (index, cosine), the nearest first."""
+    """Return the index and cosine of the ``count`` nearest other images, the nearest first."""
     order = np.argsort(-cosines[index], kind="stable")
     return [(int(other), float(cosines[index, other])) for other in order if other != index][:count]
 
 
-def plane(unit: Floats) -> tuple[Floats, float]:
-    """Unit vectors, float32[N, D] -> float32[N, 2], where they lie on their two main axes, and the variance's share.
+def project(unit: Floats) -> tuple[Floats, float]:
+    """Project unit vectors to two dimensions by principal component analysis.
 
-    Principal components, by the eigenvectors of the smaller of the two products. The signs, which are free, are set so
-    that the greatest value of an axis is positive. Fewer than 3 vectors span no plane: they lie at 0.
+    The eigenvectors come from the smaller of the two Gram matrices. The sign of an axis is arbitrary; here its largest
+    absolute value is positive, so that each run gives the same map.
+
+    Args:
+        unit: float32[N, D].
+
+    Returns:
+        Positions, float32[N, 2], and the share of the variance that they explain, 0..1. All are 0 for fewer than 3
+        vectors, which span no plane.
     """
     flat = np.zeros((len(unit), 2), np.float32)
     if len(unit) < 3:
@@ -159,7 +170,7 @@ def plane(unit: Floats) -> tuple[Floats, float]:
     if total < 1e-12:
         return flat, 0.0
     two = axes[:, ::-1][:, :2]
-    found = two * np.sqrt(values[::-1][:2]) if wide else centred @ two
-    found = np.pad(found, ((0, 0), (0, 2 - found.shape[1])))
-    signs = np.sign(found[np.abs(found).argmax(axis=0), range(2)])
-    return (found * np.where(signs == 0, 1, signs)).astype(np.float32), float(values[-2:].sum()) / total
+    places = two * np.sqrt(values[::-1][:2]) if wide else centred @ two
+    places = np.pad(places, ((0, 0), (0, 2 - places.shape[1])))
+    signs = np.sign(places[np.abs(places).argmax(axis=0), range(2)])
+    return (places * np.where(signs == 0, 1, signs)).astype(np.float32), float(values[-2:].sum()) / total

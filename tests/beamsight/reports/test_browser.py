@@ -128,7 +128,7 @@ def test_it_renders_and_asks_nobody(chromium: Any, full: str) -> None:
     broken = "all => all.filter(each => !each.complete || !each.naturalWidth).length"
     assert page.eval_on_selector_all("img", broken) == 0
     assert page.locator(".scatter path").count() > 2
-    assert page.locator("#nights .bars rect").count() == 4 * 14
+    assert page.locator("#days .bars rect").count() == 4 * 14
     page.close()
 
 
@@ -273,15 +273,30 @@ def recipes(made: Nights) -> None:
 @pytest.mark.parametrize(
     ("night", "words"),
     [
-        (no_vectors, ["Nothing looks wrong", "No vectors were written.", "There are no vectors to tell by."]),
-        (no_predictions, ["No predictions were written.", "all images"]),
-        (nothing_new, ["No new images", "No image was done.", "No image failed.", "Nothing to compare."]),
-        (one_image, ["A map takes at least 3 vectors.", "1 image done, 0 failed, 0 skipped", "Nothing to compare."]),
-        (all_failed, ["8 of 8 images failed", "No predictions were written.", "decode · NotAnImage"]),
-        (killed_at_once, ["is still running, or was killed", "0 images, 0 failures"]),
-        (pictures_gone, ["None of the images that were looked at can still be read", "8 NotFound"]),
-        (spoilt_vectors, ["are one number throughout", "equal the vector", "near-duplicates cannot be told"]),
-        (recipes, ["Not shown above: another table of its kind got more files.", "in 2 runs"]),
+        (no_vectors, ["No problems found", "No new vectors.", "No vectors to compare."]),
+        (no_predictions, ["No new predictions.", "all images"]),
+        (
+            nothing_new,
+            [
+                "No new images: 8 listed images skipped.",
+                "No new images.",
+                "No failures.",
+                "Fewer than 2 images to compare.",
+            ],
+        ),
+        (
+            one_image,
+            [
+                "A map needs at least 3 vectors.",
+                "1 image succeeded, 0 failed, 0 skipped",
+                "Fewer than 2 images to compare.",
+            ],
+        ),
+        (all_failed, ["8 of 8 images failed", "No new predictions.", "decode · NotAnImage"]),
+        (killed_at_once, ["is still running or was killed", "0 images, 0 failures"]),
+        (pictures_gone, ["All images of the sample that were read again are missing or have changed", "8 NotFound"]),
+        (spoilt_vectors, ["contain one repeated value", "equal the vector", "too similar to detect near-duplicates"]),
+        (recipes, ["Not shown above, because another table of this kind has more new files.", "in 2 runs"]),
     ],
 )
 def test_nights_that_lack_something(chromium: Any, tmp_path: Path, night: Any, words: list[str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from beamsight.reports import findings
 from beamsight.reports.classes import BINS, Tally
 from beamsight.reports.findings import Evidence
-from beamsight.reports.runs import Nightly, Nights, Run
+from beamsight.reports.runs import Nightly, Run, Selection
 from beamsight.reports.totals import Totals
 from beamsight.reports.vectors import Health
 
@@ -66,7 +66,7 @@ SURE, UNSURE = [0.5 + number / 400 for number in range(200)], [0.2 + number / 40
 def evidence(**changes: Any) -> Evidence:
     chosen = changes.pop("run", run())
     values: dict[str, Any] = {
-        "nights": Nights(DAY, (chosen,), (*changes.pop("earlier", ()), chosen, *changes.pop("later", ())), ()),
+        "selection": Selection(DAY, (chosen,), (*changes.pop("earlier", ()), chosen, *changes.pop("later", ())), ()),
         "now": totals(),
         "before": [totals(), totals(1100), totals(900, failed=2)],
         "missed": [],
@@ -79,7 +79,9 @@ def evidence(**changes: Any) -> Evidence:
 
 
 def said(**changes: Any) -> list[tuple[str, str]]:
-    return [(found.weight, found.text.replace("\u00a0", " ")) for found in findings.find(evidence(**changes))]
+    return [
+        (found.severity, found.text.replace("\u00a0", " ")) for found in findings.find_problems(evidence(**changes))
+    ]
 
 
 def test_a_good_night() -> None:
@@ -89,26 +91,46 @@ def test_a_good_night() -> None:
 @pytest.mark.parametrize(
     ("changes", "weight", "text"),
     [
-        ({"run": run(state="running")}, "wrong", "Run r1 has not come to its end: it is still running, or was killed."),
-        ({"run": run(state="running"), "later": (run(run_id="r2"),)}, "wrong", "it was cut short"),
-        ({"run": run(state="failed", error="no space")}, "wrong", "Run r1 failed: no space."),
-        ({"run": run(state="interrupted")}, "wrong", "Run r1 interrupted: no reason was given."),
-        ({"run": run(problems={"too few images": "3 images were listed"})}, "wrong", "Run r1: 3 images were listed."),
-        ({"run": run(models={"t": {"model": "b7-standin"}})}, "look", "b7-standin is a stand-in"),
-        ({"missed": [date(2026, 11, 18), date(2026, 11, 19)]}, "look", "No run started on 18 November, 19 November."),
-        ({"now": totals(850, failed=150)}, "wrong", "150 of 1,000 images failed, 15 %: more than the 10% that are"),
-        ({"now": totals(970, failed=30)}, "look", "30 of 1,000 images failed, 3.0 %; usual is 0 %."),
-        ({"now": totals(0, already_done=70)}, "look", "No new images: 70 images were listed, and all skipped."),
-        ({"now": totals(0)}, "look", "No new images: no image was listed."),
-        ({"now": totals(20)}, "look", "Only 20 new images; usual are 1,000."),
-        ({"now": totals(seconds=2000.0)}, "look", "Slow: 0.50 images a second; usual are 10.00."),
-        ({"tally": tally(SURE, {0: 190, 1: 10})}, "look", "95 % of the images are of one class, cat."),
-        ({"tally": tally(UNSURE)}, "look", "The scores have shifted: their mean is 0.45, on the nights before 0.75."),
-        ({"health": replace(WELL, zero=3)}, "wrong", "3 of the 500 vectors of the sample are all zeros."),
-        ({"health": replace(WELL, constant=1)}, "wrong", "are one number throughout"),
-        ({"health": replace(WELL, not_finite=1)}, "wrong", "hold NaN or infinity"),
-        ({"health": replace(WELL, same=9)}, "wrong", "9 of the 500 vectors of the sample equal the vector of an image"),
-        ({"health": replace(WELL, median_cosine=0.99)}, "look", "nearly all alike: their median cosine is 0.990."),
+        ({"run": run(state="running")}, "error", "Run r1 did not finish: it is still running or was killed."),
+        ({"run": run(state="running"), "later": (run(run_id="r2"),)}, "error", "Run r1 did not finish: it was killed."),
+        ({"run": run(state="failed", error="no space")}, "error", "Run r1 failed: no space."),
+        ({"run": run(state="interrupted")}, "error", "Run r1 was interrupted: no reason recorded."),
+        ({"run": run(problems={"too few images": "3 images were listed"})}, "error", "Run r1: 3 images were listed."),
+        ({"run": run(models={"t": {"model": "b7-standin"}})}, "warning", "b7-standin is a stand-in"),
+        (
+            {"missed": [date(2026, 11, 18), date(2026, 11, 19)]},
+            "warning",
+            "No run started on 18 November, 19 November.",
+        ),
+        (
+            {"now": totals(850, failed=150)},
+            "error",
+            "150 of 1,000 images failed (15 %), more than --max-failures 10% allows.",
+        ),
+        (
+            {"now": totals(970, failed=30)},
+            "warning",
+            "30 of 1,000 images failed (3.0 %). The median of earlier days is 0 %.",
+        ),
+        ({"now": totals(0, already_done=70)}, "warning", "No new images: 70 listed images skipped."),
+        ({"now": totals(0)}, "warning", "No new images: the sources list no image."),
+        ({"now": totals(20)}, "warning", "Only 20 new images. The median of earlier days is 1,000."),
+        (
+            {"now": totals(seconds=2000.0)},
+            "warning",
+            "Low throughput: 0.50 images/s. The median of earlier days is 10.00 images/s.",
+        ),
+        ({"tally": tally(SURE, {0: 190, 1: 10})}, "warning", "95 % of the images have the same class, cat."),
+        (
+            {"tally": tally(UNSURE)},
+            "warning",
+            "The scores have shifted: the mean is 0.45, on earlier days 0.75.",
+        ),
+        ({"health": replace(WELL, zero=3)}, "error", "3 of 500 sampled vectors contain only zeros."),
+        ({"health": replace(WELL, constant=1)}, "error", "1 of 500 sampled vectors contains one repeated value."),
+        ({"health": replace(WELL, not_finite=1)}, "error", "1 of 500 sampled vectors contains NaN or infinity."),
+        ({"health": replace(WELL, same=9)}, "error", "9 of 500 sampled vectors equal the vector of an image"),
+        ({"health": replace(WELL, median_cosine=0.99)}, "warning", "nearly identical: the median cosine is 0.990."),
     ],
 )
 def test_what_looks_wrong(changes: dict[str, Any], weight: str, text: str) -> None:
@@ -134,7 +156,7 @@ def test_what_does_not(changes: dict[str, Any]) -> None:
 
 def test_the_worst_stands_first() -> None:
     found = said(missed=[date(2026, 11, 19)], health=replace(WELL, zero=1))
-    assert [weight for weight, _ in found] == ["wrong", "look"]
+    assert [weight for weight, _ in found] == ["error", "warning"]
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_a_sample_is_bounded_and_by_hash(tmp_path: Path) -> None:
     rows = random.normal(size=(len(images), 3)).astype(np.float32)
     uri = table(tmp_path, "one", images, rows)
     sample = vectors.sample([uri], limit=100)
-    order = sorted(range(len(images)), key=lambda index: vectors.parts.order(images[index].uri))[:100]
+    order = sorted(range(len(images)), key=lambda index: vectors.parts.rank(images[index].uri))[:100]
     assert sample.images == tuple(images[index] for index in order)
     np.testing.assert_array_equal(sample.vectors, rows[order])
     without = vectors.sample([uri], limit=100, with_vectors=False)
@@ -64,18 +64,18 @@ def test_what_is_wrong_with_vectors() -> None:
 @given(st.integers(0, 2**32 - 1), st.integers(3, 20), st.integers(1, 30))
 def test_the_map_keeps_the_most_that_a_plane_can(seed: int, count: int, width: int) -> None:
     rows = np.random.RandomState(seed).normal(size=(count, width)).astype(np.float32)
-    places, share = vectors.plane(rows)
+    places, share = vectors.project(rows)
     centred = rows - rows.mean(axis=0)
     values = np.linalg.svd(centred.astype(np.float64), compute_uv=False) ** 2
     assert places.shape == (count, 2)
     assert share == pytest.approx(values[:2].sum() / values.sum(), abs=1e-6)
     assert (places**2).sum() == pytest.approx(values[:2].sum(), rel=1e-3)
-    np.testing.assert_allclose(vectors.plane(rows)[0], places)
+    np.testing.assert_allclose(vectors.project(rows)[0], places)
 
 
 @pytest.mark.parametrize("rows", [np.zeros((0, 0)), np.ones((2, 4)), np.ones((5, 4))])
 def test_no_plane(rows: np.ndarray) -> None:
-    places, share = vectors.plane(rows.astype(np.float32))
+    places, share = vectors.project(rows.astype(np.float32))
     assert not places.any()
     assert share == 0
 
@@ -97,7 +97,7 @@ def test_near_duplicates_are_grouped_and_copies_left_out() -> None:
     rows[2] = rows[1] + 0.1 * rows[2]  # near to 1
     rows[4] = rows[3]  # the same bytes
     images = [image(number, 3 if number == 4 else None) for number in range(8)]
-    groups = duplicates.near(images, vectors.cosine(vectors.unit_length(rows)))
+    groups = duplicates.find_near(images, vectors.cosine(vectors.unit_length(rows)))
     assert [group.members for group in groups] == [(0, 1, 2)]
     assert groups[0].greatest == pytest.approx(0.995, abs=1e-3)
 
@@ -106,10 +106,10 @@ def test_copies_are_found_across_files(tmp_path: Path) -> None:
     rows = np.zeros((4, 2), np.float32)
     one = table(tmp_path, "one", [image(0), image(1), image(2), image(3, 0)], rows)
     two = table(tmp_path, "two", [image(4, 0), image(5, 1), image(6), image(0)], rows)
-    found = duplicates.exact([one, two])
+    found = duplicates.find_exact([one, two])
     assert (found.images, found.copies) == (7, 3)  # image 0 stands in both, and is one image
     assert [(group.count, group.uris) for group in found.groups] == [
         (3, ("/photos/0.jpg", "/photos/3.jpg", "/photos/4.jpg")),
         (2, ("/photos/1.jpg", "/photos/5.jpg")),
     ]
-    assert duplicates.exact([]) == duplicates.Exact(0, 0, ())
+    assert duplicates.find_exact([]) == duplicates.ExactDuplicates(0, 0, ())

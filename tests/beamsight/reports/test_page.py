@@ -12,9 +12,9 @@ import tables
 from gcs_server import Bucket
 from nights import DAY, Nights
 
-from beamsight.reports import make, night, runs, vectors
-from beamsight.reports.night import Night
-from runners.cli import app, codes
+from beamsight.reports import make, page, runs, vectors
+from beamsight.reports.page import Page
+from runners.cli import app
 from transforms.errors import UsageError
 from transforms.storage import files
 
@@ -32,8 +32,8 @@ def begun(place: Path | Bucket) -> Nights:
     return Nights(f"{root}/out", f"{root}/photos")
 
 
-def read(made: Nights, day: date | None = None, run_id: str | None = None) -> Night:
-    return night.read(made.output, runs.find(made.output, day, run_id), run_id, datetime.now(timezone.utc))
+def read(made: Nights, day: date | None = None, run_id: str | None = None) -> Page:
+    return page.read(made.output, runs.select(made.output, day, run_id), run_id, datetime.now(timezone.utc))
 
 
 def test_a_night_is_told_as_the_tables_hold_it(place: Path | Bucket, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_night_with_nothing_new(tmp_path: Path) -> None:
     made.run({})
     told = read(made)
     assert (told.totals.new, told.totals.skipped, told.totals.rate) == (0, 12, None)
-    assert [finding.text for finding in told.findings] == ["No new images: 12 images were listed, and all skipped."]
+    assert [finding.text for finding in told.findings] == ["No new images: 12 listed images skipped."]
     assert (told.predictions, told.embeddings, told.samples.cards, told.exact.images) == (None, None, (), 0)
 
 
@@ -182,7 +182,7 @@ def test_a_store_that_does_not_answer_is_not_asked_for_all(bucket: Bucket, quick
 def test_a_sample_is_read_from_few_files(bucket: Bucket) -> None:
     made = begun(bucket)
     made.run(nights.pictures(range(40)), unit_size=5)
-    uris = night.parts.of_day(made.output, made.models[1].recipe.table, DAY)
+    uris = page.parts.list_day(made.output, made.models[1].recipe.table, DAY)
     assert len(uris) == 8
     bucket.gcs.reset()
     sample = vectors.sample(uris, limit=8)
@@ -225,24 +225,24 @@ def test_after_a_run_by_the_command(
     assert app.main(["report", made.output]) == codes.DONE
     uri = capsys.readouterr().out.strip()
     told = read(made)
-    assert uri == f"{made.output}/reports/{told.nights.day}.html"
+    assert uri == f"{made.output}/reports/{told.selection.day}.html"
     assert (told.totals.runs, told.totals.new, told.totals.done, told.totals.failed) == (2, 7, 6, 1)
     assert (told.totals.already_done, told.totals.failed_before) == (6, 1)
     assert {len(card.best) for card in told.samples.cards} == {5}
     assert len(told.samples.cards) == 6
     assert {"fetch", "decode", "classify", "embed", "write"} <= set(told.totals.steps)
-    assert "6 images done, 1 failed, 7 skipped" in files.read(uri)[0].decode()
+    assert "6 images succeeded, 1 failed, 7 skipped" in files.read(uri)[0].decode()
 
 
 def test_what_there_is_no_report_of(tmp_path: Path) -> None:
     made = begun(tmp_path)
     with pytest.raises(UsageError, match="no run report"):
-        runs.find(made.output)
+        runs.select(made.output)
     made.run(nights.pictures(range(2)))
     with pytest.raises(UsageError, match=r"--date 2026-11-18: no run.*2026-11-20"):
-        runs.find(made.output, DAY - timedelta(days=2))
+        runs.select(made.output, DAY - timedelta(days=2))
     with pytest.raises(UsageError, match=rf"--run nine.*{made.runs[0]}"):
-        runs.find(made.output, run_id="nine")
+        runs.select(made.output, run_id="nine")
 
 
 def test_a_damaged_run_report_does_not_stop_the_others(tmp_path: Path) -> None:
