@@ -1,7 +1,9 @@
-# make demo    the main job on sample pictures, or on yours: make demo IMAGES=folder
-# make test    all tests, the linter and the type checker
-# make lock    requirements.lock made anew from pyproject.toml, and from that what the images install
-# make generated  the template's parameters and docs/options.md, made from the options
+# make demo      run the main job on sample images, or on yours: make demo IMAGES=folder
+# make test      run make check and all tests
+# make check     run the linter, the format check and the type checker
+# make lock      generate requirements.lock from pyproject.toml, and from it the requirements of the container images
+# make generated generate containers/metadata.json and docs/options.md from the options
+# make clean     remove the virtual environment and everything that demo and builds create
 
 PYTHON ?= python3
 VENV ?= .venv

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Builds the images, pushes them, and makes the Flex Template of them:
+# Build the container images, push them, and build the Flex Template from them:
 #
 #   containers/build.sh PROJECT REGION REPOSITORY gs://BUCKET/templates/beamsight.json
 #
-# REPOSITORY is one for Docker images in Artifact Registry; it is made where there is none. Needs docker, and gcloud that
-# is logged in. KINDS="cpu flex" leaves out the image for GPUs, which takes long to push.
+# REPOSITORY is a Docker repository in Artifact Registry. The script creates it if it does not exist. Run `gcloud auth
+# login` first; docker must run. KINDS="cpu flex" omits the GPU image, which takes long to push.
 set -euo pipefail
 
 if (( $# != 4 )); then
@@ -33,5 +33,5 @@ done
 gcloud dataflow flex-template build "$template" --project="$project" --image="$image:$version-flex" \
   --sdk-language=PYTHON --metadata-file=containers/metadata.json
 
-echo "workers' image: --container-image $image"
-echo "template:       $template"
+echo "image for workers: --container-image $image"
+echo "template:          $template"

@@ -1,5 +1,5 @@
-# What a launch of the Flex Template starts first: the CPU worker's image, so that the graph is made with the packages
-# that run it, with Dataflow's launcher in front, which calls launch.py with the parameters.
+# The launcher of the Flex Template: the image of the CPU worker with Dataflow's launcher, which calls launch.py with the
+# parameters. It is based on the worker's image so that the same packages create the graph and run it.
 ARG IMAGE
 ARG VERSION
 FROM gcr.io/dataflow-templates-base/python311-template-launcher-base:latest AS launcher
@@ -8,7 +8,7 @@ FROM ${IMAGE}:${VERSION}-cpu
 ARG IMAGE
 COPY --from=launcher /opt/google/dataflow/python_template_launcher /opt/google/dataflow/python_template_launcher
 COPY containers/launch.py /template/launch.py
-# BEAMSIGHT_IMAGE is what workers run unless the parameter container_image says otherwise.
+# Workers run BEAMSIGHT_IMAGE unless the parameter container_image names another image.
 ENV BEAMSIGHT_IMAGE=${IMAGE} \
     FLEX_TEMPLATE_PYTHON_PY_FILE=/template/launch.py
 ENTRYPOINT ["/opt/google/dataflow/python_template_launcher"]

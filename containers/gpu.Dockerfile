@@ -1,8 +1,8 @@
-# A worker that runs models with TensorFlow on a GPU: about 7 GB, 3.8 GB to pull; its requirements were measured as those
-# for CPUs, and most of them is CUDA.
-# CUDA 12 and cuDNN are those of TensorFlow's wheels, in the versions it was built for, so no CUDA image is needed below
-# it. The driver is the machine's: Dataflow installs one (install-nvidia-driver; 525 or newer runs CUDA 12) and shows it
-# in /usr/local/nvidia.
+# A worker that runs models with TensorFlow on a GPU: about 7 GB, 3.8 GB to pull. The requirements were measured like
+# those for CPUs; most of their size is CUDA.
+# TensorFlow's wheels bring CUDA 12 and cuDNN in the versions that TensorFlow was built for, so the base image needs no
+# CUDA. Dataflow installs the driver on the machine (install-nvidia-driver; CUDA 12 needs 525 or newer) and mounts it at
+# /usr/local/nvidia.
 FROM apache/beam_python3.11_sdk:2.77.0 AS beam
 
 FROM python:3.11-slim

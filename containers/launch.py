@@ -1,4 +1,4 @@
-"""What the Flex Template's launcher runs, with parameters for words."""
+"""Run the launcher of the Flex Template with the parameters that Dataflow passes."""
 
 import sys
 
