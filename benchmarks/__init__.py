@@ -1,1 +1,1 @@
-"""What is measured, how, and the figures; see README.md. Not packaged."""
+"""Benchmarks of beamsight; see README.md. Not packaged."""

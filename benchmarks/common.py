@@ -1,4 +1,4 @@
-"""Commands in processes of their own -> seconds and peak memory; figures -> lines on the screen and a JSON file."""
+"""Measure the time and memory of commands, and print figures or write them to a JSON file."""
 
 from __future__ import annotations
 
@@ -24,14 +24,20 @@ import psutil
 ROOT = Path(__file__).parents[1]
 BEAMSIGHT = (sys.executable, "-m", "beamsight")
 
-_PAUSE = 0.1  # seconds between two looks at the memory
+_INTERVAL = 0.1  # seconds between two memory samples
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 _PACKAGES = ("beamsight", "apache-beam", "tensorflow", "openvino", "nncf", "ray", "numpy", "pillow", "pyarrow")
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A command that has ended. peak: bytes of its tree of processes. reached: seconds until ``until`` was true."""
+    """The measurements of a finished command.
+
+    Attributes:
+        peak: Peak memory of the process and its descendants, in bytes.
+        message: The last line on stderr.
+        reached: Seconds until the condition ``until`` became true.
+    """
 
     seconds: float
     peak: int
@@ -42,7 +48,7 @@ class Measured:
 
 
 def measure(command: Sequence[str | Path], until: Callable[[], bool] | None = None) -> Measured:
-    """Run a command to its end. ``message`` is the last line that it wrote to stderr."""
+    """Run a command and measure it. ``until`` is polled while the command runs, until it returns true."""
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         began = time.perf_counter()
@@ -61,10 +67,10 @@ def measure(command: Sequence[str | Path], until: Callable[[], bool] | None = No
 
 
 class Peak:
-    """The most memory that a process and all below it held at once, looked at ten times a second.
+    """The peak memory of a process and its descendants, sampled ten times a second.
 
-    What processes share, such as libraries and a shared object store, counts once: their memory of their own is summed
-    and the largest shared part added. For one process that is its resident memory.
+    Shared memory, such as libraries and a shared object store, counts once: the value is the sum of the private memory
+    plus the largest shared part. For one process this is its resident memory.
     """
 
     def __init__(self, pid: int) -> None:
@@ -82,28 +88,28 @@ class Peak:
         self._thread.join()
 
     def _watch(self) -> None:
-        with contextlib.suppress(psutil.NoSuchProcess):  # it may have ended by now
+        with contextlib.suppress(psutil.NoSuchProcess):  # The process may have ended.
             root = psutil.Process(self._pid)
-            while not self._stop.wait(_PAUSE):
-                self.bytes = max(self.bytes, _held([root, *root.children(recursive=True)]))
+            while not self._stop.wait(_INTERVAL):
+                self.bytes = max(self.bytes, _resident_bytes([root, *root.children(recursive=True)]))
 
 
-def _held(processes: Sequence[psutil.Process]) -> int:
+def _resident_bytes(processes: Sequence[psutil.Process]) -> int:
     own, shared = 0, 0
     for process in processes:
         try:
             memory = process.memory_info()
-        except psutil.Error:  # it has just ended
+        except psutil.Error:  # The process has just ended.
             continue
-        common = getattr(memory, "shared", 0)  # Linux has it
-        own += memory.rss - common
-        shared = max(shared, common)
+        common_bytes = getattr(memory, "shared", 0)  # Only Linux reports it.
+        own += memory.rss - common_bytes
+        shared = max(shared, common_bytes)
     return own + shared
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One line: what was measured of whom, and its ratio to the same of the baseline."""
+    """One measured value, and its ratio to the value of the baseline."""
 
     name: str
     what: str
@@ -114,43 +120,43 @@ class Figure:
 
 
 class Figures:
-    """Prints each figure as it comes and keeps it for the JSON file."""
+    """Prints each figure at once and collects all figures for the JSON file."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._figures: list[Figure] = []
-        self._missing: dict[str, str] = {}
+        self._unavailable: dict[str, str] = {}
         self._file: Path | None = arguments.json
         self._machine = machine()
 
     def add(self, name: str, what: str, value: float, unit: str, baseline: str | None = None) -> None:
-        """baseline: the name of an earlier figure of the same ``what``; where there is none, no ratio is given."""
+        """Print and store a figure, with its ratio to the figure ``baseline`` of the same ``what`` if there is one."""
         base = self.find(baseline, what)
         ratio = value / base.value if base is not None and base.value and baseline != name else None
         self._figures.append(Figure(name, what, value, unit, baseline, ratio))
-        digits = 6 if not unit else 4  # of a cosine, what lacks to 1 is what matters
+        digits = 6 if not unit else 4  # The digits of a cosine that matter are those in its distance from 1.
         text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
         beside = f"   {ratio:.2f} x {baseline}" if ratio is not None else ""
         print(f"{name:26} {what:26} {text:>10} {unit}{beside}".rstrip(), flush=True)
 
     def find(self, name: str | None, what: str) -> Figure | None:
-        """An earlier figure."""
+        """Return an earlier figure, or None."""
         return next((figure for figure in self._figures if (figure.name, figure.what) == (name, what)), None)
 
-    def not_available(self, name: str, why: str) -> None:
-        """What could not be measured, and why."""
-        self._missing[name] = why
-        print(f"{name:26} not available: {why}", flush=True)
+    def not_available(self, name: str, reason: str) -> None:
+        """Print and store the reason why something was not measured."""
+        self._unavailable[name] = reason
+        print(f"{name:26} not available: {reason}", flush=True)
 
     def write(self, **details: Any) -> None:
-        """Everything -> the file of ``--json``, if one was asked for. details: such as each repetition's seconds."""
+        """Write all figures to the file of ``--json``, if given. ``details`` are added to the JSON object."""
         if self._file is not None:
             figures = [asdict(figure) for figure in self._figures]
-            whole = {"machine": self._machine, "figures": figures, "not_available": self._missing, **details}
-            self._file.write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+            document = {"machine": self._machine, "figures": figures, "not_available": self._unavailable, **details}
+            self._file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 def machine() -> Mapping[str, Any]:
-    """When, where, with what and beside how much other work it was measured."""
+    """Return the date, the machine, its load, and the versions of packages, for the JSON file."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
@@ -172,12 +178,12 @@ def _versions() -> Mapping[str, str]:
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """The option that all benchmarks have."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    return made
+    """Return an argument parser with the option that all benchmarks share."""
+    result = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    result.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to this file")
+    return result
 
 
 def progress(text: str) -> None:
-    """To stderr, so that stdout holds figures alone."""
+    """Print a line of progress to stderr, so that stdout contains only figures."""
     print(f"  {datetime.now():%H:%M:%S} {text}", file=sys.stderr, flush=True)

@@ -1,7 +1,7 @@
-"""A manifest of images that are all done in both tables: seconds and memory until the command says so.
+"""Measure a run over a manifest whose images are all done in both tables: seconds and memory until the run ends.
 
-The tables are written by the library's own writer as whole runs would have left them, 512 images a file, with made-up
-keys and vectors of zeros, of which history reads nothing. Beside it the same with a thousandth of the images.
+beamsight's own writer writes the tables as complete runs would leave them: 512 images in each file. Keys are invented
+and vectors are zeros, because history reads no vectors. The baseline is the same with a thousandth of the images.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from transforms.inference.recipe import Recipe
 from transforms.records import Failure
 from transforms.tables import layout, schemas, writer
 
-BASE = "gs://bucket-of-photographs/2026/11/camera"  # never read, as every image of it is done
+BASE = "gs://bucket-of-photographs/2026/11/camera"  # Never read, because all its images are done.
 
 
 def uri(index: int) -> str:
-    """Of a length that URIs have."""
+    """Return an invented URI of realistic length."""
     return f"{BASE}-{index % 97:02}/IMG_{index:09}.jpg"
 
 
 def rows(recipe: Recipe, uris: Sequence[str]) -> pa.Table:
-    """What a unit with these images would have written."""
+    """Return the rows that a unit with these images would have written."""
     count = len(uris)
     columns: dict[str, schemas.Column] = {
         "uri": uris,
@@ -50,15 +50,15 @@ def rows(recipe: Recipe, uris: Sequence[str]) -> pa.Table:
     return schemas.to_arrow(columns, schemas.predictions(recipe.spec.width, probabilities=False))
 
 
-def failures(tables: tuple[str, ...], uris: Sequence[str], attempt: int) -> pa.Table:
-    """As if none of these images could be had."""
+def failure_rows(tables: tuple[str, ...], uris: Sequence[str], attempt: int) -> pa.Table:
+    """Return failures as if the server had not delivered any of these images."""
     message = "the server answered 503 for two minutes"
-    rows = [Failure(uri, "1700000000000000", "fetch", "Unreadable", message, True, tables, attempt) for uri in uris]
-    return schemas.failures_to_arrow(rows, "20260101T020000Z-000000", datetime(2026, 1, 1, tzinfo=timezone.utc))
+    images = [Failure(uri, "1700000000000000", "fetch", "Unreadable", message, True, tables, attempt) for uri in uris]
+    return schemas.failures_to_arrow(images, "20260101T020000Z-000000", datetime(2026, 1, 1, tzinfo=timezone.utc))
 
 
 def write(folder: Path, count: int, classifier: Path, embedder: Path, attempts: int) -> list[str]:
-    """Manifest and tables of ``count`` images -> the command that finds nothing to do."""
+    """Write a manifest and tables of ``count`` images. Return the command that has nothing to do for them."""
     manifest, output = folder / "manifest.txt", folder / "catalog"
     with manifest.open("w", encoding="utf-8") as file:
         file.writelines(f"{uri(index)}\n" for index in range(count))
@@ -71,18 +71,24 @@ def write(folder: Path, count: int, classifier: Path, embedder: Path, attempts: 
             writer.put(part, rows(recipe, uris), recipe.metadata())
         for attempt in range(1, attempts + 1):
             part = layout.unit_file(str(output), layout.FAILURES, f"2026-01-{attempt:02}", f"{start:020}")
-            writer.put(part, failures(tuple(recipe.table for recipe in job.recipes), uris, attempt), {})
+            writer.put(part, failure_rows(tuple(recipe.table for recipe in job.recipes), uris, attempt), {})
     models = ("--classifier", str(classifier), "--embedder", str(embedder))
     return [*common.BEAMSIGHT, "run", "--images", str(manifest), "--output", str(output), *models]
 
 
 def main() -> None:
-    """Write, run, and do the same for few."""
+    """Measure a small number of URIs as the baseline, then the full number."""
     parser = common.parser(__doc__)
     material.add_bundles(parser)
-    parser.add_argument("--uris", type=int, default=1_000_000, metavar="N", help="default: %(default)s")
     parser.add_argument(
-        "--attempts", type=int, default=0, metavar="N", help="each failed so often before (default: %(default)s)"
+        "--uris", type=int, default=1_000_000, metavar="N", help="number of URIs (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--attempts",
+        type=int,
+        default=0,
+        metavar="N",
+        help="number of earlier failures of each URI (default: %(default)s)",
     )
     arguments = parser.parse_args()
     classifier, embedder = material.bundles(arguments)

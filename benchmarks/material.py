@@ -1,4 +1,4 @@
-"""What the benchmarks work on: seeded pictures, bundles, and the answers that a contender wrote."""
+"""Provide the inputs of the benchmarks: seeded images and bundles. Read the answers that contenders write."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks import common
 from transforms.imaging import drawn, fit
 from transforms.inference import bundle
 
-SIZES = (  # width, height; from an old webcam to 12 megapixels of a phone
+SIZES = (  # width, height; from an old webcam to a phone with 12 megapixels
     (640, 480),
     (800, 600),
     (1024, 768),
@@ -34,54 +34,54 @@ Vectors = dict[str, npt.NDArray[np.float32]]
 
 
 def cache() -> Path:
-    """Where pictures and stand-ins are kept from one run to the next."""
+    """Return the folder that keeps images and stand-ins between runs."""
     return bundle.cache_dir() / "benchmarks"
 
 
 def pictures(count: int) -> Path:
-    """A folder with ``count`` drawn JPEGs, the sizes in turn; the same bytes on every machine with this Pillow."""
+    """Return a folder with ``count`` drawn JPEGs of alternating sizes, identical for each version of Pillow."""
     return _folder(f"pictures-{count}", [SIZES[index % len(SIZES)] for index in range(count)])
 
 
 def one_picture() -> Path:
-    """A folder with one picture of middling size."""
+    """Return a folder with one image of medium size."""
     return _folder("picture", [ONE])
 
 
 def _folder(name: str, sizes: Sequence[tuple[int, int]]) -> Path:
     folder = cache() / name
     if not folder.exists():
-        common.progress(f"drawing {len(sizes)} pictures into {folder}")
+        common.progress(f"drawing {len(sizes)} images into {folder}")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-            made = Path(scratch, name)
-            made.mkdir()
+            complete = Path(scratch, name)
+            complete.mkdir()
             for seed, (width, height) in enumerate(sizes):
                 data = drawn.encode(drawn.draw(seed, width, height), quality=90)
-                (made / f"{seed:05}-{width}x{height}.jpg").write_bytes(data)
-            made.rename(folder)
+                (complete / f"{seed:05}-{width}x{height}.jpg").write_bytes(data)
+            complete.rename(folder)
     return folder
 
 
-def decoded_scaled(name: str) -> bool:
-    """Whether a picture, by its file's name, is so large that beamsight decodes it at half its size or less."""
+def is_decoded_scaled(name: str) -> bool:
+    """Return whether beamsight decodes an image at half its size or less, judging by the size in its file name."""
     width, height = name.rpartition("-")[2].removesuffix(".jpg").split("x")
     return min(int(width), int(height)) >= 2 * fit.DRAFT_SIDE
 
 
 def add_bundles(parser: argparse.ArgumentParser) -> None:
-    """``--classifier`` and ``--embedder``."""
+    """Add ``--classifier`` and ``--embedder``."""
     for option, (name, _) in MODELS.items():
         parser.add_argument(
             f"--{option}",
             type=Path,
             metavar="BUNDLE",
-            help=f"a bundle's folder (default: a stand-in for {name}, made on first use)",
+            help=f"folder of a bundle (default: a stand-in for {name}, created on first use)",
         )
 
 
 def bundles(arguments: argparse.Namespace) -> tuple[Path, Path]:
-    """The classifier's and the embedder's bundle."""
+    """Return the bundles of the classifier and the embedder."""
     classifier, embedder = (_bundle(getattr(arguments, option), *model) for option, model in MODELS.items())
     return classifier, embedder
 
@@ -89,18 +89,18 @@ def bundles(arguments: argparse.Namespace) -> tuple[Path, Path]:
 def _bundle(given: Path | None, name: str, task: str) -> Path:
     if given is not None:
         if not (given / bundle.MODEL_JSON).exists():
-            sys.exit(f"{given} is no bundle: make one with `beamsight models stage` or `beamsight models standin`")
+            sys.exit(f"{given} is not a bundle; create one with `beamsight models stage` or `beamsight models standin`")
         return given.absolute()
     folder = cache() / f"{name}-{task}"
     if not (folder / bundle.MODEL_JSON).exists():
-        common.progress(f"making a stand-in for {name} at {folder}")
+        common.progress(f"creating a stand-in for {name} at {folder}")
         command = [*common.BEAMSIGHT, "models", "standin", name, "--task", task, "--to", str(folder)]
         subprocess.run(command, check=True, cwd=common.ROOT, stdout=sys.stderr)
     return folder
 
 
-def answers(folder: Path) -> tuple[dict[str, int], Vectors]:
-    """The Parquet files below a folder -> best class and vector by the pictures' file names."""
+def read_answers(folder: Path) -> tuple[dict[str, int], Vectors]:
+    """Return the best class and the vector of each image, by file name, from the Parquet files below a folder."""
     classes: dict[str, int] = {}
     vectors: Vectors = {}
     for path in sorted(folder.rglob("*.parquet")):
@@ -117,7 +117,7 @@ def answers(folder: Path) -> tuple[dict[str, int], Vectors]:
     return classes, vectors
 
 
-def cosines(some: Vectors, others: Vectors) -> npt.NDArray[np.float64]:
-    """Of the vectors that both have, the cosine of each pair."""
-    pairs = [(some[name].astype(np.float64), others[name].astype(np.float64)) for name in some.keys() & others.keys()]
+def cosines(left: Vectors, right: Vectors) -> npt.NDArray[np.float64]:
+    """Return the cosine of each pair of vectors with the same name, float64[N]."""
+    pairs = [(left[name].astype(np.float64), right[name].astype(np.float64)) for name in left.keys() & right.keys()]
     return np.array([a @ b / (np.linalg.norm(a) * np.linalg.norm(b)) for a, b in pairs])

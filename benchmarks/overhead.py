@@ -1,8 +1,8 @@
-"""Everything but the models: the whole pipeline around two engines that cost nothing, on small pictures.
+"""Measure everything except the models: the whole pipeline with two engines that cost nothing, on small images.
 
-For each number of pictures, in a process of its own: listing, history, units, fetch, decode, fit, batches, answers,
-tables and report, as Beam runs them, with B7's and B6's sizes and widths. ms an image and peak memory are to be flat.
-The ratios are to the smallest number of pictures, which bears Beam's start nearly alone.
+Each number of images runs in its own process: listing, history, units, fetch, decode, fit, batches, answers, tables and
+report, on Beam, with the sizes and widths of B7 and B6. Milliseconds an image and peak memory should stay constant. The
+ratios are to the smallest number of images, where Beam's start takes most of the time.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from transforms.inference.recipe import Recipe
 from transforms.inference.spec import ModelSpec
 
 COUNTS = (100, 1_000, 10_000)
-DISTINCT = 50  # pictures; the others are the same files under other names
+DISTINCT = 50  # different images; the others are hard links to them
 SIZE = (256, 192)
 
 
-class Free:
-    """An engine whose answers cost nothing, and differ no more than they have to."""
+class FreeEngine:
+    """An engine that returns the same answer for every image, at no cost."""
 
     def __init__(self, spec: ModelSpec) -> None:
         self.batch = 1
@@ -47,8 +47,8 @@ class Free:
         return np.repeat(self._answer, len(pixels), axis=0)
 
 
-def draw(folder: Path, count: int) -> None:
-    """``count`` small JPEGs."""
+def draw_images(folder: Path, count: int) -> None:
+    """Write ``count`` small JPEGs."""
     originals = []
     for index in range(count):
         path = folder / f"{index:06}.jpg"
@@ -59,21 +59,21 @@ def draw(folder: Path, count: int) -> None:
             os.link(originals[index % DISTINCT], path)
 
 
-def recipe(registered: ModelSpec, folder: Path) -> Recipe:
-    """A table of a bundle without weights."""
+def write_recipe(registered: ModelSpec, folder: Path) -> Recipe:
+    """Write a bundle without weights, and return the recipe of its table."""
     spec = replace(registered, name=f"{registered.name}-free")
-    names = {bundle.LABELS: labels.imagenet_text()} if spec.task == "classify" else {}
+    texts = {bundle.LABELS: labels.imagenet_text()} if spec.task == "classify" else {}
     folder.mkdir(parents=True)
-    for name, text in names.items():
+    for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    hashes = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in names.items()}
-    made = Bundle(spec, "an engine that costs nothing", hashes, {})
-    (folder / bundle.MODEL_JSON).write_text(made.to_json(), encoding="utf-8")
-    return Recipe(spec=spec, bundle=str(folder), content_hash=made.content_hash, source=made.source)
+    hashes = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
+    free = Bundle(spec, "an engine that costs nothing", hashes, {})
+    (folder / bundle.MODEL_JSON).write_text(free.to_json(), encoding="utf-8")
+    return Recipe(spec=spec, bundle=str(folder), content_hash=free.content_hash, source=free.source)
 
 
 def run(folder: Path) -> None:
-    """The pipeline over a folder of pictures, in this process; prints seconds and images as JSON."""
+    """Run the pipeline over a folder of images in this process, and print seconds and images as JSON."""
     from apache_beam import Pipeline
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
@@ -82,9 +82,9 @@ def run(folder: Path) -> None:
     from transforms.process import Settings
 
     specs = (registry.get("efficientnet-b7", "classify"), registry.get("efficientnet-b6", "embed"))
-    recipes = tuple(recipe(spec, folder / "bundles" / spec.task) for spec in specs)
-    # The seam between the pipeline and what runs a model, whatever else it is told.
-    engines.load = lambda _name, _folder, spec, *_, **__: Free(spec)
+    recipes = tuple(write_recipe(spec, folder / "bundles" / spec.task) for spec in specs)
+    # The pipeline loads every engine through this function, so replacing it replaces the models.
+    engines.load = lambda _name, _folder, spec, *_, **__: FreeEngine(spec)
     settings = Settings(output=str(folder / "catalog"), day="2026-01-01", run_id="overhead", version="0")
     options = catalog.CatalogOptions(images=(str(folder / "pictures"),), recipes=recipes, settings=settings)
     sums: Counter[str] = Counter()
@@ -98,10 +98,12 @@ def run(folder: Path) -> None:
 
 
 def main() -> None:
-    """Each number of pictures in a process of its own."""
+    """Measure each number of images in its own process."""
     parser = common.parser(__doc__)
-    parser.add_argument("--counts", nargs="+", type=int, default=COUNTS, metavar="N", help="default: %(default)s")
-    parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)  # what the processes are started with
+    parser.add_argument(
+        "--counts", nargs="+", type=int, default=COUNTS, metavar="N", help="numbers of images (default: %(default)s)"
+    )
+    parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)  # for the processes that main starts
     arguments = parser.parse_args()
     if arguments.inside is not None:
         run(arguments.inside)
@@ -112,19 +114,19 @@ def main() -> None:
     for count in arguments.counts:
         with tempfile.TemporaryDirectory(prefix="beamsight-overhead-") as scratch:
             (Path(scratch) / "pictures").mkdir()
-            draw(Path(scratch) / "pictures", count)
+            draw_images(Path(scratch) / "pictures", count)
             done = common.measure([sys.executable, "-m", "benchmarks.overhead", "--inside", scratch])
         name = f"{count:,} pictures"
         if done.code:
             figures.not_available(name, done.message)
             continue
-        found = json.loads(done.output)
-        if found["images"] != count:
-            figures.not_available(name, f"only {found['images']:,} were done")
+        result = json.loads(done.output)
+        if result["images"] != count:
+            figures.not_available(name, f"only {result['images']:,} of {count:,} images were processed")
             continue
-        seconds[count] = found["seconds"]
-        figures.add(name, "throughput", count / found["seconds"], "images/s", first)
-        figures.add(name, "cost", 1000 * found["seconds"] / count, "ms an image", first)
+        seconds[count] = result["seconds"]
+        figures.add(name, "throughput", count / result["seconds"], "images/s", first)
+        figures.add(name, "cost", 1000 * result["seconds"] / count, "ms an image", first)
         figures.add(name, "peak memory", done.peak / 1e6, "MB", first)
     if len(seconds) > 1:
         (least, before), *_, (most, after) = sorted(seconds.items())

@@ -1,16 +1,16 @@
-"""JPEG files -> classes and vectors in Parquet: beamsight, what users would pick instead, and the bare engine.
+"""Compare beamsight with other tools and with the bare engine: JPEG files to classes and vectors in Parquet.
 
-Every contender runs as a command of its own, once on one picture and once on all of them, and all take turns in each
-repetition, so that a noisy minute hits them alike. From the medians:
+Each contender runs as a command of its own, once on one image and once on all images. All contenders take turns in each
+repetition, so that other work on the machine affects them equally. The figures are medians:
 
-- steady: images/s once all is loaded, (pictures - 1) / (seconds for all - seconds for one). Of a bare engine:
-  pictures / seconds of inference, as it has nothing else to do;
-- with start-up: pictures / seconds for all, from the command to its end;
-- one picture: seconds from the command to its end;
-- peak memory of the contender's processes, libraries and the like counted once;
-- classes and least cosine: its answers beside those of the first beamsight in the list that was run. ray-data and
-  tf-data decode large JPEGs at full size, beamsight and beam-runinference at half or a quarter; what differs because of
-  that does not among the small pictures, which all decode alike.
+- steady: images/s after the start, (images - 1) / (seconds for all - seconds for one). For a bare engine, which does
+  nothing else: images / seconds of inference.
+- with start-up: images / seconds for all, from the command to its end.
+- one picture: seconds from the command to its end.
+- peak memory of all processes of the contender; shared memory counts once.
+- classes and least cosine: agreement with the answers of the first beamsight contender that was run. ray-data and
+  tf-data decode large JPEGs at full size; beamsight and beam-runinference at a half or a quarter. This changes answers
+  for large images only, because all contenders decode small images in the same way.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from benchmarks import common, material
 from benchmarks.common import Figures, Measured
 
 BASELINE = "beam-runinference"
-WRONG_USE = 2  # exit code of beamsight, and of our own, for what is not there
+UNAVAILABLE = 2  # exit code of beamsight and of the contenders here for a missing form or package
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A command; ``{output}`` and the like are filled in. ceiling: the bare engine that it runs on."""
+    """A command with placeholders such as ``{output}``. ``ceiling`` names the bare engine that it runs on."""
 
     name: str
     command: tuple[str, ...]
@@ -42,25 +42,25 @@ class Contender:
 
     @property
     def is_bare(self) -> bool:
-        """Whether it is an engine without a pipeline."""
+        """Whether this is an engine without a pipeline."""
         return self.name.startswith("bare-")
 
 
 def _peer(name: str, module: str) -> Contender:
-    places = {"pictures": "folder", "classifier": "classifier", "embedder": "embedder", "output": "output"}
-    options = (word for option, place in places.items() for word in (f"--{option}", f"{{{place}}}"))
+    placeholders = {"pictures": "folder", "classifier": "classifier", "embedder": "embedder", "output": "output"}
+    options = (part for option, placeholder in placeholders.items() for part in (f"--{option}", f"{{{placeholder}}}"))
     return Contender(name, (sys.executable, "-m", f"benchmarks.peers.{module}", *options))
 
 
-def _forms(engine: str, precision: str, by_default: bool) -> tuple[Contender, Contender]:
-    """The bare engine and beamsight on it."""
+def _engine_contenders(engine: str, precision: str, by_default: bool) -> tuple[Contender, Contender]:
+    """Return the bare engine, and beamsight with this engine."""
     form = precision if engine == "openvino" else engine
-    how = ("--engine", engine, "--precision", precision)
+    settings = ("--engine", engine, "--precision", precision)
     models = ("--classifier", "{classifier}", "--embedder", "{embedder}")
-    alone = (sys.executable, "-m", "benchmarks.bare", *models, "--pictures", "{count}", *how)
-    run = (*common.BEAMSIGHT, "run", "--images", "{folder}", "--output", "{output}", *models, *how)
+    bare = (sys.executable, "-m", "benchmarks.bare", *models, "--pictures", "{count}", *settings)
+    run = (*common.BEAMSIGHT, "run", "--images", "{folder}", "--output", "{output}", *models, *settings)
     return (
-        Contender(f"bare-{form}", alone, by_default=by_default),
+        Contender(f"bare-{form}", bare, by_default=by_default),
         Contender(f"beamsight-{form}", run, f"bare-{form}", by_default),
     )
 
@@ -69,16 +69,16 @@ CONTENDERS = (
     _peer(BASELINE, "beam_runinference"),
     _peer("ray-data", "ray_data"),
     _peer("tf-data", "tf_data"),
-    *_forms("openvino", "f32", True),
-    *_forms("openvino", "bf16", True),
-    *_forms("openvino", "int8", True),
-    *_forms("tensorflow", "f32", False),
+    *_engine_contenders("openvino", "f32", True),
+    *_engine_contenders("openvino", "bf16", True),
+    *_engine_contenders("openvino", "int8", True),
+    *_engine_contenders("tensorflow", "f32", False),
 )
 NAMES = [contender.name for contender in CONTENDERS]
 
 
 class Race:
-    """Runs the contenders and remembers what came of it."""
+    """Runs the contenders and collects their measurements and answers."""
 
     def __init__(self, arguments: argparse.Namespace, scratch: Path) -> None:
         self._classifier, self._embedder = material.bundles(arguments)
@@ -87,11 +87,11 @@ class Race:
         self.one: defaultdict[str, list[Measured]] = defaultdict(list)
         self.all: defaultdict[str, list[Measured]] = defaultdict(list)
         self.answers: dict[str, tuple[dict[str, int], material.Vectors]] = {}
-        self.lost: dict[str, str] = {}
+        self.unavailable: dict[str, str] = {}
 
-    def turn(self, contender: Contender) -> None:
-        """One repetition of one contender; once it has failed it is not asked again."""
-        if contender.name in self.lost:
+    def run(self, contender: Contender) -> None:
+        """Run one repetition of a contender. Skip contenders that failed before."""
+        if contender.name in self.unavailable:
             return
         counts = [self._count] if contender.is_bare else [1, self._count]
         for count in counts:
@@ -99,30 +99,30 @@ class Race:
             with tempfile.TemporaryDirectory(dir=self._scratch) as output:
                 done = common.measure(
                     [
-                        word.format(
+                        part.format(
                             folder=folder,
                             count=count,
                             output=output,
                             classifier=self._classifier,
                             embedder=self._embedder,
                         )
-                        for word in contender.command
+                        for part in contender.command
                     ]
                 )
                 if done.code:
-                    how = "" if done.code == WRONG_USE else f"it ended with code {done.code}: "
-                    self.lost[contender.name] = f"{how}{done.message}"
+                    prefix = "" if done.code == UNAVAILABLE else f"exit code {done.code}: "
+                    self.unavailable[contender.name] = f"{prefix}{done.message}"
                     return
                 if not contender.is_bare and count > 1:
-                    self.answers.setdefault(contender.name, material.answers(Path(output)))
+                    self.answers.setdefault(contender.name, material.read_answers(Path(output)))
             (self.one if count == 1 else self.all)[contender.name].append(done)
-            common.progress(f"{contender.name}, {count} pictures: {done.seconds:.1f} s")
+            common.progress(f"{contender.name}, {count} {'image' if count == 1 else 'images'}: {done.seconds:.1f} s")
 
     def report(self, contender: Contender, figures: Figures) -> None:
-        """The lines of one contender, from the medians."""
+        """Add the figures of a contender, which are medians."""
         name = contender.name
-        if name in self.lost:
-            figures.not_available(name, self.lost[name])
+        if name in self.unavailable:
+            figures.not_available(name, self.unavailable[name])
             return
         whole = statistics.median(done.seconds for done in self.all[name])
         peak = max(done.peak for done in self.all[name])
@@ -143,11 +143,11 @@ class Race:
             self._compare(name, figures)
 
     def _compare(self, name: str, figures: Figures) -> None:
-        model = next((known for known in NAMES if known.startswith("beamsight") and known in self.answers), None)
+        model = next((each for each in NAMES if each.startswith("beamsight") and each in self.answers), None)
         if model is None or model == name:
             return
         (classes, vectors), (expected, expected_vectors) = self.answers[name], self.answers[model]
-        plain = {picture for picture in expected if not material.decoded_scaled(picture)}
+        plain = {picture for picture in expected if not material.is_decoded_scaled(picture)}
         for what, pictures in ((f"classes of {model}", set(expected)), ("the same, small pictures", plain)):
             same = sum(classes.get(picture) == expected[picture] for picture in pictures)
             figures.add(name, what, 100 * same / len(pictures), "%")
@@ -156,7 +156,7 @@ class Race:
             figures.add(name, f"least cosine to {model}", float(cosines.min()), "")
 
     def details(self) -> dict[str, dict[str, list[float]]]:
-        """Seconds of every repetition."""
+        """Return the seconds of every repetition, for the JSON file."""
         return {
             key: {name: [round(done.seconds, 3) for done in times] for name, times in group.items()}
             for key, group in (("seconds_for_one", self.one), ("seconds_for_all", self.all))
@@ -164,21 +164,21 @@ class Race:
 
 
 def main() -> None:
-    """Race, then report."""
+    """Run all repetitions, then print the figures."""
     parser = common.parser(__doc__)
     material.add_bundles(parser)
-    parser.add_argument("--pictures", type=int, default=48, metavar="N", help="default: %(default)s")
-    parser.add_argument("--repetitions", type=int, default=3, metavar="N", help="default: %(default)s")
+    parser.add_argument("--pictures", type=int, default=48, metavar="N", help="number of images (default: %(default)s)")
+    parser.add_argument("--repetitions", type=int, default=3, metavar="N", help="repetitions (default: %(default)s)")
     parser.add_argument(
         "--only",
         nargs="+",
         choices=NAMES,
         metavar="NAME",
-        help=f"some of {', '.join(NAMES)} (default: not *-tensorflow)",
+        help=f"contenders to run: {', '.join(NAMES)} (default: all except *-tensorflow)",
     )
     arguments = parser.parse_args()
     if arguments.pictures < 2 or arguments.repetitions < 1:
-        parser.error("at least 2 pictures and 1 repetition")
+        parser.error("--pictures must be at least 2, and --repetitions at least 1")
     chosen = [c for c in CONTENDERS if (c.name in arguments.only if arguments.only else c.by_default)]
     figures = Figures(arguments)
     with tempfile.TemporaryDirectory(prefix="beamsight-benchmark-") as scratch:
@@ -186,7 +186,7 @@ def main() -> None:
         for repetition in range(arguments.repetitions):
             common.progress(f"repetition {repetition + 1} of {arguments.repetitions}")
             for contender in chosen:
-                race.turn(contender)
+                race.run(contender)
         for contender in chosen:
             race.report(contender, figures)
     figures.write(pictures=arguments.pictures, repetitions=arguments.repetitions, **race.details())

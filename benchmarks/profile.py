@@ -1,8 +1,8 @@
-"""Where the time of a run goes: fetch, decode, fit, B7, B6, write, from the run's own report.
+"""Measure the time of each step of a run: fetch, decode, fit, B7, B6 and write, from the report of the run.
 
-Seconds are sums over threads, and steps overlap, so all together are more than the wall. Of a model it is the time in
-its calls, as many of which run at once as OpenVINO has streams: where both models together come near the wall times
-these, nothing kept them waiting. The wall is the run's own, without what comes before it, such as imports.
+Seconds are sums over threads, and steps overlap, so their total exceeds the wall time. The seconds of a model are the
+time in its calls, and OpenVINO runs as many calls at once as it has streams. If the seconds of both models come close
+to the wall time multiplied by the number of streams, the models never waited. The wall time excludes imports.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ STEPS = {
 
 
 def main() -> None:
-    """One run, one table."""
+    """Run beamsight once and print the time of each step."""
     parser = common.parser(__doc__)
     material.add_bundles(parser)
-    parser.add_argument("--pictures", type=int, default=48, metavar="N", help="default: %(default)s")
-    parser.add_argument("--engine", default="auto", help="as of `beamsight run` (default: %(default)s)")
-    parser.add_argument("--precision", default="f32", help="likewise (default: %(default)s)")
+    parser.add_argument("--pictures", type=int, default=48, metavar="N", help="number of images (default: %(default)s)")
+    parser.add_argument("--engine", default="auto", help="engine, as for `beamsight run` (default: %(default)s)")
+    parser.add_argument("--precision", default="f32", help="precision, as for `beamsight run` (default: %(default)s)")
     arguments = parser.parse_args()
     classifier, embedder = material.bundles(arguments)
     pictures = material.pictures(arguments.pictures)

@@ -1,4 +1,4 @@
-"""From the command to the first table, and to its end: one image, staged bundles; beside ``import tensorflow``."""
+"""Measure the seconds to the first table and to the end of a run with one image; baseline: ``import tensorflow``."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ BASELINE = "import tensorflow"
 
 
 def has_table(output: Path) -> bool:
-    """Whether a file of the predictions or embeddings is there."""
+    """Return whether a file of the predictions or embeddings exists."""
     return any(next((output / table).rglob("*.parquet"), None) for table in ("predictions", "embeddings"))
 
 
 def main() -> None:
-    """The two in turn, and medians."""
+    """Run command and baseline in turn, and print medians."""
     parser = common.parser(__doc__)
     material.add_bundles(parser)
-    parser.add_argument("--repetitions", type=int, default=5, metavar="N", help="default: %(default)s")
-    parser.add_argument("--engine", default="auto", help="as of `beamsight run` (default: %(default)s)")
-    parser.add_argument("--precision", default="f32", help="likewise (default: %(default)s)")
+    parser.add_argument(
+        "--repetitions", type=int, default=5, metavar="N", help="number of repetitions (default: %(default)s)"
+    )
+    parser.add_argument("--engine", default="auto", help="engine, as for `beamsight run` (default: %(default)s)")
+    parser.add_argument("--precision", default="f32", help="precision, as for `beamsight run` (default: %(default)s)")
     arguments = parser.parse_args()
     classifier, embedder = material.bundles(arguments)
     picture = material.one_picture()

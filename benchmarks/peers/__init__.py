@@ -1,1 +1,1 @@
-"""The same job as a user of another tool would write it: JPEG files -> classes and vectors in Parquet."""
+"""The same job, JPEG files to classes and vectors in Parquet, as users of other tools would write it."""

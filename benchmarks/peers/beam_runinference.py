@@ -1,6 +1,6 @@
-"""Apache Beam as its documentation has it: an element an image through RunInference, into WriteToParquet.
+"""Apache Beam as in its documentation: one element for each image through RunInference, into WriteToParquet.
 
-``TFModelHandlerNumpy`` loads Keras models only (apache/beam #30288), so a SavedModel takes a handler of one's own,
+``TFModelHandlerNumpy`` loads Keras models only (apache/beam #30288), so a SavedModel needs a custom handler:
 https://beam.apache.org/documentation/ml/about-ml/#use-custom-models.
 """
 
@@ -33,7 +33,7 @@ EMBEDDINGS = pa.schema([("uri", pa.string()), ("embedding", pa.list_(pa.float32(
 
 
 class SavedModelHandler(ModelHandler[shared.Pixels, PredictionResult, Any]):
-    """Pictures of a model's size -> what its SavedModel puts out."""
+    """Runs a SavedModel on images of its input size."""
 
     def __init__(self, folder: str, **settings: Any) -> None:
         super().__init__(**settings)
@@ -53,18 +53,18 @@ class SavedModelHandler(ModelHandler[shared.Pixels, PredictionResult, Any]):
 
 
 def load_picture(uri: str, sizes: tuple[int, ...]) -> tuple[str, dict[int, shared.Pixels]]:
-    """A file, decoded once -> the pixels for each model."""
+    """Decode a file once. Return its URI and the pixels for each model, by input size."""
     with beam.io.filesystems.FileSystems.open(uri) as file:
         image: Image.Image = Image.open(file)
-        image.draft("RGB", (max(sizes) + 32, max(sizes) + 32))  # Pillow's own way to decode large JPEGs fast
+        image.draft("RGB", (max(sizes) + 32, max(sizes) + 32))  # Pillow decodes large JPEGs at reduced size.
         image = image.convert("RGB")
     return uri, {size: shared.fit(image, size) for size in sizes}
 
 
 def main() -> None:
-    """Both models as branches of one graph."""
+    """Run both models as branches of one graph."""
     job = shared.job(__doc__)
-    # FnApiRunner is what DirectRunner ends up with where it cannot download another engine, without looking for that.
+    # DirectRunner uses FnApiRunner if it cannot download another engine. This skips the attempt.
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         pictures = (
             pipeline
@@ -74,8 +74,8 @@ def main() -> None:
         )
         tables = (("predictions", job.classifier, PREDICTIONS), ("embeddings", job.embedder, EMBEDDINGS))
         for name, model, schema in tables:
-            # Full batches. large_model is for machines whose worker processes cannot each hold a copy, by its
-            # documentation; here there is one process, and it would send the pixels to another.
+            # Full batches. large_model is for machines whose worker processes cannot each hold a copy of the model.
+            # Here there is one process, and large_model would send the pixels to another.
             handler = SavedModelHandler(
                 model.folder, min_batch_size=shared.BATCH, max_batch_size=shared.BATCH, large_model=False
             )

@@ -1,4 +1,4 @@
-"""Ray Data as its guide to batch inference has it: read_images, a map, an actor class in map_batches, write_parquet.
+"""Ray Data as in its guide to batch inference: read_images, a map, an actor class in map_batches, write_parquet.
 
 https://docs.ray.io/en/latest/data/batch_inference.html
 """
@@ -19,12 +19,12 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 try:
     import ray
 except ModuleNotFoundError:
-    print("ray is not installed: pip install -r benchmarks/requirements.txt", file=sys.stderr)
+    print("ray is not installed; run pip install -r benchmarks/requirements.txt", file=sys.stderr)
     sys.exit(2)
 
 
 class Models:
-    """An actor that holds both models, so that the pixels reach them together."""
+    """An actor that holds both models, so that pixels are sent once."""
 
     def __init__(self, classifier: shared.Model, embedder: shared.Model) -> None:
         self._labels = classifier.labels
@@ -32,14 +32,14 @@ class Models:
         self._embed = shared.load_model(embedder.folder)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Pixels for both -> the columns of the table."""
+        """Return the columns of the table for a batch of pixels for both models."""
         best = [shared.prediction(scores, self._labels) for scores in self._classify(batch["classifier"])]
         columns = {name: [row[name] for row in best] for name in best[0]}
         return {"uri": batch["path"], "embedding": self._embed(batch["embedder"]), **columns}
 
 
 def prepare(row: dict[str, Any], classifier: int, embedder: int) -> dict[str, Any]:
-    """A decoded picture -> the pixels for each model."""
+    """Return the pixels for each model from a decoded image."""
     image = Image.fromarray(np.asarray(row["image"]))
     return {
         "path": row["path"],
@@ -49,7 +49,7 @@ def prepare(row: dict[str, Any], classifier: int, embedder: int) -> dict[str, An
 
 
 def main() -> None:
-    """One actor with the models, whose TensorFlow takes all cores; the other CPUs of Ray's count read and decode."""
+    """Run one actor whose TensorFlow uses all cores. Ray uses its other CPU slots to read and decode."""
     job = shared.job(__doc__)
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as scratch:
         ray.init(include_dashboard=False, log_to_driver=False, configure_logging=False, _temp_dir=scratch)

@@ -1,4 +1,4 @@
-"""What all peers share: the job, the pictures as their models want them, the models as TensorFlow loads them."""
+"""Code that all peers share: the job, preprocessing, and models loaded by TensorFlow."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-BATCH = 8  # on CPUs larger batches are no faster and hold more memory
+BATCH = 8  # Larger batches are no faster on CPUs, and need more memory.
 TOP = 5
 
 Floats = npt.NDArray[np.float32]
@@ -22,7 +22,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Model:
-    """A SavedModel and the side of its input. labels: of a classifier."""
+    """A SavedModel, the side of its input in pixels, and the labels of a classifier."""
 
     folder: str
     size: int
@@ -30,7 +30,7 @@ class Model:
 
     @classmethod
     def of(cls, bundle: Path) -> Model:
-        """From a bundle's folder."""
+        """Read the folder of a bundle."""
         size = json.loads((bundle / "model.json").read_text(encoding="utf-8"))["spec"]["size"]
         labels = bundle / "labels.txt"
         lines = labels.read_text(encoding="utf-8").splitlines() if labels.exists() else ()
@@ -39,7 +39,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Job:
-    """JPEG files through both models into Parquet below ``output``."""
+    """The JPEG files, both models, and the folder for Parquet files."""
 
     pictures: tuple[str, ...]
     classifier: Model
@@ -48,24 +48,26 @@ class Job:
 
 
 def job(description: str | None) -> Job:
-    """From the command line."""
+    """Read the job from the command line."""
     parser = argparse.ArgumentParser(description=description)
     for option in ("pictures", "classifier", "embedder", "output"):
         parser.add_argument(f"--{option}", type=Path, required=True, metavar="FOLDER")
-    asked = parser.parse_args()
-    pictures = tuple(str(path.absolute()) for path in sorted(asked.pictures.glob("*.jpg")))
-    return Job(pictures, Model.of(asked.classifier), Model.of(asked.embedder), str(asked.output.absolute()))
+    arguments = parser.parse_args()
+    pictures = tuple(str(path.absolute()) for path in sorted(arguments.pictures.glob("*.jpg")))
+    return Job(pictures, Model.of(arguments.classifier), Model.of(arguments.embedder), str(arguments.output.absolute()))
 
 
 def load_model(folder: str) -> Callable[[Pixels], Floats]:
-    """uint8[N, size, size, 3] -> float32[N, width], by the signature that modules of TF-Hub are served with."""
+    """Return a function from uint8[N, size, size, 3] to float32[N, width], by the serving signature of the model."""
     import tensorflow as tf
 
     model = tf.saved_model.load(folder)
     serve = model.signatures["serving_default"]
     (name,) = serve.structured_input_signature[1]
 
-    def infer(pixels: Pixels, _model: Any = model) -> Floats:  # held, as the signature refers to it weakly
+    def infer(
+        pixels: Pixels, _model: Any = model
+    ) -> Floats:  # keeps the model alive: the signature holds a weak reference
         (outputs,) = serve(**{name: tf.cast(pixels, tf.float32) / 255.0}).values()
         return np.asarray(outputs.numpy())
 
@@ -73,7 +75,7 @@ def load_model(folder: str) -> Callable[[Pixels], Floats]:
 
 
 def fit(image: Image.Image, size: int) -> Pixels:
-    """The publisher's preprocessing: the middle square with 32 pixels of padding left out, bicubic to size x size."""
+    """Apply the publisher's preprocessing: crop the middle square without 32 pixels of padding, resize with bicubic."""
     side = size / (size + 32) * min(image.size)
     left, upper = (image.width - side) / 2, (image.height - side) / 2
     box = (left, upper, left + side, upper + side)
@@ -81,7 +83,7 @@ def fit(image: Image.Image, size: int) -> Pixels:
 
 
 def prediction(scores: Floats, labels: tuple[str, ...]) -> dict[str, Any]:
-    """float32[classes] -> the columns of a prediction."""
+    """Return the columns of a prediction from the scores of all classes, float32[classes]."""
     best = [int(index) for index in np.argsort(-scores)[:TOP]]
     return {
         "class_id": best[0],

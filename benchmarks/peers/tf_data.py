@@ -1,4 +1,4 @@
-"""TensorFlow alone: tf.data decodes in parallel and ahead, a loop runs both models, pyarrow writes one file.
+"""TensorFlow only: tf.data decodes in parallel and prefetches, a loop runs both models, pyarrow writes one file.
 
 The settings are those of https://www.tensorflow.org/guide/data_performance.
 """
@@ -16,10 +16,10 @@ from benchmarks.peers import shared
 
 
 def fit(image: Any, size: int) -> Any:
-    """As ``shared.fit``, in TensorFlow's operations."""
+    """Do the same as ``shared.fit`` with TensorFlow operations."""
     sides = tf.cast(tf.shape(image)[:2], tf.float32)
     scale = (size + 32) / tf.reduce_min(sides)
-    # What tf.image.resize(antialias=True) stands on; by itself it takes a box between pixels.
+    # tf.image.resize(antialias=True) uses this operation. Called directly, it accepts a box between pixels.
     fitted = tf.raw_ops.ScaleAndTranslate(
         images=image[tf.newaxis],
         size=(size, size),
@@ -32,7 +32,7 @@ def fit(image: Any, size: int) -> Any:
 
 
 def main() -> None:
-    """One process, one table."""
+    """Run the job in one process and write one table."""
     job = shared.job(__doc__)
 
     def load_picture(uri: Any) -> tuple[Any, Any, Any]:
