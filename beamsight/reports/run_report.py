@@ -78,7 +78,7 @@ def compose(
 ) -> dict[str, Any]:
     """Build the report from the sums of a run.
 
-    The counts satisfy listed = duplicates + already_done + failed_before + left + missing. In a finished run, each missing
+    listed = duplicates + already_done + failed_before + left + missing. In a finished run, each missing
     image was processed, with or without a failure, so missing = images. ``problems`` are the success criteria that a
     finished run misses.
     """

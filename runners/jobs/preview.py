@@ -76,7 +76,7 @@ def _count(job: catalog.CatalogOptions) -> Tally:
 def _estimate(missing: int, output: str, tables: tuple[str, ...]) -> str:
     """Return the time for so many images, by the speed of the newest run with the same tables."""
     try:
-        recent = runs.find(output).recent
+        recent = runs.select(output).recent
     except BeamsightError:
         recent = ()
     rates = [run.images / run.seconds for run in recent if run.done and run.images and set(run.models) == set(tables)]

@@ -14,7 +14,7 @@ from nights import DAY, Nights
 
 from beamsight.reports import make, page, runs, vectors
 from beamsight.reports.page import Page
-from runners.cli import app
+from runners.cli import app, codes
 from transforms.errors import UsageError
 from transforms.storage import files
 
