@@ -1,4 +1,4 @@
-"""Interrupted runs, locks that are lost, and runs that stop: each says so in its report, and goes on later."""
+"""Interrupted runs, lost locks and failed runs: the report has the reason, and the next run continues."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def images(tmp_path: Path) -> Path:
 
 
 class _Hook(BaseHTTPRequestHandler):
-    """Takes what is posted."""
+    """Stores every posted report."""
 
     def do_POST(self) -> None:
         self.server.got.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))  # type: ignore[attr-defined]
@@ -50,8 +50,8 @@ def hook() -> Iterator[ThreadingHTTPServer]:
         server.shutdown()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, codes.INTERRUPTED), (signal.SIGTERM, codes.TERMINATED)])
-def test_a_signal_ends_it_with_a_report_and_it_goes_on_later(
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, app.INTERRUPTED), (signal.SIGTERM, app.TERMINATED)])
+def test_a_signal_stops_the_run_and_the_next_run_continues(
     number: int,
     code: int,
     hook: ThreadingHTTPServer,
@@ -76,7 +76,7 @@ def test_a_signal_ends_it_with_a_report_and_it_goes_on_later(
     rows = len(tables.rows(tmp_path / "out", "embeddings", tmp_path))
     failed = len(tables.rows(tmp_path / "out", "failures", tmp_path))
     (ok,) = (count for table, count in report["counts"]["ok"].items() if table.startswith("embeddings/"))
-    assert 0 < ok <= rows <= ok + 1  # one that was being written then
+    assert 0 < ok <= rows <= ok + 1  # One unit may have been in progress.
     assert failed - 1 <= report["counts"]["failed"].get("decode", 0) <= failed
     assert report["counts"]["missing"] == IMAGES
     assert report["counts"]["images"] < IMAGES
@@ -88,7 +88,7 @@ def test_a_signal_ends_it_with_a_report_and_it_goes_on_later(
     assert [each["state"] for each in reports(tmp_path)] == ["interrupted", "done"]
 
 
-def test_a_signal_does_not_wait_for_images_that_do_not_come(
+def test_a_signal_does_not_wait_for_slow_downloads(
     gcs: GcsServer, bucket: Bucket, tmp_path: Path, tiny_classifier: str
 ) -> None:
     for number in range(8):
@@ -105,7 +105,7 @@ def test_a_signal_does_not_wait_for_images_that_do_not_come(
     assert (report["state"], report["counts"]["missing"], report["counts"]["images"]) == ("interrupted", 8, 0)
 
 
-def test_a_lock_that_another_takes_ends_the_run(images: Path, tmp_path: Path, tiny_classifier: str) -> None:
+def test_losing_the_lock_stops_the_run(images: Path, tmp_path: Path, tiny_classifier: str) -> None:
     arguments = command(images, tiny_classifier, "none", "--unit-size", "1")
     running = start(arguments, heartbeat=0.05)
     wait_for_files(running, tmp_path)
@@ -146,7 +146,7 @@ def test_fewer_images_than_expected(
     assert hook.got == [report]  # type: ignore[attr-defined]
 
 
-def test_a_run_that_stops_says_why_in_its_report(
+def test_the_report_of_a_failed_run_has_the_reason(
     images: Path, tmp_path: Path, tiny_classifier: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = command(images, tiny_classifier, "none", "--unit-size", "10")

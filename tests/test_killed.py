@@ -1,4 +1,4 @@
-"""Killed, failing and repeated work: nothing is lost, nothing stands twice, no half file is ever seen."""
+"""Killed, failing and repeated work: no row is lost or duplicated, and readers see no incomplete file."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_killed_at_random_moments_and_run_again(
     require_complete(tmp_path)
 
 
-def test_half_written_files_are_not_seen_by_readers(
+def test_readers_do_not_see_incomplete_files(
     images: Path, tmp_path: Path, tiny_classifier: str, tiny_embedder: str
 ) -> None:
     assert app.main(command(images, tiny_classifier, tiny_embedder)) == codes.DONE
@@ -85,7 +85,7 @@ class _LosesTwo(process.ProcessUnits):
         return done
 
 
-def test_bundles_that_fail_are_tried_again_without_a_trace(
+def test_failed_bundles_are_retried(
     images: Path, tmp_path: Path, tiny_classifier: str, tiny_embedder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.catalog.ProcessUnits", _LosesTwo)
@@ -96,14 +96,14 @@ def test_bundles_that_fail_are_tried_again_without_a_trace(
     require_complete(tmp_path)
 
 
-def test_bundles_that_are_repeated_leave_one_row_an_image(
+def test_repeated_bundles_leave_one_row_per_image(
     images: Path, tmp_path: Path, tiny_classifier: str, tiny_embedder: str
 ) -> None:
     assert app.main(command(images, tiny_classifier, tiny_embedder, "--direct_runner_bundle_repeat=1")) == codes.DONE
     require_complete(tmp_path)
 
 
-def test_of_two_that_start_at_once_one_works_and_the_other_says_who(
+def test_one_of_two_simultaneous_runs_works_and_the_other_names_it(
     images: Path, tmp_path: Path, tiny_classifier: str, tiny_embedder: str
 ) -> None:
     arguments = command(images, tiny_classifier, tiny_embedder, "--unit-size", "1")
@@ -119,7 +119,7 @@ def test_of_two_that_start_at_once_one_works_and_the_other_says_who(
     assert not (tmp_path / "out" / "lock.json").exists()
 
 
-def test_what_a_killed_run_left_is_put_in_order_by_the_next(
+def test_the_next_run_cleans_up_after_a_killed_one(
     images: Path, tmp_path: Path, tiny_classifier: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = command(images, tiny_classifier, "none", "--unit-size", "1")

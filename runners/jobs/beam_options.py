@@ -1,4 +1,4 @@
-"""What is left of the command line for Beam -> its options, with nothing misspelt passed over."""
+"""Beam's own options on the command line. An unknown option is an error."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def parse(arguments: Sequence[str], ours: Iterable[str] = ()) -> PipelineOptions
     """
     if rest := unknown(arguments):
         if not rest[0].startswith("-"):
-            raise UsageError(f"{rest[0]} belongs to no option; put a glob in quotes, or the shell expands it")
+            raise UsageError(f"unexpected argument {rest[0]}; put a glob in quotes, or the shell expands it")
         name = rest[0].partition("=")[0]
         raise UsageError(f"unknown option {name}, neither of beamsight nor of Beam{nearest(name, [*ours, *names()])}")
     options = PipelineOptions(list(arguments))
@@ -74,7 +74,7 @@ def switch(name: str, value: bool) -> list[str]:
 
 
 def unknown(arguments: Sequence[str]) -> list[str]:
-    """Those that Beam has no option for. Raises UsageError for an option of Beam's that is used wrongly."""
+    """Return the arguments that Beam does not know. Raises UsageError for a wrong value of one of Beam's options."""
     try:
         return _parser().parse_known_args(list(arguments))[1]
     except argparse.ArgumentError as error:
@@ -83,7 +83,7 @@ def unknown(arguments: Sequence[str]) -> list[str]:
 
 @cache
 def names() -> frozenset[str]:
-    """All options that Beam has, such as ``--runner``."""
+    """Return all options that Beam has, such as ``--runner``."""
     return frozenset(_parser()._option_string_actions)
 
 
@@ -99,8 +99,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _all_subclasses(base: type[PipelineOptions]) -> list[type[PipelineOptions]]:
-    found = [cls for cls in base.__subclasses__() if "_add_argparse_args" in vars(cls)]
-    return [cls for cls in found if cls.__module__.startswith("apache_beam.")]
+    classes = [cls for cls in base.__subclasses__() if "_add_argparse_args" in vars(cls)]
+    return [cls for cls in classes if cls.__module__.startswith("apache_beam.")]
 
 
 def runner_of(arguments: Sequence[str]) -> str | None:
@@ -110,31 +110,31 @@ def runner_of(arguments: Sequence[str]) -> str | None:
 
 
 def is_dataflow(arguments: Sequence[str]) -> bool:
-    """Whether the arguments ask for Dataflow."""
+    """Return whether the arguments choose the Dataflow runner."""
     return runner_of(arguments) == DATAFLOW
 
 
 def workers(options: PipelineOptions) -> int:
-    """How many workers the job may have, at least 1."""
-    wanted = options.view_as(WorkerOptions)
+    """Return the maximum number of workers of the job, at least 1."""
+    pool = options.view_as(WorkerOptions)
     direct = options.view_as(DirectOptions).direct_num_workers
     flink = options.view_as(FlinkRunnerOptions).parallelism
-    return max(1, wanted.num_workers or 0, wanted.max_num_workers or 0, direct or 0, flink or 0)
+    return max(1, pool.num_workers or 0, pool.max_num_workers or 0, direct or 0, flink or 0)
 
 
 def sees_this_disk(options: PipelineOptions) -> bool:
-    """Whether the workers of the runner can read and write this machine's files, as far as the options tell.
+    """Return whether the workers can read and write the files of this machine, as far as the options show.
 
-    Workers that Flink finds elsewhere (``EXTERNAL``, ``PROCESS``) may share a disk with this machine.
+    Workers of Flink on other machines (``EXTERNAL``, ``PROCESS``) may share a disk with this one, so they count as yes.
     """
     runner = options.view_as(StandardOptions).runner
     return runner != DATAFLOW and _environment(options, runner) != "DOCKER"
 
 
 def _environment(options: PipelineOptions, runner: str | None) -> str | None:
-    """Where Beam has the workers run; what it chooses where nothing is asked for, as its runners do."""
-    asked = options.view_as(PortableOptions).environment_type
-    if asked is not None:
-        return str(asked)
-    elsewhere = options.view_as(FlinkRunnerOptions).flink_master.strip() not in ("[local]", "[auto]")
-    return "DOCKER" if runner == "PortableRunner" or (runner == "FlinkRunner" and elsewhere) else None
+    """Return the type of the workers' environment. Without an option, this is the default of Beam's runner."""
+    given = options.view_as(PortableOptions).environment_type
+    if given is not None:
+        return str(given)
+    remote = options.view_as(FlinkRunnerOptions).flink_master.strip() not in ("[local]", "[auto]")
+    return "DOCKER" if runner == "PortableRunner" or (runner == "FlinkRunner" and remote) else None

@@ -1,4 +1,4 @@
-"""How a run ends that does not come to its end: what stopped it, what its report says, what is raised."""
+"""A job that stops early: the reason, the run report, and the exception to raise."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _INTERRUPTED: Literal["interrupted"] = "interrupted"
 
 
 class RunFailed(BeamsightError):
-    """The job stopped before its end. What it had finished is in the tables, and the next run goes on from there."""
+    """The job stopped early. Finished images are in the tables, and the next run continues with the others."""
 
 
 class WatchEnded(BeamsightError):
-    """The command was interrupted while it watched a job elsewhere, which goes on. code: to exit with."""
+    """The command was interrupted while it watched a remote job, which continues. code: The exit code."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
@@ -32,35 +32,45 @@ class WatchEnded(BeamsightError):
 def record_stop(
     error: BaseException, run_: run_report.Run, held: Lock, stream: TextIO
 ) -> tuple[dict[str, Any], BaseException]:
-    """What stopped a job -> its report, and what is to be raised."""
+    """Write the report of a job that stopped early.
+
+    Args:
+        error: The exception that stopped the job.
+        run_: The run.
+        held: The lock of the output. If it was lost, that is the reason.
+        stream: Receives a message if the report cannot be written.
+
+    Returns:
+        The report, and the exception to raise: KeyboardInterrupt or RunFailed.
+    """
     why = held.lost or reason(error)
     interrupted = held.lost is None and why.startswith(_INTERRUPTED)
     now = datetime.now(timezone.utc)
     state: run_report.State = _INTERRUPTED if interrupted else "failed"
-    ended = run_report.compose(counts.KEPT.snapshot(), run_, now, state, why)
+    report = run_report.compose(counts.KEPT.snapshot(), run_, now, state, why)
     try:
-        run_report.put(ended, run_.uri)
-    except BeamsightError as unwritten:
-        stream.write(f"beamsight: the report of the run could not be written: {unwritten}\n")
+        run_report.put(report, run_.uri)
+    except BeamsightError as write_error:
+        stream.write(f"beamsight: could not write the report of the run: {write_error}\n")
     if interrupted:
-        return ended, error if isinstance(error, KeyboardInterrupt) else KeyboardInterrupt(why)
+        return report, error if isinstance(error, KeyboardInterrupt) else KeyboardInterrupt(why)
     if held.lost is None:
         cleanup.clean(run_.output, held.since, stream)
     failed = RunFailed(why)
     failed.__cause__ = error
-    return ended, failed
+    return report, failed
 
 
 def reason(error: BaseException) -> str:
-    """What stopped a job, in one line. Beam wraps errors of workers into text with their tracebacks in it."""
+    """Return in one line why a job stopped. Beam turns errors of workers into text that contains their tracebacks."""
     if isinstance(error, Interrupted):
         return str(error)
     if "KeyboardInterrupt" in f"{type(error).__name__}: {error}":
         return _INTERRUPTED
-    ours = "|".join(name for name, kind in vars(errors).items() if isinstance(kind, type))
+    names = "|".join(name for name, kind in vars(errors).items() if isinstance(kind, type))
     lines = "".join(traceback.format_exception_only(type(error), error)).strip().splitlines()
     for line in reversed(lines):
-        match = re.search(rf"\b(?:transforms\.errors\.)?(?:{ours}): (.+)", line)
+        match = re.search(rf"\b(?:transforms\.errors\.)?(?:{names}): (.+)", line)
         if match:
             return match[1].removesuffix("\\n").split(" [while running")[0]
     return next((line.strip() for line in reversed(lines) if line.strip()), type(error).__name__)

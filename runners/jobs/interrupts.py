@@ -1,6 +1,6 @@
-"""Ctrl-C and SIGTERM end a command in the same way: work in hand is dropped, what is known is reported, and it exits.
+"""Ctrl-C and SIGTERM: the command drops the work in progress, writes its report, and exits.
 
-A second signal ends it at once.
+A second signal ends the process at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked this process to end, or something in it that does as if."""
+    """The process received a signal, or ``stop_work`` stopped it. code: The exit code."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"interrupted by {signal.Signals(number).name}")
@@ -26,30 +26,30 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def handle_signals() -> Iterator[None]:
-    """Raise Interrupted in the main thread at a signal, and tell the work of all other threads to stop.
+    """On a signal, stop the work of all threads and raise Interrupted in the main thread.
 
-    Elsewhere than in the main thread, where Python sets no handlers, nothing.
+    In any other thread this does nothing, because Python sets signal handlers only in the main thread.
     """
     STOP.take_back()
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = [signal.signal(number, _end) for number in _SIGNALS]
+    previous = [signal.signal(number, _interrupt) for number in _SIGNALS]
     try:
         yield
     finally:
-        for number, handler in zip(_SIGNALS, before, strict=True):
+        for number, handler in zip(_SIGNALS, previous, strict=True):
             signal.signal(number, handler)
 
 
 def stop_work(why: str) -> None:
-    """From a thread beside the main one: have the work of this process end, as at a signal."""
+    """Stop the work of this process as a signal does. Call it from any thread but the main one."""
     STOP.ask(why)
-    if signal.getsignal(signal.SIGTERM) is _end:
+    if signal.getsignal(signal.SIGTERM) is _interrupt:
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
 
-def _end(number: int, _: FrameType | None) -> None:
+def _interrupt(number: int, _: FrameType | None) -> None:
     for each in _SIGNALS:
         signal.signal(each, signal.SIG_DFL)
     interrupted = Interrupted(number)

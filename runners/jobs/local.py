@@ -1,4 +1,4 @@
-"""The job on this machine, in this process."""
+"""Run the job in this process."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from pipelines.catalog import CatalogOptions, WriteReport
 from runners.jobs.progress import Progress
 from transforms import counts
 
-# One process and one worker are right here: the models take all cores, and a unit fetches and decodes in threads.
-_OURS = (None, "DirectRunner", "FnApiRunner")
+# The runners that we replace with FnApiRunner. One process with one worker is enough, because the models use all cores
+# and a unit fetches and decodes in threads.
+_REPLACED = (None, "DirectRunner", "FnApiRunner")
 
-_LOOK = 0.2  # seconds
-_GRACE = 3.0  # seconds in which units in hand may notice that they are not wanted any more
+_POLL_SECONDS = 0.2
+_GRACE_SECONDS = 3.0  # for units in progress to notice an interrupt
 
 
 def is_local(beam_options: PipelineOptions) -> bool:
-    """Whether the job runs in this process."""
-    return beam_options.view_as(StandardOptions).runner in (*_OURS, "BundleBasedDirectRunner")
+    """Return whether the job runs in this process."""
+    return beam_options.view_as(StandardOptions).runner in (*_REPLACED, "BundleBasedDirectRunner")
 
 
 def run(
@@ -33,37 +34,37 @@ def run(
     write_report: WriteReport,
     stream: TextIO = sys.stderr,
 ) -> None:
-    """Run the job to its end, and show how it goes. Raises whatever stopped it.
+    """Run the job to its end and show its progress. Raises the exception that stopped it.
 
-    Beam's DirectRunner is one of several engines, depending on the network and on the graph; FnApiRunner is the one
-    that behaves the same every time.
+    Beam's DirectRunner chooses between several engines by the network and the graph. FnApiRunner always behaves the
+    same.
     """
-    runner = FnApiRunner() if beam_options.view_as(StandardOptions).runner in _OURS else None
+    runner = FnApiRunner() if beam_options.view_as(StandardOptions).runner in _REPLACED else None
     pipeline = beam.Pipeline(runner=runner, options=beam_options)
     catalog.build(pipeline, options, write_report)
     with Progress(counts.LIVE, stream):
-        _run_beside(pipeline)
+        _run_in_thread(pipeline)
 
 
-def _run_beside(pipeline: beam.Pipeline) -> None:
-    """Run in a thread of its own: Beam waits in places where an interrupt would have to wait too, or get lost."""
+def _run_in_thread(pipeline: beam.Pipeline) -> None:
+    """Run the pipeline in its own thread, because an interrupt can be delayed or lost while Beam waits."""
     errors: list[BaseException] = []
-    ended = threading.Event()  # and no join: one that is interrupted takes the thread for ended
+    ended = threading.Event()  # An interrupted Thread.join would mark the thread as ended.
 
     def work() -> None:
         try:
             pipeline.run().wait_until_finish()
-        except BaseException as error:  # raised below
+        except BaseException as error:  # It is raised below.
             errors.append(error)
         finally:
             ended.set()
 
     threading.Thread(target=work, name="pipeline", daemon=True).start()
     try:
-        while not ended.wait(_LOOK):
-            pass  # and look whether there was a signal, which a wait without end may miss
+        while not ended.wait(_POLL_SECONDS):
+            pass  # A wait without a timeout may miss a signal.
     except KeyboardInterrupt:
-        ended.wait(_GRACE)
+        ended.wait(_GRACE_SECONDS)
         raise
     if errors:
         raise errors[0]

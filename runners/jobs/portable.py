@@ -1,4 +1,4 @@
-"""The job on an engine of its own, such as Flink or Prism, with its workers in other processes."""
+"""Run the job on a separate engine such as Flink or Prism, with workers in other processes."""
 
 from __future__ import annotations
 
@@ -22,52 +22,52 @@ from apache_beam.options.pipeline_options import (
 from pipelines import catalog
 from pipelines.catalog import CatalogOptions, WriteReport
 
-_SECONDS = 10.0  # for an answer of Flink
-_SERVER = "PrismJobServer"  # Beam's logger for what Prism says, with the tracebacks of workers
+_TIMEOUT = 10.0  # seconds for an answer from Flink
+_PRISM_LOGGER = "PrismJobServer"  # Beam's logger for the output of Prism, with the tracebacks of workers
 
 
 def run(options: CatalogOptions, beam_options: PipelineOptions, write_report: WriteReport, stream: TextIO) -> None:
-    """Run the job to its end, and end it there when this process is interrupted. Raises whatever stopped it.
+    """Run the job to its end. Cancel it if this process is interrupted. Raises the exception that stopped it.
 
-    How it goes is not shown here: the sums of workers in other processes arrive with the report.
+    No progress is shown, because the counts of workers in other processes arrive with the report.
     """
-    runner = beam_options.view_as(StandardOptions).runner  # before Beam takes it out of its options
+    runner = beam_options.view_as(StandardOptions).runner  # Beam removes it from the options later.
     flink = beam_options.view_as(FlinkRunnerOptions).flink_master if runner == "FlinkRunner" else None
-    named = beam_options.view_as(GoogleCloudOptions)  # where Beam keeps it, for other clouds too
-    named.job_name = named.job_name or f"beamsight-{options.settings.run_id.lower()}"
+    cloud = beam_options.view_as(GoogleCloudOptions)  # Beam keeps the job name here for all runners.
+    cloud.job_name = cloud.job_name or f"beamsight-{options.settings.run_id.lower()}"
     pipeline = beam.Pipeline(options=beam_options)
     catalog.build(pipeline, options, write_report)
     with _quiet():
-        with _interrupts_come_here():
+        with _keep_interrupt_handler():
             result = pipeline.run()
         where = f"Flink at {flink}" if flink else runner
-        stream.write(f"{named.job_name} runs on {where}, in other processes; the counts come at its end\n")
+        stream.write(f"{cloud.job_name} runs on {where}, in other processes; counts are shown when it ends\n")
         stream.flush()
         try:
             result.wait_until_finish()
         except KeyboardInterrupt:
             result.cancel()
             if flink and not flink.startswith("["):
-                _cancel_on_flink(flink, named.job_name, stream)
+                _cancel_on_flink(flink, cloud.job_name, stream)
             raise
 
 
 def _cancel_on_flink(master: str, job_name: str, stream: TextIO) -> None:
-    """Ask the cluster itself: Beam's job server leaves a job that has been handed over to it running."""
+    """Cancel the job at the cluster, because Beam's job server leaves a submitted job running."""
     api = master if "://" in master else f"http://{master}"
     try:
-        with urllib.request.urlopen(f"{api}/jobs/overview", timeout=_SECONDS) as answer:
-            ours = [job["jid"] for job in json.load(answer)["jobs"] if job["name"] == job_name]
-        for job in ours:
-            request = urllib.request.Request(f"{api}/jobs/{job}?mode=cancel", method="PATCH")
-            urllib.request.urlopen(request, timeout=_SECONDS).close()
+        with urllib.request.urlopen(f"{api}/jobs/overview", timeout=_TIMEOUT) as answer:
+            ids = [job["jid"] for job in json.load(answer)["jobs"] if job["name"] == job_name]
+        for id_ in ids:
+            request = urllib.request.Request(f"{api}/jobs/{id_}?mode=cancel", method="PATCH")
+            urllib.request.urlopen(request, timeout=_TIMEOUT).close()
     except (OSError, ValueError, KeyError) as error:
-        stream.write(f"{job_name} goes on; cancel it at {api}, which cannot be asked from here: {error}\n")
+        stream.write(f"could not cancel {job_name} at {api}: {error}; cancel it there\n")
 
 
 @contextmanager
-def _interrupts_come_here() -> Iterator[None]:
-    """Undo the handler with which Beam ends a job server that it has started: a job could then not be cancelled."""
+def _keep_interrupt_handler() -> Iterator[None]:
+    """Restore the SIGINT handler. Beam replaces it by one that ends its job server, which then can cancel no job."""
     handler = signal.getsignal(signal.SIGINT)
     yield
     if threading.current_thread() is threading.main_thread():
@@ -76,15 +76,16 @@ def _interrupts_come_here() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the engine's messages to ourselves: what stops a job is said once, at the end."""
-    logging.getLogger(_SERVER).addFilter(_nothing)  # for good, as Beam goes on reading what Prism says after the run
+    """Hide the log of the engine. The reason why a job stopped is printed once, at the end."""
+    # This filter stays, because Beam still reads the output of Prism after the run.
+    logging.getLogger(_PRISM_LOGGER).addFilter(_drop)
     root = logging.getLogger()
-    root.addFilter(_nothing)
+    root.addFilter(_drop)
     try:
         yield
     finally:
-        root.removeFilter(_nothing)
+        root.removeFilter(_drop)
 
 
-def _nothing(_: logging.LogRecord) -> bool:
+def _drop(_: logging.LogRecord) -> bool:
     return False
