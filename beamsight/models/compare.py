@@ -9,6 +9,7 @@ import numpy as np
 
 from beamsight.models import agreement, quantization, sample_images
 from beamsight.models.options import CompareOptions, QuantizeOptions
+from transforms import vector_math
 from transforms.imaging.prepare import Pixels
 from transforms.inference import bundle, engines, heads
 from transforms.inference.bundle import Bundle
@@ -74,11 +75,11 @@ def figures(reference: Floats, outputs: Floats, spec: ModelSpec) -> list[tuple[s
         before, after = (heads.probabilities(rows, spec.output) for rows in (reference, outputs))
         drift = agreement.score_drift(before, after)
         return [
-            ("top-1 agreement", "100 %", f"{agreement.top1_agreement(before, after):.1%}".replace("%", " %")),
+            ("top-1 agreement", "100 %", f"{vector_math.top1_agreement(before, after):.1%}".replace("%", " %")),
             ("score drift, mean", "0", f"{drift.mean:.4f}"),
             ("score drift, largest", "0", f"{drift.largest:.4f}"),
         ]
-    cosines = agreement.cosines(reference, outputs)
+    cosines = vector_math.cosines(reference, outputs)
     enough = len(reference) > agreement.NEIGHBOURS + 1
     kept = f"{agreement.neighbours_kept(reference, outputs):.1%}".replace("%", " %") if enough else "too few images"
     return [

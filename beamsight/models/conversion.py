@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from transforms import vector_math
 from transforms.errors import ModelError
 from transforms.inference.engine import Floats
 from transforms.inference.openvino_import import core, openvino
@@ -125,17 +126,15 @@ def _name(model: Any) -> None:
 
 
 def agreement(reference: Floats, outputs: Floats) -> dict[str, float]:
-    """Outputs float32[N, D] of two engines for the same pictures -> how far they agree.
+    """Return how far the outputs float32[N, D] of two engines for the same images agree.
 
-    ``largest_difference`` of a number, relative to the largest number; ``top1`` share of pictures with the same largest
-    number; ``least_cosine`` between the rows of a picture.
+    Returns:
+        ``largest_difference``: of a number, relative to the largest number of the reference. ``top1``: the share of
+        images whose largest number is at the same place. ``least_cosine``: between the two rows of an image, 0 for NaN.
     """
-    reference, outputs = reference.astype(np.float64), outputs.astype(np.float64)
-    lengths = np.linalg.norm(reference, axis=1) * np.linalg.norm(outputs, axis=1)
-    cosines = (reference == outputs).all(axis=1).astype(np.float64)  # of zeros
-    np.divide((reference * outputs).sum(axis=1), lengths, out=cosines, where=lengths > 0)
+    difference = np.abs(reference.astype(np.float64) - outputs).max()
     return {
-        "largest_difference": float(np.abs(reference - outputs).max() / max(float(np.abs(reference).max()), 1e-30)),
-        "top1": float((reference.argmax(axis=1) == outputs.argmax(axis=1)).mean()),
-        "least_cosine": float(cosines.min()),
+        "largest_difference": float(difference / max(float(np.abs(reference).max()), 1e-30)),
+        "top1": vector_math.top1_agreement(reference, outputs),
+        "least_cosine": float(np.nan_to_num(vector_math.cosines(reference, outputs)).min()),
     }

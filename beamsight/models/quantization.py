@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from beamsight.models import agreement
+from transforms import vector_math
 from transforms.errors import ModelError
 from transforms.imaging import drawn
 from transforms.inference import bundle, engines, heads
@@ -107,12 +108,12 @@ def split(pixels: Pixels, spec: ModelSpec) -> tuple[Pixels, Pixels, int]:
 def measure(reference: Floats, outputs: Floats, spec: ModelSpec) -> dict[str, float]:
     """What the engine of f32 and another put out for the same pictures, float32[N, width] -> figures by name."""
     if spec.task == "embed":
-        cosines = agreement.cosines(reference, outputs)
+        cosines = vector_math.cosines(reference, outputs)
         return {"mean_cosine": float(cosines.mean()), "least_cosine": float(cosines.min())}
     before, after = (heads.probabilities(rows, spec.output) for rows in (reference, outputs))
     drift = agreement.score_drift(before, after)
     return {
-        "top1": agreement.top1_agreement(before, after),
+        "top1": vector_math.top1_agreement(before, after),
         "mean_drift": drift.mean,
         "largest_drift": drift.largest,
     }

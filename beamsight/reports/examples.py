@@ -14,6 +14,7 @@ from beamsight.reports.classes import Key, TopClass
 from beamsight.reports.duplicates import NearDuplicates
 from beamsight.reports.thumbnails import Thumbnail, Thumbnails
 from beamsight.reports.vectors import Floats, Image, Sample
+from transforms import vector_math
 
 SHOWN = 12  # images with classes and neighbours
 NEIGHBOURS = 4  # for each image
@@ -117,7 +118,7 @@ def build(sample: Sample, best: Mapping[Key, tuple[TopClass, ...]]) -> Samples:
     """Choose the images to show, and read them for their thumbnails."""
     has_vectors = bool(sample.vectors.size)
     unit = vectors.unit_length(sample.vectors)
-    cosines = vectors.cosine(unit)
+    cosines = vector_math.cosine_matrix(unit, unit)
     health = vectors.health(sample) if has_vectors else None
     thumbnails = Thumbnails()
     chosen = _readable(sample.images, thumbnails)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from beamsight.reports import parts
+from transforms import vector_math
 from transforms.tables import reader
 
 SAMPLE = 2048  # vectors. For B6, they take 19 MB, and all their cosines 17 MB.
@@ -115,7 +116,8 @@ def health(sampled: Sample) -> Health:
             key = vector.tobytes()
             by_vector.setdefault(key, set()).add(image.sha256)
             members[key] = members.get(key, 0) + 1
-    cosines = cosine(unit_length(vectors))
+    unit = unit_length(vectors)
+    cosines = vector_math.cosine_matrix(unit, unit)
     above = cosines[np.triu_indices(len(cosines), 1)] if len(cosines) > 1 else np.zeros(0, np.float32)
     return Health(
         not_finite=int((~finite).sum()),
@@ -129,15 +131,7 @@ def health(sampled: Sample) -> Health:
 def unit_length(vectors: Floats) -> Floats:
     """Scale vectors, float32[N, D], to length 1. A vector that is zero or not finite becomes zero."""
     finite = np.where(np.isfinite(vectors).all(axis=1, keepdims=True), vectors, 0).astype(np.float32)
-    norms = np.linalg.norm(finite, axis=1, keepdims=True)
-    unit: Floats = np.divide(finite, norms, out=np.zeros_like(finite), where=norms > 0)
-    return unit
-
-
-def cosine(unit: Floats) -> Floats:
-    """Return the cosines of all pairs of unit vectors: float32[N, D] -> float32[N, N], -1..1."""
-    cosines: Floats = np.clip(unit @ unit.T, -1, 1)
-    return cosines
+    return vector_math.unit_length(finite)
 
 
 def nearest(cosines: Floats, index: int, count: int) -> list[tuple[int, float]]:

@@ -40,9 +40,3 @@ def top_k(scores: Floats, k: int) -> npt.NDArray[np.int32]:
         border = -np.partition(-scores, k - 1, axis=1)[:, k - 1 : k]
         scores = np.where(scores >= border, scores, -np.inf)
     return np.argsort(-scores, axis=1, kind="stable")[:, :k].astype(np.int32)
-
-
-def unit_length(vectors: Floats) -> Floats:
-    """Vectors [N, D] -> the same directions with L2 norm 1; a zero vector stays zero."""
-    norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)  # squares leave the range of float32
-    return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
+from transforms import vector_math
 from transforms.imaging.prepare import Prepared
 from transforms.inference import heads
 from transforms.inference.engine import Floats
@@ -46,7 +47,7 @@ class Answers:
             "sha256": [image.sha256 for image in images],
         }
         if spec.task == "embed":
-            columns["embedding"] = heads.unit_length(outputs) if self.recipe.normalize else outputs
+            columns["embedding"] = vector_math.unit_length(outputs) if self.recipe.normalize else outputs
             return schemas.to_arrow(columns, schemas.embeddings(spec.width))
         columns["width"] = [image.width for image in images]
         columns["height"] = [image.height for image in images]

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from beamsight.models import agreement
 
@@ -18,35 +16,12 @@ def unit(*degrees: float) -> np.ndarray:
     return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
 
-def test_top1_agreement() -> None:
-    reference = floats([0.7, 0.2, 0.1], [0.1, 0.5, 0.4], [0.3, 0.3, 0.4], [1, 0, 0])
-    outputs = floats([0.6, 0.3, 0.1], [0.1, 0.4, 0.5], [0.3, 0.2, 0.5], [1, 0, 0])
-    assert agreement.top1_agreement(reference, outputs) == 0.75
-    assert agreement.top1_agreement(reference, reference) == 1
-
-
 def test_score_drift_is_of_the_best_score_whichever_class_has_it() -> None:
     reference = floats([0.75, 0.25], [0.5, 0.5], [0.25, 0.75])
     outputs = floats([0.5, 0.5], [0.5, 0.5], [0.875, 0.125])
     assert agreement.score_drift(reference, outputs) == agreement.Drift(mean=0.125, largest=0.25)
     assert agreement.score_drift(outputs, reference) == agreement.Drift(mean=0.125, largest=0.25)
     assert agreement.score_drift(reference, reference) == (0, 0)
-
-
-def test_cosines() -> None:
-    reference = floats([3, 4], [1, 0], [1, 0], [0, 0], [0, 0], [2, 0])
-    outputs = floats([4, 3], [0, 9], [-5, 0], [0, 0], [1, 0], [8, 0])
-    np.testing.assert_allclose(agreement.cosines(reference, outputs), [0.96, 0, -1, 1, 0, 1], atol=1e-15)
-
-
-def test_a_vector_with_nan_agrees_with_nothing() -> None:
-    found = agreement.cosines(floats([1, 0], [1, 0]), floats([float("nan"), 1], [1, 0]))
-    assert np.isnan(found[0])
-    assert found[1] == 1
-
-
-def test_cosines_of_vectors_whose_squares_leave_the_range_of_float32() -> None:
-    assert agreement.cosines(floats([1e30, 1e30]), floats([1e-30, 1e-30]))[0] == pytest.approx(1, abs=1e-15)
 
 
 def test_neighbours_kept() -> None:
@@ -79,16 +54,9 @@ def test_many_vectors_give_the_same_as_few_at_a_time(monkeypatch: pytest.MonkeyP
     assert 0.5 < at_once < 1
 
 
-@given(seed=st.integers(0, 2**32 - 1), count=st.integers(2, 30), scale=st.floats(0.001, 1000))
-def test_lengths_do_not_count(seed: int, count: int, scale: float) -> None:
-    vectors = np.random.RandomState(seed).normal(size=(count, 5)).astype(np.float32)
-    longer = vectors * np.float32(scale)
-    assert agreement.cosines(vectors, longer).min() == pytest.approx(1, abs=1e-6)
-
-
 @pytest.mark.parametrize(
     "measure",
-    [agreement.top1_agreement, agreement.score_drift, agreement.cosines, agreement.neighbours_kept],
+    [agreement.score_drift, agreement.neighbours_kept],
 )
 def test_outputs_of_other_pictures_are_a_bug(measure: object) -> None:
     rows = np.ones((3, 4), np.float32)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from beamsight.reports import duplicates, vectors
 from beamsight.reports.vectors import Image, Sample
+from transforms import vector_math
 from transforms.tables import schemas, writer
 
 
@@ -82,7 +83,8 @@ def test_no_plane(rows: np.ndarray) -> None:
 
 def test_nearest_are_those_with_the_greatest_cosine() -> None:
     rows = np.random.RandomState(2).normal(size=(30, 5)).astype(np.float32)
-    cosines = vectors.cosine(vectors.unit_length(rows))
+    unit = vectors.unit_length(rows)
+    cosines = vector_math.cosine_matrix(unit, unit)
     for index in range(30):
         by_hand = [float(rows[index] @ row / np.linalg.norm(rows[index]) / np.linalg.norm(row)) for row in rows]
         wanted = sorted((other for other in range(30) if other != index), key=lambda other: -by_hand[other])[:4]
@@ -97,7 +99,8 @@ def test_near_duplicates_are_grouped_and_copies_left_out() -> None:
     rows[2] = rows[1] + 0.1 * rows[2]  # near to 1
     rows[4] = rows[3]  # the same bytes
     images = [image(number, 3 if number == 4 else None) for number in range(8)]
-    groups = duplicates.find_near(images, vectors.cosine(vectors.unit_length(rows)))
+    unit = vectors.unit_length(rows)
+    groups = duplicates.near(images, vector_math.cosine_matrix(unit, unit))
     assert [group.members for group in groups] == [(0, 1, 2)]
     assert groups[0].greatest == pytest.approx(0.995, abs=1e-3)
 

@@ -81,22 +81,3 @@ def test_top_k_of_equal_scores_is_by_class():
 
 def test_top_k_of_fewer_classes_is_all_of_them():
     np.testing.assert_array_equal(heads.top_k(np.array([[0.2, 0.8]], np.float32), 5), [[1, 0]])
-
-
-@given(matrices())
-def test_unit_length(vectors: Floats):
-    unit = heads.unit_length(vectors)
-    assert unit.dtype == np.float32
-    exact = vectors.astype(np.float64)
-    for row, given_ in zip(unit, exact, strict=True):
-        if not given_.any():
-            np.testing.assert_array_equal(row, 0)
-        else:
-            np.testing.assert_allclose(np.linalg.norm(row.astype(np.float64)), 1, atol=1e-6)
-            np.testing.assert_allclose(row, given_ / np.linalg.norm(given_), atol=1e-6)
-
-
-@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])  # whose squares are no float32
-def test_unit_length_of_known_numbers(scale: float):
-    vectors = np.array([[3, 4], [0, 0], [0, -2]], np.float32) * np.float32(scale)
-    np.testing.assert_allclose(heads.unit_length(vectors), [[0.6, 0.8], [0, 0], [0, -1]], rtol=1e-6)
