@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from beamsight.models import facts
 from transforms.inference.spec import EngineName, Precision
 
 # Dataflow charges vCPUs and memory alike whatever the family, so that the newest costs no more. Of those, c3 takes the
@@ -73,28 +74,7 @@ _FAMILIES = {
 }
 _FIXED = {"a2-highgpu-1g": (12, 85.0)}
 
-# Of 10^9 operations a second and vCPU, within the whole pipeline.
-_GFLOPS: dict[tuple[EngineName, Precision], float] = {
-    ("openvino", "f32"): 150,
-    ("openvino", "bf16"): 290,
-    ("openvino", "int8"): 380,
-    ("tensorflow", "f32"): 120,
-    ("tensorflow", "bf16"): 210,
-}
 _DECODE_SECONDS = 0.03  # of one vCPU, an image of 12 megapixels: fetch, decode, fit
-
-# Of 10^9 operations an image, a multiply-add being two. B6 and B7 were counted, the others are twice those published.
-_OPERATIONS = {
-    "efficientnet-b0": 0.8,
-    "efficientnet-b1": 1.4,
-    "efficientnet-b2": 2.0,
-    "efficientnet-b3": 3.7,
-    "efficientnet-b4": 8.8,
-    "efficientnet-b5": 20.6,
-    "efficientnet-b6": 38.8,
-    "efficientnet-b7": 77.6,
-    "efficientnet-b7_auto_aug": 77.6,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,17 +107,17 @@ class Machine:
     def images_per_second(self, models: list[str], engine: EngineName, precision: Precision) -> float | None:
         """How many images it may do through all ``models``, by name; None where a model or the type is not known."""
         family = _family(self.machine_type)
-        operations = [_OPERATIONS.get(model.removesuffix("-standin")) for model in models]
+        operations = [facts.gflop(model) for model in models]
         if self.vcpus is None or None in operations:
             return None
         work = sum(each for each in operations if each is not None)
         decoding = _DECODE_SECONDS / self.vcpus
         if self.gpu:
             return 1 / max(work / GPUS[self.gpu].gflops, decoding) if self.gpu in GPUS else None
-        if family is None or (engine, precision) not in _GFLOPS:
+        if family is None or (engine, precision) not in facts.GFLOPS:
             return None
         form: Precision = "f32" if precision == "bf16" and not family.bf16 else precision
-        return 1 / (work / (self.vcpus * family.speed * _GFLOPS[engine, form]) + decoding)
+        return 1 / (work / (self.vcpus * family.speed * facts.GFLOPS[engine, form]) + decoding)
 
 
 def disk_type(machine_type: str) -> str | None:

@@ -35,7 +35,7 @@ def test_a_small_job_has_no_more_machines_than_units() -> None:
 def test_from_the_tables() -> None:
     found = made(Figures())
     assert found.images == 1_000_000
-    assert found.speed == pytest.approx(8 / (116.4 / 150 + 0.03))
+    assert found.speed == pytest.approx(8 / ((77.618 + 38.8) / 150 + 0.03))
     assert found.hour == pytest.approx(8 * 0.056 + 32 * 0.003557 + 50 * 0.000298)
     assert "say --count" in dict(found.lines())["images to do"]
     assert "--images-per-second" in dict(found.lines())["images/s"]
