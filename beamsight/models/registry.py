@@ -1,12 +1,16 @@
-"""The models that are known by name.
+"""The registered models: specs that beamsight finds by name.
 
-Sizes, widths and handles are those of the publisher's pages, https://tfhub.dev/google/collections/efficientnet/1, and
-of the Open Model Zoo's ``models/public/efficientnet-b7_auto_aug/README.md``.
+Sizes, widths and handles are from the publisher's pages, https://tfhub.dev/google/collections/efficientnet/1, and from
+the Open Model Zoo's ``models/public/efficientnet-b7_auto_aug/README.md``.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from beamsight import text
 from transforms.errors import UsageError
+from transforms.inference import bundle
 from transforms.inference.spec import ModelSpec, Task
 
 IMAGENET_CLASSES = 1000
@@ -22,7 +26,7 @@ def _classifier(variant: int) -> ModelSpec:
         task="classify",
         size=_SIZES[variant],
         width=IMAGENET_CLASSES,
-        # The page says logits, the export ends in a softmax; staging looks at what really comes out.
+        # The module's page says logits, but the export ends in a softmax. Staging looks at the real outputs.
         output="probabilities",
         source=f"{_HUB}/b{variant}/classification/1",
     )
@@ -39,7 +43,7 @@ def _embedder(variant: int) -> ModelSpec:
     )
 
 
-# The Open Model Zoo withdrew it in 2021: its users bring the IR files that they have.
+# The Open Model Zoo removed this model in 2021, so users bring their own IR files.
 _AUTO_AUG = ModelSpec(
     name="efficientnet-b7_auto_aug",
     task="classify",
@@ -58,36 +62,64 @@ MODELS: tuple[ModelSpec, ...] = (
 )
 
 
-def names(task: Task) -> list[str]:
-    """Names of the registered models of a task."""
-    return [spec.name for spec in MODELS if spec.task == task]
+def names(task: Task | None = None) -> list[str]:
+    """Return the names of the registered models, or of those of one task."""
+    return list(dict.fromkeys(spec.name for spec in MODELS if task in (None, spec.task)))
+
+
+def is_name(name: str) -> bool:
+    """Return whether a model is registered under this name, for any task."""
+    return any(spec.name == name for spec in MODELS)
 
 
 def find(name: str, task: Task) -> ModelSpec | None:
-    """The spec registered under ``name`` for ``task``, or None."""
+    """Return the spec registered under a name for a task, or None."""
     return next((spec for spec in MODELS if spec.name == name and spec.task == task), None)
 
 
-def get(name: str, task: Task) -> ModelSpec:
-    """The spec registered under ``name`` for ``task``. Raises UsageError that lists the names there are."""
-    spec = find(name, task)
-    if spec is None:
-        raise UsageError(f"no model {name!r} to {task} with; known are {', '.join(names(task))}")
-    return spec
+def get(name: str, task: Task | None = None) -> ModelSpec:
+    """Return the spec registered under a name. ``task`` may be None where the name belongs to one model only.
+
+    Raises:
+        UsageError: No such model is registered, or the name belongs to several models.
+    """
+    specs = [spec for spec in MODELS if spec.name == name and task in (None, spec.task)]
+    if len(specs) == 1:
+        return specs[0]
+    if specs:
+        raise UsageError(f"{name} is registered for {' and '.join(spec.task for spec in specs)}: pass --task")
+    for_task = f" for task {task}" if task else ""
+    others = names(task)
+    raise UsageError(f"{name!r} is not a registered model{for_task} ({', '.join(others)}){text.nearest(name, others)}")
+
+
+def require_path(model: str) -> None:
+    """Raise UsageError for a text that is neither a path nor a URI, where a registered name was also possible."""
+    if "/" not in model and not Path(model).exists():
+        others = names()
+        raise UsageError(
+            f"{model!r} is neither a file or folder here nor a registered model ({', '.join(others)})"
+            f"{text.nearest(model, others)}"
+        )
 
 
 def find_source(source: str) -> ModelSpec | None:
-    """The registered spec whose published source this is, a TF-Hub URL or a Kaggle handle, or None."""
+    """Return the registered spec with this published source, a TF-Hub URL or a Kaggle handle, or None."""
     published = (spec for spec in MODELS if spec.source)
     return next((spec for spec in published if source.lower() in _handles(str(spec.source))), None)
 
 
 def kaggle_handle(hub_url: str) -> str:
-    """A TF-Hub URL of the registry -> the handle of the same model on Kaggle, where TF-Hub's models live now."""
+    """Return the Kaggle handle of a registered model's TF-Hub URL. TF-Hub's models are on Kaggle now."""
     variant, kind, version = hub_url.split("/")[-3:]
     return f"tensorflow/efficientnet/tensorFlow2/{variant}-{kind}/{version}"
 
 
+def cached_bundle(name: str, task: Task) -> Path:
+    """Return the folder in this machine's cache where a registered model is staged on first use."""
+    return bundle.cache_dir() / "models" / f"{name}-{task}"
+
+
 def _handles(hub_url: str) -> tuple[str, str]:
-    """In lower case: Kaggle's own pages write ``tensorFlow2``, ``TensorFlow2`` and ``tensorflow2``."""
+    """Return both handles in lower case. Kaggle's pages write ``tensorFlow2``, ``TensorFlow2`` and ``tensorflow2``."""
     return hub_url.lower(), kaggle_handle(hub_url).lower()

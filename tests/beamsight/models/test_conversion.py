@@ -13,8 +13,8 @@ import tables
 from gcs_server import Bucket
 from PIL import Image
 
-from beamsight.models import conversion, registry, requests, staging
-from beamsight.models.requests import StageOptions
+from beamsight.models import conversion, make_bundle, registry, staging
+from beamsight.models.options import StageOptions
 from runners.cli import app, codes
 from transforms.errors import ModelError
 from transforms.imaging import drawn, fit
@@ -197,7 +197,7 @@ def test_an_ir_of_the_zoo_is_the_model_that_it_was_made_from(shared_dir: Path, t
 
 def test_the_registered_one_at_its_own_size(tmp_path: Path):
     source = irs.save(tmp_path / "FP32" / "efficientnet-b7_auto_aug.xml", AUTO_AUG)
-    made = requests.stage(StageOptions(str(source), str(tmp_path / "bundle"), name="efficientnet-b7_auto_aug"))
+    made = make_bundle.stage(StageOptions(str(source), str(tmp_path / "bundle"), name="efficientnet-b7_auto_aug"))
     assert made.spec == AUTO_AUG
     pixels = np.stack(
         [fit.fit_image(Image.fromarray(drawn.draw(seed, 800 + seed, 650)), AUTO_AUG) for seed in range(2)]
@@ -264,9 +264,9 @@ def test_an_ir_that_does_not_run(tmp_path: Path):
     source = irs.sometimes(tmp_path / "birds.xml", 5, "refuse")
     with pytest.raises(ModelError) as caught:
         staging.stage(str(source), spec, str(tmp_path / "bundle"), labels_text=LABELS)
-    assert str(caught.value).startswith(f"{source} does not run on 8x8 pictures: birds: [cpu]reshape: the shape of")
+    assert str(caught.value).startswith(f"{source} does not run on 8x8 images: birds: [cpu]reshape: the shape of")
     assert str(caught.value).endswith(
-        "is it the right model and --size? give the .xml of an image model's IR, with its .bin beside it"
+        "is it the right model and --size? pass the .xml of an image model's IR, with its .bin beside it"
     )
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import random
+import re
 import socket
 import tarfile
 import time
@@ -108,7 +109,7 @@ def members(**contents: bytes) -> bytes:
 def test_an_archive_that_reaches_out_of_its_folder(scratch: Path, tmp_path: Path, name: str):
     source = tmp_path / "evil.tar.gz"
     source.write_bytes(members(**{"saved_model.pb": b"", name: b"evil"}))
-    with pytest.raises(ModelError, match=f"{source} holds what must not be unpacked .*; do not trust it"):
+    with pytest.raises(ModelError, match=f"{source} holds a file that must not be unpacked .*; do not trust it"):
         origin.fetch(str(source), scratch)
     assert not list(tmp_path.rglob("x"))
 
@@ -119,7 +120,7 @@ def test_an_archive_with_a_link_out_of_its_folder(scratch: Path, tmp_path: Path)
         link = tarfile.TarInfo("saved_model.pb")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(link)
-    with pytest.raises(ModelError, match="holds what must not be unpacked"):
+    with pytest.raises(ModelError, match="holds a file that must not be unpacked"):
         origin.fetch(str(source), scratch)
 
 
@@ -128,7 +129,7 @@ def test_an_archive_of_several_models(model: Path, scratch: Path, tmp_path: Path
     with tarfile.open(both, "w:gz") as tar:
         tar.add(model, "birds/1")
         tar.add(model, "birds/2")
-    with pytest.raises(ModelError, match=r"holds several SavedModels \(birds/1, birds/2\); unpack it and give"):
+    with pytest.raises(ModelError, match=r"holds several SavedModels \(birds/1, birds/2\); unpack it and pass"):
         origin.fetch(str(both), scratch)
 
 
@@ -136,7 +137,7 @@ def test_an_archive_of_several_models(model: Path, scratch: Path, tmp_path: Path
 def test_an_archive_that_was_cut_off(model: Path, scratch: Path, tmp_path: Path, length: int):
     source = tmp_path / "cut.tar.gz"
     source.write_bytes(saved_models.archive(model)[:length])
-    with pytest.raises(ModelError, match=f"{source} cannot be unpacked .*; is it a whole .tar.gz"):
+    with pytest.raises(ModelError, match=f"{source} cannot be unpacked .*; check that the .tar.gz is complete"):
         origin.fetch(str(source), scratch)
 
 
@@ -153,27 +154,27 @@ def test_an_archive_of_something_else(scratch: Path, tmp_path: Path):
     with pytest.raises(ModelError) as caught:
         origin.fetch(str(source), scratch)
     assert str(caught.value) == (
-        f"{source} is no whole SavedModel: it lacks saved_model.pb; "
-        "give a whole SavedModel: a folder with saved_model.pb in it, or a .tar.gz of one"
+        f"{source} is not a complete SavedModel (missing: saved_model.pb); "
+        "pass a complete SavedModel: a folder with saved_model.pb in it, or its .tar.gz"
     )
 
 
 def test_nothing_is_there(scratch: Path, tmp_path: Path, bucket: Bucket):
     for source, message in {
-        f"{tmp_path}/none": "is no folder; give a whole SavedModel",
+        f"{tmp_path}/none": "is not a folder; pass a complete SavedModel",
         f"{tmp_path}/none.tar.gz": "cannot be read: there is no file",
-        bucket.uri("none"): "is no whole SavedModel: it lacks saved_model.pb",
+        bucket.uri("none"): "is not a complete SavedModel (missing: saved_model.pb)",
         bucket.uri("none.tar.gz"): "cannot be read: there is no gs://",
         "gs://no-such-bucket/none": "cannot be read: there is no gs://",
         "gs://no-such-bucket/none.tar.gz": "cannot be read: there is no gs://",
     }.items():
-        with pytest.raises(ModelError, match=f"^{source} {message}"):
+        with pytest.raises(ModelError, match=f"^{re.escape(f'{source} {message}')}"):
             origin.fetch(source, scratch)
 
 
 def test_a_file_that_is_no_archive(scratch: Path, tmp_path: Path):
     (tmp_path / "model.h5").touch()
-    with pytest.raises(ModelError, match=r"model\.h5 is no folder; give a whole SavedModel: a folder with"):
+    with pytest.raises(ModelError, match=r"model\.h5 is not a folder; pass a complete SavedModel: a folder with"):
         origin.fetch(str(tmp_path / "model.h5"), scratch)
 
 
@@ -214,7 +215,7 @@ def test_an_ir_that_is_not_whole(ir: Path, scratch: Path, bucket: Bucket, where:
     with pytest.raises(ModelError) as caught:
         origin.fetch(source, scratch)
     folder = source.removesuffix("b7.xml")
-    assert str(caught.value) == f"{source} is no whole IR: {folder} lacks {lacking}; the two files belong together"
+    assert str(caught.value) == f"{source} is not a complete IR (missing in {folder}: {lacking}); put both files there"
 
 
 def test_an_ir_on_the_web(scratch: Path):
@@ -243,14 +244,16 @@ def test_a_folder_that_is_not_whole(model: Path, scratch: Path, bucket: Bucket, 
         bucket.delete(f"birds/{name}")
     with pytest.raises(ModelError) as caught:
         origin.fetch(source, scratch)
-    assert str(caught.value).startswith(f"{source} is no whole SavedModel: it lacks {lacking}; give a whole SavedModel")
+    assert str(caught.value).startswith(
+        f"{source} is not a complete SavedModel (missing: {lacking}); pass a complete SavedModel"
+    )
 
 
 def test_shards_that_are_missing_are_counted(tmp_path: Path, scratch: Path):
     (tmp_path / "m" / "variables").mkdir(parents=True)
     for name in ("saved_model.pb", "variables/variables.index", "variables/variables.data-00001-of-00003"):
         (tmp_path / "m" / name).touch()
-    with pytest.raises(ModelError, match=r"it lacks 2 of 3 variables/variables.data-\*"):
+    with pytest.raises(ModelError, match=r"missing: 2 of 3 variables/variables.data-\*"):
         origin.fetch(str(tmp_path / "m"), scratch)
 
 
@@ -281,7 +284,7 @@ def test_a_hub_that_refuses(scratch: Path, hub: HubServer, status: int):
         origin.fetch(url, scratch)
     reason = {401: "Unauthorized", 403: "Forbidden"}[status]
     assert str(caught.value) == (
-        f"{url} answers {status} {reason}; Kaggle, where TF-Hub's models live now, refuses some networks: "
+        f"{url} answers {status} {reason}; Kaggle, which now hosts TF-Hub's models, refuses some networks: "
         "download the archive in a browser and stage the .tar.gz"
     )
 
@@ -301,8 +304,8 @@ def test_a_hub_that_cannot_be_reached(scratch: Path, hub: HubServer):
         with pytest.raises(ModelError) as caught:
             origin.fetch(url, scratch)
     assert str(caught.value) == (
-        f"{url} cannot be downloaded ([Errno 111] Connection refused); check the network, or stage a SavedModel "
-        "folder or .tar.gz that was downloaded elsewhere"
+        f"{url} cannot be downloaded ([Errno 111] Connection refused); check the network, or download the model "
+        "elsewhere and stage its folder or .tar.gz"
     )
 
 
@@ -365,8 +368,8 @@ def test_a_cache_that_was_half_downloaded(model: Path, scratch: Path, hub: HubSe
         origin.fetch(url, scratch)
     lacking = "1 of 1 variables/variables.data-*" if missing == SHARD else missing
     assert str(caught.value) == (
-        f"{url} is no whole SavedModel: it lacks {lacking}; "
-        f"if its download was cut off, remove {folder} and stage it again"
+        f"{url} is not a complete SavedModel (missing: {lacking}); "
+        f"if the download was cut off, remove {folder} and stage the model again"
     )
 
 

@@ -68,7 +68,9 @@ def test_unknown_names_are_none_or_an_error_that_lists_the_names():
     with pytest.raises(UsageError) as caught:
         registry.get("efficientnet-b8", "embed")
     names = ", ".join(f"efficientnet-b{variant}" for variant in range(8))
-    assert str(caught.value) == f"no model 'efficientnet-b8' to embed with; known are {names}"
+    assert str(caught.value) == (
+        f"'efficientnet-b8' is not a registered model for task embed ({names}); did you mean 'efficientnet-b7'?"
+    )
 
 
 @pytest.mark.parametrize(

@@ -187,10 +187,10 @@ def test_another_width(save: Save, to: Path):
 def test_another_size(save: Save, to: Path, ways: tuple[str, ...]):
     model = save(side=9, ways=ways)
     message = refused(model, to)
-    assert message.startswith(f"{model} does not run on 8x8 pictures: ")
+    assert message.startswith(f"{model} does not run on 8x8 images: ")
     assert message.endswith(
-        "; is it the right model and --size? give a whole SavedModel: a folder with saved_model.pb "
-        "in it, or a .tar.gz of one"
+        "; is it the right model and --size? pass a complete SavedModel: a folder with saved_model.pb "
+        "in it, or its .tar.gz"
     )
 
 
@@ -214,7 +214,7 @@ def test_nan_and_infinity(save: Save, to: Path, bad: float, spec: ModelSpec):
     kernel[1, 2] = bad
     model = save(saved_models.features, kernel=kernel)
     assert refused(model, to, spec) == (
-        f"{model} gives NaN or infinity for drawn pictures; its weights or its export are broken"
+        f"{model} gives NaN or infinity for drawn images; its weights or its export are broken"
     )
 
 
@@ -222,7 +222,7 @@ def test_nan_and_infinity(save: Save, to: Path, bad: float, spec: ModelSpec):
 def test_the_same_numbers_for_all_pictures(save: Save, to: Path, spec: ModelSpec):
     model = save(kernel=np.zeros((3, 5), np.float32))
     assert refused(model, to, spec) == (
-        f"{model} gives the same numbers for different pictures; its weights are missing or zero"
+        f"{model} gives the same numbers for different images; its weights are missing or zero"
     )
 
 
@@ -276,7 +276,7 @@ def test_another_hash_than_the_one_expected_is_not_even_run(save: Save, to: Path
     assert runs == [1]
     assert message == (
         f"{model} has content hash {made.content_hash} where {'0' * 64} is expected; "
-        "it was not run and nothing was staged: find out which of the two is right"
+        "the model was not run and nothing was staged: check which of the two is right"
     )
 
 
@@ -285,19 +285,21 @@ def test_a_download_that_was_cut_off(save: Save, to: Path, hub: HubServer, tmp_p
     stage(url, to.with_name("whole"))
     (cached,) = (path for path in (tmp_path / "hub").iterdir() if path.is_dir())
     data = (cached / SHARD).read_bytes()
-    remedy = f"if its download was cut off, remove {cached} and stage it again"
+    remedy = f"if the download was cut off, remove {cached} and stage the model again"
 
     (cached / SHARD).write_bytes(data[: len(data) // 2])
     message = refused(url, to)
-    assert message.startswith(f"{url} does not run on 8x8 pictures: ")
+    assert message.startswith(f"{url} does not run on 8x8 images: ")
     assert message.endswith(f"is it the right model and --size? {remedy}")
 
     (cached / SHARD).unlink()
-    assert refused(url, to) == f"{url} is no whole SavedModel: it lacks 1 of 1 variables/variables.data-*; {remedy}"
+    assert (
+        refused(url, to) == f"{url} is not a complete SavedModel (missing: 1 of 1 variables/variables.data-*); {remedy}"
+    )
 
     (cached / SHARD).write_bytes(data)
     (cached / "saved_model.pb").unlink()
-    assert refused(url, to) == f"{url} is no whole SavedModel: it lacks saved_model.pb; {remedy}"
+    assert refused(url, to) == f"{url} is not a complete SavedModel (missing: saved_model.pb); {remedy}"
 
 
 def test_a_link_to_nowhere(save: Save, to: Path):
@@ -309,7 +311,7 @@ def test_a_link_to_nowhere(save: Save, to: Path):
 def test_a_layout_that_a_saved_model_does_not_have(save: Save, to: Path):
     model = save()
     assert refused(model, to, replace(CLASSIFIER, layout="nchw")) == (
-        f"{model} is a SavedModel, whose layout is nhwc; leave --layout nchw out"
+        f"{model} is a SavedModel, whose layout is nhwc; remove --layout nchw"
     )
 
 
@@ -361,7 +363,7 @@ def test_an_ir_that_gives_nan(save: Save, to: Path, caplog: pytest.LogCaptureFix
     made = stage(save(), to)
     assert made.checks == {}
     assert tensorflow_only(made, to, caplog) == (
-        "birds will run with TensorFlow only: OpenVINO gives NaN or infinity for drawn pictures"
+        "birds will run with TensorFlow only: OpenVINO gives NaN or infinity for drawn images"
     )
 
 
@@ -404,7 +406,7 @@ def test_an_ir_that_disagrees(
 )
 def test_what_agrees(spec: ModelSpec, changes: dict[str, float], agree: bool):
     found = {"largest_difference": 1e-6, "top1": 1.0, "least_cosine": 0.999999} | changes
-    assert staging._agree(found, spec) == agree
+    assert staging._agrees(found, spec) == agree
 
 
 # --- where another bundle is ----------------------------------------------------------------------------------------
@@ -420,7 +422,8 @@ def test_another_bundle_is_not_put_over(save: Save, to: Path, bucket: Bucket):
         with pytest.raises(ModelError) as caught:
             stage(other, place)
         assert str(caught.value) == (
-            f"{place} holds another bundle, birds {made.content_hash[:16]}…; choose another folder, or remove that one"
+            f"{place} holds another bundle, birds {made.content_hash[:16]}…; "
+            "choose another folder, or remove that bundle"
         )
     assert saved_models.contents(to) == before
 
@@ -480,6 +483,42 @@ def test_a_registered_model_is_staged_once(
     assert len(hub.requests) == 1
 
 
+def test_staging_reports_its_steps(
+    save: Save, hub: HubServer, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    url = publish(hub, save(width=1000), "efficientnet-b0", "classify", monkeypatch)
+    lines: list[str] = []
+    folder = staging.stage_registered("efficientnet-b0", "classify", report=lines.append)
+    steps = [
+        "checking efficientnet-b0 on 4 drawn images",
+        "converting efficientnet-b0 to OpenVINO",
+        "comparing OpenVINO with TensorFlow on 4 drawn images",
+        f"writing the bundle to {folder}",
+    ]
+    assert lines == [f"downloading efficientnet-b0 (about 21 MB) from {url}", *steps]
+
+    lines.clear()
+    staging.stage_registered("efficientnet-b0", "classify", report=lines.append)
+    assert lines == [], "it is staged already"
+
+    staging.stage(url, registry.get("efficientnet-b0", "classify"), folder, report=lines.append)
+    (cached,) = (path for path in (tmp_path / "hub").iterdir() if path.is_dir())
+    assert lines == [f"using the download in {cached}", *steps]
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [("folder", None), ("gs folder", "copying"), ("archive", "unpacking"), ("gs archive", "unpacking")],
+)
+def test_staging_reports_what_it_reads(
+    save: Save, to: Path, bucket: Bucket, hub: HubServer, kind: str, line: str | None
+):
+    lines: list[str] = []
+    source = sources(save(), bucket, hub)[kind]
+    stage(source, to, report=lines.append)
+    assert lines[0] == (f"{line} {source}" if line else "checking birds on 4 drawn images")
+
+
 def test_a_registered_model_that_is_not_what_it_should_be(
     save: Save, hub: HubServer, cache: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -490,10 +529,10 @@ def test_a_registered_model_that_is_not_what_it_should_be(
 
 
 def test_a_registered_model_that_is_published_nowhere(cache: Path):
-    with pytest.raises(ModelError, match="efficientnet-b7_auto_aug is published nowhere any more; bring its files"):
+    with pytest.raises(ModelError, match="efficientnet-b7_auto_aug has no download; stage your own files"):
         staging.stage_registered("efficientnet-b7_auto_aug", "classify")
 
 
 def test_a_name_that_is_not_registered(cache: Path):
-    with pytest.raises(UsageError, match="no model 'efficientnet-b9' to embed with; known are efficientnet-b0, "):
+    with pytest.raises(UsageError, match="'efficientnet-b9' is not a registered model for task embed"):
         staging.stage_registered("efficientnet-b9", "embed")
