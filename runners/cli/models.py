@@ -12,29 +12,29 @@ if TYPE_CHECKING:
 
 
 def _list(_: Parsed) -> Outcome:
-    from beamsight.models import requests
+    from beamsight.models import describe
 
-    return Outcome(requests.table())
+    return Outcome(describe.list_models())
 
 
 def _show(parsed: Parsed) -> Outcome:
-    from beamsight.models import requests
+    from beamsight.models import describe
 
-    return Outcome(requests.show(parsed.option(ShowOptions).name))
+    return Outcome(describe.show(parsed.option(ShowOptions).name))
 
 
 def _stage(parsed: Parsed) -> Outcome:
-    from beamsight.models import requests
+    from beamsight.models import make_bundle
 
     asked = parsed.option(StageOptions)
-    return _staged(requests.stage(asked), asked.to)
+    return _staged(make_bundle.stage(asked), asked.to)
 
 
 def _standin(parsed: Parsed) -> Outcome:
-    from beamsight.models import requests
+    from beamsight.models import make_bundle
 
     asked = parsed.option(StandinOptions)
-    return _staged(requests.standin(asked.name, asked.task, asked.to, asked.seed), asked.to)
+    return _staged(make_bundle.standin(asked.name, asked.task, asked.to, asked.seed), asked.to)
 
 
 def _staged(bundle: Bundle, to: str) -> Outcome:

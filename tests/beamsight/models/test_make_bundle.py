@@ -4,13 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import irs
 import pytest
 import saved_models
 from gcs_server import Bucket
 
-from beamsight.models import registry, requests
-from beamsight.models.requests import StageOptions
+from beamsight.models import describe, make_bundle, registry
+from beamsight.models.options import StageOptions
 from transforms.errors import NotFound, UsageError
 from transforms.inference import bundle
 from transforms.inference.labels import Label
@@ -23,114 +22,20 @@ KAGGLE_B6 = "tensorflow/efficientnet/tensorFlow2/b6-feature-vector/1"
 
 
 def asked(source: str, **options: Any) -> tuple[ModelSpec, str]:
-    return requests._asked(StageOptions(source, "/to", **options))
-
-
-def test_table():
-    lines = requests.table().splitlines()
-    assert len(lines) == 18
-    assert lines[0].split() == ["NAME", "TASK", "SIZE", "WIDTH", "SOURCE"]
-    assert [line.split()[:4] for line in lines[1:]] == [
-        [spec.name, spec.task, str(spec.size), str(spec.width)] for spec in registry.MODELS
-    ]
-    assert lines[8].split()[4] == B7.source
-    assert lines[9].endswith("  files of your own")
-    assert len({line.index(cell) for line, cell in zip(lines[1:], ["classify"] * 9 + ["embed"] * 8, strict=True)}) == 1
-
-
-def test_show_a_registered_model():
-    assert requests.show("efficientnet-b7_auto_aug") == (
-        "name    efficientnet-b7_auto_aug\n"
-        "task    classify\n"
-        "input   central 600x600 bicubic bgr 0..255\n"
-        "output  1000 logits\n"
-        "source  files of your own"
-    )
-
-
-def test_show_a_name_of_two_models():
-    assert requests.show("efficientnet-b6") == (
-        "name    efficientnet-b6\n"
-        "task    classify\n"
-        "input   square 528x528 bicubic rgb 0..1\n"
-        "output  1000 probabilities\n"
-        "source  https://tfhub.dev/tensorflow/efficientnet/b6/classification/1\n"
-        "\n"
-        "name    efficientnet-b6\n"
-        "task    embed\n"
-        "input   square 528x528 bicubic rgb 0..1\n"
-        "output  2304 features\n"
-        "source  https://tfhub.dev/tensorflow/efficientnet/b6/feature-vector/1"
-    )
-
-
-@pytest.mark.parametrize("ways", [("serving_default",), ("__call__",)])
-def test_show_a_bundle(tmp_path: Path, bucket: Bucket, ways: tuple[str, ...], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("BEAMSIGHT_CACHE", str(tmp_path / "cache"))
-    model = saved_models.save(tmp_path / "model", ways=ways)
-    for to in (str(tmp_path / "bundle"), bucket.uri("bundle")):
-        made = requests.stage(
-            StageOptions(str(model), to, name="birds", task="embed", size=8, value_range=(0.0, 255.0))
-        )
-        shown = {
-            key.strip(): value.strip()
-            for key, _, value in (line.partition("  ") for line in requests.show(to).splitlines())
-        }
-        counted = (
-            {"parameters": "0.000 M", "operations": "0.000 GFLOP an image"}
-            if ways == ("serving_default",)
-            else {"not counted": shown["not counted"]}
-        )
-        assert shown == {
-            "name": "birds",
-            "task": "embed",
-            "input": "square 8x8 bicubic rgb 0..255",
-            "output": "5 features",
-            "source": str(model),
-            "content hash": made.content_hash,
-            "made with": ", ".join(f"{name} {version}" for name, version in made.made_with.items()),
-            "files": str(len(made.files)),
-            "engines": "tensorflow, openvino",
-            **counted,
-        }
-        assert "serving_default" in counted.get("not counted", "serving_default")
-
-
-def test_show_a_bundle_from_an_ir(tmp_path: Path):
-    spec = ModelSpec(name="birds", task="embed", size=12, width=5, output="features", layout="nchw")
-    source = irs.save(tmp_path / "birds.xml", spec)
-    made = requests.stage(StageOptions(str(source), str(tmp_path / "bundle"), task="embed", size=12, layout="nchw"))
-    assert made.spec == spec
-    assert requests.show(str(tmp_path / "bundle")) == (
-        "name          birds\n"
-        "task          embed\n"
-        "input         square 12x12 bicubic rgb 0..1\n"
-        "output        5 features\n"
-        f"source        {source}\n"
-        f"content hash  {made.content_hash}\n"
-        f"made with     {', '.join(f'{name} {version}' for name, version in made.made_with.items())}\n"
-        "files         2\n"
-        "engines       openvino"
-    )
+    return make_bundle.resolve_spec(StageOptions(source, "/to", **options))
 
 
 @pytest.mark.parametrize("name", ["efficientnet-b9", "b7"])
 def test_unknown_names_list_the_names(name: str):
     names = ", ".join([f"efficientnet-b{variant}" for variant in range(8)] + ["efficientnet-b7_auto_aug"])
-    message = f"{name!r} is neither a file or folder here nor a registered model; those are {names}"
-    for action in (lambda: requests.show(name), lambda: asked(name), lambda: asked(name, task="embed", size=8)):
+    message = f"{name!r} is neither a file or folder here nor a registered model ({names})"
+    for action in (lambda: describe.show(name), lambda: asked(name), lambda: asked(name, task="embed", size=8)):
         with pytest.raises(UsageError) as caught:
             action()
-        assert str(caught.value) == message
-    with pytest.raises(
-        UsageError, match=f"no model '{name}'; known are efficientnet-b0, .*, efficientnet-b7_auto_aug$"
-    ):
-        requests.standin(name, None, "/to", 0)
-
-
-def test_a_folder_that_is_no_bundle(tmp_path: Path):
-    with pytest.raises(UsageError, match=f"{tmp_path} is no bundle: there is no {tmp_path}/model.json; make one"):
-        requests.show(str(tmp_path))
+        assert str(caught.value).startswith(message)
+        assert str(caught.value).endswith("; did you mean 'efficientnet-b7'?") == (name == "efficientnet-b9")
+    with pytest.raises(UsageError, match=rf"'{name}' is not a registered model \(efficientnet-b0, .*_auto_aug\)"):
+        make_bundle.standin(name, None, "/to", 0)
 
 
 # --- which spec is chosen -------------------------------------------------------------------------------------------
@@ -198,11 +103,11 @@ def test_a_name_from_the_source(source: str, name: str):
 
 @pytest.mark.parametrize("name", ["efficientnet-b7", "efficientnet-b0"])
 def test_a_name_of_two_models_needs_a_task(name: str):
-    message = f"{name} is there for classify and embed: say which with --task"
+    message = f"{name} is registered for classify and embed: pass --task"
     for action in (
         lambda: asked(name),
         lambda: asked("/models/b7", name=name),
-        lambda: requests.standin(name, None, "/to", 0),
+        lambda: make_bundle.standin(name, None, "/to", 0),
     ):
         with pytest.raises(UsageError) as caught:
             action()
@@ -213,14 +118,14 @@ def test_a_name_that_is_there_for_the_other_task():
     for action in (
         lambda: asked("efficientnet-b7_auto_aug", task="embed"),
         lambda: asked("/models/b7", name="efficientnet-b7_auto_aug", task="embed"),
-        lambda: requests.standin("efficientnet-b7_auto_aug", "embed", "/to", 0),
+        lambda: make_bundle.standin("efficientnet-b7_auto_aug", "embed", "/to", 0),
     ):
-        with pytest.raises(UsageError, match="no model 'efficientnet-b7_auto_aug' to embed with; known are efficient"):
+        with pytest.raises(UsageError, match="'efficientnet-b7_auto_aug' is not a registered model for task embed"):
             action()
 
 
 def test_a_source_that_is_for_the_other_task():
-    with pytest.raises(UsageError, match=f"{B7.source} is a model to classify with; leave --task embed out"):
+    with pytest.raises(UsageError, match=f"the task of {B7.source} is classify; remove --task embed"):
         asked(str(B7.source), task="embed")
 
 
@@ -228,8 +133,7 @@ def test_a_model_that_is_published_nowhere():
     with pytest.raises(UsageError) as caught:
         asked("efficientnet-b7_auto_aug")
     assert str(caught.value) == (
-        "efficientnet-b7_auto_aug is published nowhere any more; give the path of its files, "
-        "and --name efficientnet-b7_auto_aug"
+        "efficientnet-b7_auto_aug has no download; pass the path of its files, and --name efficientnet-b7_auto_aug"
     )
 
 
@@ -238,8 +142,8 @@ def test_a_model_of_ones_own_needs_task_and_size(options: dict[str, Any]):
     with pytest.raises(UsageError) as caught:
         asked("gs://models/birds", **options)
     assert str(caught.value) == (
-        "gs://models/birds is no registered model: say --task classify|embed and --size PIXELS, "
-        "or --name with the registered model that it is"
+        "gs://models/birds is not a registered model: pass --task classify|embed and --size PIXELS, "
+        "or pass --name with the name of a registered model"
     )
 
 
@@ -266,7 +170,7 @@ def test_stage_with_labels(tmp_path: Path, bucket: Bucket, where: str, data: byt
     bucket.put("labels.txt", data)
     model = saved_models.save(tmp_path / "birds", width=2)
     to = tmp_path / "bundle"
-    made = requests.stage(
+    made = make_bundle.stage(
         StageOptions(
             str(model),
             str(to),
@@ -283,24 +187,24 @@ def test_stage_with_labels(tmp_path: Path, bucket: Bucket, where: str, data: byt
 def test_stage_to_a_relative_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     saved_models.save(tmp_path / "birds")
     monkeypatch.chdir(tmp_path)
-    made = requests.stage(StageOptions("birds", "bundle", task="embed", size=8))
+    made = make_bundle.stage(StageOptions("birds", "bundle", task="embed", size=8))
     assert (made.spec.name, made.source) == ("birds", "birds")
     assert bundle.read(str(tmp_path / "bundle")) == made
 
 
 def test_labels_that_are_no_text(tmp_path: Path):
     (tmp_path / "labels.txt").write_bytes("möwe\n".encode("latin-1"))
-    with pytest.raises(UsageError, match=r"--labels .*/labels.txt is no text in UTF-8 .*; save it as that"):
-        requests.stage(StageOptions("/m", "/to", task="classify", size=8, labels=str(tmp_path / "labels.txt")))
+    with pytest.raises(UsageError, match=r"--labels .*/labels.txt is not UTF-8 text .*; save it as UTF-8"):
+        make_bundle.stage(StageOptions("/m", "/to", task="classify", size=8, labels=str(tmp_path / "labels.txt")))
 
 
 def test_labels_that_are_not_there(tmp_path: Path):
     with pytest.raises(NotFound, match="there is no file"):
-        requests.stage(StageOptions("/m", "/to", task="classify", size=8, labels=str(tmp_path / "labels.txt")))
+        make_bundle.stage(StageOptions("/m", "/to", task="classify", size=8, labels=str(tmp_path / "labels.txt")))
 
 
 def test_standin(tmp_path: Path):
-    made = requests.standin("efficientnet-b0", "embed", str(tmp_path / "bundle"), 7)
+    made = make_bundle.standin("efficientnet-b0", "embed", str(tmp_path / "bundle"), 7)
     spec = registry.get("efficientnet-b0", "embed")
     assert made == bundle.read(str(tmp_path / "bundle"))
     assert made.spec == replace(spec, name="efficientnet-b0-standin", source=None)
