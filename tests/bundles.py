@@ -41,7 +41,7 @@ def tiny_embedder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def _saved(folder: Path, width: int, key: str, head: Callable[[Any, Any], Any]) -> str:
     """A SavedModel: mean colour [N, 3] -> fixed weights [3, width] -> head."""
-    from transforms.inference.tensorflow_import import tensorflow
+    from transforms.inference.libraries import tensorflow
 
     tf = tensorflow()
     module = tf.Module()

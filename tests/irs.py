@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transforms.inference.openvino_import import openvino
+from transforms.inference.libraries import openvino, tensorflow
 from transforms.inference.spec import ModelSpec
-from transforms.inference.tensorflow_import import tensorflow
 
 Floats = npt.NDArray[np.float32]
 

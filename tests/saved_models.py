@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from transforms.inference.tensorflow_import import tensorflow
+from transforms.inference.libraries import tensorflow
 
 Floats = npt.NDArray[np.float32]
 Forward = Callable[[Any, Any], Any]  # images, weights -> outputs, TensorFlow's tensors all

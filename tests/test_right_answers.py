@@ -12,7 +12,7 @@ from PIL import Image
 
 from runners.cli import app, codes
 from transforms.imaging import drawn
-from transforms.inference.tensorflow_import import tensorflow
+from transforms.inference.libraries import tensorflow
 
 KNOWN = {  # class and score of the classification form, as published beside the photos
     "burger.jpg": (933, 0.9971),

@@ -14,7 +14,7 @@ import numpy as np
 from transforms import vector_math
 from transforms.errors import ModelError
 from transforms.inference.engine import Floats
-from transforms.inference.openvino_import import core, openvino
+from transforms.inference.libraries import core, openvino
 from transforms.inference.spec import ModelSpec
 
 

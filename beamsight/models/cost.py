@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from transforms.errors import ModelError
+from transforms.inference.libraries import tensorflow
 from transforms.inference.spec import ModelSpec
-from transforms.inference.tensorflow_import import tensorflow
 
 _KERNELS = ("Conv2D", "DepthwiseConv2dNative", "MatMul")
 _OPERATIONS_AN_ELEMENT = {"Add": 1, "AddV2": 1, "BiasAdd": 1, "FusedBatchNormV3": 2, "Mul": 1, "Sigmoid": 1}

@@ -19,7 +19,7 @@ from beamsight.models.downloads import Report
 from beamsight.models.options import TIMEOUT
 from transforms.errors import FetchError, ModelError
 from transforms.inference import bundle
-from transforms.inference.tensorflow_import import tensorflow
+from transforms.inference.libraries import tensorflow
 from transforms.storage import files, local
 
 _ARCHIVES = (".tar.gz", ".tgz", ".tar")

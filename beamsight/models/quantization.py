@@ -24,7 +24,7 @@ from transforms.imaging import drawn
 from transforms.inference import bundle, engines, heads
 from transforms.inference.bundle import Bundle
 from transforms.inference.engine import Floats, Pixels
-from transforms.inference.openvino_import import core, openvino
+from transforms.inference.libraries import core, openvino
 from transforms.inference.spec import ModelSpec, Task
 from transforms.storage import files
 

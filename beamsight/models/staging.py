@@ -15,10 +15,9 @@ from filelock import FileLock
 from beamsight.models import conversion, facts, origin, registry
 from beamsight.models.downloads import Report, ignore
 from beamsight.models.options import TIMEOUT
-from transforms import installed
 from transforms.errors import EngineError, ModelError, NotFound
 from transforms.imaging import drawn
-from transforms.inference import bundle, engines, heads, labels
+from transforms.inference import bundle, engines, heads, labels, libraries
 from transforms.inference.bundle import Bundle
 from transforms.inference.engine import Floats
 from transforms.inference.spec import EngineName, ModelSpec, Task
@@ -68,7 +67,7 @@ def stage(
         _copy(model, source, spec, folder)
         if spec.task == "classify":
             (folder / bundle.LABELS).write_text(text, encoding="utf-8")
-        made_with = installed.versions("beamsight", "openvino", "tensorflow")
+        made_with = libraries.installed_versions("beamsight", "openvino", "tensorflow")
         staged = Bundle(spec, recorded_source or source, _hashes(folder), made_with)
         if expected_hash is not None and staged.content_hash != expected_hash.lower():
             raise ModelError(

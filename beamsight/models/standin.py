@@ -17,8 +17,8 @@ import numpy.typing as npt
 from beamsight.models import registry
 from transforms.errors import UsageError
 from transforms.imaging import drawn
+from transforms.inference.libraries import tensorflow
 from transforms.inference.spec import ModelSpec
-from transforms.inference.tensorflow_import import tensorflow
 
 # As the publisher's ``preprocessing.py`` has it, for RGB in 0..1.
 _MEAN = (0.485, 0.456, 0.406)

@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 from beamsight.reports import criteria, failures
 from beamsight.text import columns, count, duration, printable
-from transforms import counts, installed
+from transforms import counts
 from transforms.counts import Tally
 from transforms.errors import BeamsightError
+from transforms.inference import libraries
 from transforms.storage import files
 from transforms.tables import layout
 
@@ -50,7 +51,7 @@ class Run:
 
 
 def _versions() -> dict[str, str]:
-    return {"python": platform.python_version()} | installed.versions(*_PACKAGES)
+    return {"python": platform.python_version()} | libraries.installed_versions(*_PACKAGES)
 
 
 def _host() -> dict[str, Any]:

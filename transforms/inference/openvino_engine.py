@@ -14,7 +14,7 @@ import numpy as np
 
 from transforms.errors import EngineError, ModelError, OutOfMemory
 from transforms.inference.engine import Floats, Pixels
-from transforms.inference.openvino_import import core
+from transforms.inference.libraries import core
 from transforms.inference.spec import ModelSpec, Precision
 
 _loading = threading.Lock()  # one at a time: see ``_Request``

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from transforms.errors import ModelError
+from transforms.inference.libraries import tensorflow
 from transforms.inference.spec import ModelSpec
-from transforms.inference.tensorflow_import import tensorflow
 
 tf = tensorflow()
 

@@ -13,8 +13,8 @@ import numpy as np
 from transforms.errors import EngineError, OutOfMemory
 from transforms.inference import saved_model
 from transforms.inference.engine import BATCH, Floats, Pixels
+from transforms.inference.libraries import tensorflow
 from transforms.inference.spec import ModelSpec, Precision
-from transforms.inference.tensorflow_import import tensorflow
 
 tf = tensorflow()
 

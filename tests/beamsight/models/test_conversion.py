@@ -19,8 +19,8 @@ from runners.cli import app, codes
 from transforms.errors import ModelError
 from transforms.imaging import drawn, fit
 from transforms.inference import bundle, engines
+from transforms.inference.libraries import openvino
 from transforms.inference.openvino_engine import OpenVINOEngine
-from transforms.inference.openvino_import import openvino
 from transforms.inference.spec import ModelSpec
 
 SPEC = ModelSpec(name="birds", task="classify", size=12, width=5, output="logits")

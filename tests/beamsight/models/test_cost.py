@@ -10,8 +10,8 @@ from standins import Standin
 from beamsight.models import cost, registry
 from beamsight.models import standin as architecture
 from transforms.errors import ModelError
+from transforms.inference.libraries import tensorflow
 from transforms.inference.spec import ModelSpec
-from transforms.inference.tensorflow_import import tensorflow
 
 # torchvision/models/efficientnet.py: ``num_params``, crop size, and ``_ops`` in billions of multiply-adds.
 TORCHVISION = {

@@ -14,8 +14,8 @@ from beamsight.models import registry
 from beamsight.models import standin as architecture
 from transforms.errors import UsageError
 from transforms.imaging import drawn
+from transforms.inference.libraries import tensorflow
 from transforms.inference.spec import Task
-from transforms.inference.tensorflow_import import tensorflow
 
 B0 = "efficientnet-b0"
 TASKS: tuple[Task, ...] = ("classify", "embed")

@@ -22,8 +22,8 @@ from transforms.imaging import drawn
 from transforms.inference import bundle, engine, engines
 from transforms.inference.bundle import Bundle
 from transforms.inference.engine import Engine, Floats, Pixels
+from transforms.inference.libraries import openvino
 from transforms.inference.openvino_engine import OpenVINOEngine
-from transforms.inference.openvino_import import openvino
 from transforms.inference.spec import ModelSpec, Precision, Task
 from transforms.inference.tensorflow_engine import TensorFlowEngine
 
@@ -283,7 +283,7 @@ print(code, sorted({name.partition(".")[0] for name in sys.modules} & heavy))
 def test_nothing_is_told_to_anyone(tmp_path: Path):
     code = """
 import sys
-from transforms.inference.openvino_import import openvino
+from transforms.inference.libraries import openvino
 print(openvino() is sys.modules["openvino"], [name for name in sys.modules if name.startswith("openvino_telemetry.")])
 """
     assert python(code, home=tmp_path) == "True []\n"

@@ -17,9 +17,9 @@ from saved_models import SHARD, SIZE, features, weights
 from transforms.errors import EngineError, ModelError, NonFinite, OutOfMemory, Refused
 from transforms.imaging import drawn
 from transforms.inference import engine
+from transforms.inference.libraries import tensorflow
 from transforms.inference.spec import ModelSpec
 from transforms.inference.tensorflow_engine import TensorFlowEngine
-from transforms.inference.tensorflow_import import tensorflow
 
 SPEC = ModelSpec(name="tiny", task="embed", size=SIZE, width=5, output="features")
 
@@ -278,17 +278,13 @@ def run(code: str, path: Path | None = None) -> subprocess.CompletedProcess[str]
 
 
 def test_the_import_says_nothing():
-    code = (
-        "from transforms.inference.tensorflow_import import tensorflow as t; print(t().constant(3).numpy(), t() is t())"
-    )
+    code = "from transforms.inference.libraries import tensorflow as t; print(t().constant(3).numpy(), t() is t())"
     done = run(code)
     assert (done.stdout, done.stderr, done.returncode) == ("3 True\n", "", 0)
 
 
 def test_after_the_import_errors_are_seen_again():
-    code = (
-        "import os; from transforms.inference.tensorflow_import import tensorflow; tensorflow(); os.write(2, b'seen')"
-    )
+    code = "import os; from transforms.inference.libraries import tensorflow; tensorflow(); os.write(2, b'seen')"
     assert run(code).stderr == "seen"
 
 
@@ -297,7 +293,7 @@ def test_an_import_that_fails_shows_what_was_held_back(tmp_path: Path):
     package.mkdir()
     (package / "__init__.py").write_text("import os; os.write(2, b'no AVX here\\n'); raise ImportError('broken')\n")
     code = """
-from transforms.inference.tensorflow_import import tensorflow
+from transforms.inference.libraries import tensorflow
 try:
     tensorflow()
 except ImportError as error:
