@@ -74,8 +74,15 @@ def decode_image(data: bytes, *, min_side: int | None = None, max_pixels: int = 
     except Exception as error:  # broken bytes make the parsers raise nearly anything
         if formats.ends_early(data, kind, error):
             raise Truncated(f"this {kind} ends after {len(data):,} bytes, before the picture does") from error
-        reason = str(error) if " " in str(error) else repr(error.__cause__ or error)
-        raise Corrupt(f"this {kind} cannot be decoded: {reason}") from error
+        raise Corrupt(f"this {kind} cannot be decoded: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what a parser says of broken bytes, in words where it raises a bare code or key."""
+    text = str(error)
+    if text.startswith("decoder error"):  # libtiff's reason does not reach Pillow
+        return "its compressed pixels are broken"
+    return text if " " in text else repr(error.__cause__ or error)
 
 
 def _decode(data: bytes, kind: str, min_side: int | None, max_pixels: int) -> Decoded:

@@ -6,6 +6,7 @@ Read are JPEG, PNG, GIF, BMP, WebP, TIFF, JPEG 2000, HEIC and AVIF, told by thei
 from __future__ import annotations
 
 import io
+import logging
 import re
 import struct
 import warnings
@@ -14,7 +15,6 @@ import pillow_heif
 from PIL import (
     AvifImagePlugin,
     BmpImagePlugin,
-    ExifTags,
     GifImagePlugin,
     Image,
     ImageFile,
@@ -25,7 +25,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from transforms.errors import Corrupt, NotAnImage, TooManyPixels, Truncated
+from transforms.errors import Corrupt, TooManyPixels, Truncated
+from transforms.imaging import tiff
 
 MAX_READS = 10_000  # pieces of a header; real ones have a few hundred
 MAX_SCANS = 200  # of a JPEG; real ones have up to about ten
@@ -36,9 +37,11 @@ Image.MAX_IMAGE_PIXELS = None  # checked here, against max_pixels
 PngImagePlugin.MAX_TEXT_CHUNK = 16 << 20  # at 1 MiB, pictures are refused whose editors keep their own data in them
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # pictures are decoded side by side already
 pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
-# Odd metadata is not worth a log line an image, and under -W error it would fail pictures that are fine. For the whole
-# process, as warnings.catch_warnings is not safe among threads; for what Pillow's own modules warn of, no one else's.
+# Pillow's warnings and log records about odd metadata are not shown: an image that fails because of it has a failure
+# row, and under -W error they would fail images that are fine. The settings are for the whole process, because
+# warnings.catch_warnings is not safe among threads. They affect Pillow's own modules only.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 # The parsers themselves, as Image.open would hide their reasons and try formats that nobody asked for.
 _PARSERS: dict[str, type[ImageFile.ImageFile]] = {
@@ -62,7 +65,6 @@ MAGIC = {  # those that their first bytes tell alone
 }
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
 _JPEG_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
-_TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8}  # bytes by type
 
 
 def kind_of(data: bytes) -> str | None:
@@ -90,7 +92,8 @@ def open_image(data: bytes, kind: str, max_pixels: int) -> ImageFile.ImageFile:
     source.reads_left = float("inf")
     check_size(image.size, kind, max_pixels)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        _check_tiff(image, len(data), max_pixels)
+        check_size(tiff.tile_size(image), "TIFF's tile", max_pixels)
+        tiff.check_tags(image, len(data))
     if kind == "BMP" and image.width > MAX_BMP_WIDTH:
         raise TooManyPixels(f"this BMP is {image.width:,} pixels wide; more than {MAX_BMP_WIDTH:,} cannot be read")
     return image
@@ -115,7 +118,7 @@ def ends_early(data: bytes, kind: str, error: Exception) -> bool:
             return b"\xff\xd9" not in data  # ends a codestream and occurs nowhere else in it
         case "HEIC" | "AVIF":
             return _boxes_end_early(data)
-        case "TIFF" if _tags_end_early(data):
+        case "TIFF" if tiff.tags_end_early(data):
             return True
     return "truncated" in str(error).lower() or isinstance(error.__cause__, EOFError | IndexError | struct.error)
 
@@ -147,6 +150,8 @@ def _check_bytes(data: bytes, kind: str, max_pixels: int) -> None:
         # What OpenJPEG allocates for; Pillow looks at the box around it.
         right, bottom, left, top = struct.unpack_from(">4I", data, at + 8)
         check_size((max(0, right - left), max(0, bottom - top)), kind, max_pixels)
+    if kind == "TIFF":
+        tiff.check_compression(data)
 
 
 def _scans(data: bytes) -> int:
@@ -155,20 +160,6 @@ def _scans(data: bytes) -> int:
         scans += marker[1] == b"\xda"
         at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
     return scans
-
-
-def _check_tiff(image: TiffImagePlugin.TiffImageFile, length: int, max_pixels: int) -> None:
-    tags = image.tag_v2
-    if tags.get(ExifTags.Base.NewSubfileType, 0) & 1:
-        raise NotAnImage("this TIFF starts with a preview, as raw files of cameras do; export the picture itself")
-    tile = tags.get(TiffImagePlugin.TILEWIDTH, 0), tags.get(TiffImagePlugin.TILELENGTH, 0)
-    check_size(tile, "TIFF's tile", max_pixels)
-    if image.info.get("compression") != "raw":  # there Pillow looks itself; libtiff makes up what is missing
-        offsets = tags.get(TiffImagePlugin.STRIPOFFSETS) or tags.get(TiffImagePlugin.TILEOFFSETS, ())
-        counts = tags.get(TiffImagePlugin.STRIPBYTECOUNTS) or tags.get(TiffImagePlugin.TILEBYTECOUNTS, ())
-        end = max(map(sum, zip(offsets, counts, strict=False)), default=0)
-        if end > length:
-            raise Truncated(f"this TIFF ends after {length:,} bytes; its picture takes {end:,}")
 
 
 def _boxes_end_early(data: bytes) -> bool:
@@ -180,21 +171,3 @@ def _boxes_end_early(data: bytes) -> bool:
             return False
         at += max(8, size if size > 1 else int.from_bytes(data[at + 8 : at + 16], "big"))
     return at != len(data) or b"mdat" not in data
-
-
-def _tags_end_early(data: bytes) -> bool:
-    """Of a TIFF: whether its first directory, or a value that this points to, lies behind the end."""
-    order = "<" if data[0] == 0x49 else ">"
-    # Where the first directory's offset stands, which is also how much a tag holds in itself.
-    inline, count, entry = (8, "Q", "HHQQ") if 43 in data[2:4] else (4, "H", "HHLL")
-    try:
-        (at,) = struct.unpack_from(order + entry[-1], data, inline)
-        (tags,) = struct.unpack_from(order + count, data, at)
-        at += struct.calcsize(order + count)
-        table = data[at : at + tags * struct.calcsize(order + entry)]
-        for _, type_, values, offset in struct.iter_unpack(order + entry, table):
-            if values * _TIFF_SIZES.get(type_, 0) > max(inline, len(data) - offset):
-                return True
-    except (struct.error, OverflowError):
-        return True
-    return at + tags * struct.calcsize(order + entry) > len(data)

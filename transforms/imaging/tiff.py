@@ -1,0 +1,148 @@
+"""What has to be known of a TIFF besides what Pillow tells: compression, previews, missing bytes.
+
+Importing this module turns off libtiff's own messages on stderr, for the whole process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+
+from PIL import ExifTags, TiffImagePlugin, _imaging
+
+from transforms.errors import NotAnImage, Truncated
+
+MAX_ENTRIES = 10_000  # of a directory that are searched; real ones have a few dozen
+
+_TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8}  # bytes by type
+_UNSIGNED = {3: "H", 4: "L", 16: "Q"}  # by type, as ``struct`` calls them
+_COMPRESSIONS = {  # that Pillow does not name, or names differently
+    50001: "WebP",
+    34661: "JBIG",
+    34712: "JPEG 2000",
+    34887: "LERC",
+    34892: "lossy JPEG",
+    50002: "JPEG XL",
+    52546: "JPEG XL",
+}
+
+
+def _load_libtiff() -> ctypes.CDLL | None:
+    """Return the libtiff that Pillow is linked to. None if its functions cannot be reached, as in a static build."""
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(_imaging.__file__)  # a symbol is also looked up in the libraries that it links
+        library.TIFFSetErrorHandler.argtypes = [ctypes.c_void_p]
+        library.TIFFSetErrorHandler.restype = ctypes.c_void_p
+        library.TIFFIsCODECConfigured.argtypes = [ctypes.c_uint16]
+        library.TIFFIsCODECConfigured.restype = ctypes.c_int
+        return library
+    return None
+
+
+_LIBTIFF = _load_libtiff()
+if _LIBTIFF is not None:
+    # libtiff writes its errors to file descriptor 2, which cannot be redirected safely among decoding threads. An
+    # error still makes the image fail. Pillow itself turns off libtiff's warnings in the same way.
+    _LIBTIFF.TIFFSetErrorHandler(None)
+
+
+def check_compression(data: bytes) -> None:
+    """Raise ``NotAnImage`` for a compression that this build of Pillow and libtiff cannot read.
+
+    Args:
+        data: The whole file. Its header is read here, because Pillow's parser fails on most of these files.
+    """
+    code = _compression(data)
+    if code is None or _can_read(code):
+        return
+    name = _COMPRESSIONS.get(code) or TiffImagePlugin.COMPRESSION_INFO.get(code)
+    compression = f"{name} compression (code {code})" if name else f"compression code {code}"
+    raise NotAnImage(
+        f"this TIFF uses {compression}, which this build of Pillow and libtiff does not support; "
+        "save the image with LZW or Deflate compression"
+    )
+
+
+def check_tags(image: TiffImagePlugin.TiffImageFile, length: int) -> None:
+    """Check the tags of an opened TIFF.
+
+    Args:
+        image: The opened TIFF, whose pixels are not decoded yet.
+        length: Size of the file in bytes.
+
+    Raises:
+        NotAnImage: The first image of the file is a preview.
+        Truncated: The pixels lie partly behind the end of the file.
+    """
+    tags = image.tag_v2
+    if tags.get(ExifTags.Base.NewSubfileType, 0) & 1:
+        raise NotAnImage("this TIFF starts with a preview, as raw files of cameras do; export the image itself")
+    if image.info.get("compression") != "raw":  # Pillow checks raw pixels itself; libtiff invents missing ones
+        offsets = tags.get(TiffImagePlugin.STRIPOFFSETS) or tags.get(TiffImagePlugin.TILEOFFSETS, ())
+        counts = tags.get(TiffImagePlugin.STRIPBYTECOUNTS) or tags.get(TiffImagePlugin.TILEBYTECOUNTS, ())
+        end = max(map(sum, zip(offsets, counts, strict=False)), default=0)
+        if end > length:
+            raise Truncated(f"this TIFF ends after {length:,} bytes, but its image takes {end:,}")
+
+
+def tile_size(image: TiffImagePlugin.TiffImageFile) -> tuple[int, int]:
+    """Return the width and height of a tile in pixels; zeros for a TIFF without tiles."""
+    tags = image.tag_v2
+    return tags.get(TiffImagePlugin.TILEWIDTH, 0), tags.get(TiffImagePlugin.TILELENGTH, 0)
+
+
+def tags_end_early(data: bytes) -> bool:
+    """Return whether the first directory of a TIFF, or a value that it points to, lies behind the end of the file."""
+    order, inline = _byte_order(data), _inline_size(data)
+    try:
+        for _, type_, count, value in _directory(data):
+            (offset,) = struct.unpack(f"{order}{'Q' if inline == 8 else 'L'}", value)
+            if count * _TYPE_SIZES.get(type_, 0) > max(inline, len(data) - offset):
+                return True
+    except (struct.error, OverflowError):
+        return True
+    return False
+
+
+def _compression(data: bytes) -> int | None:
+    """Return the code of the first image's compression. None if the file has no such tag, or a broken one."""
+    with suppress(struct.error, OverflowError):
+        for tag, type_, count, value in islice(_directory(data), MAX_ENTRIES):
+            if tag == TiffImagePlugin.COMPRESSION and count == 1 and type_ in _UNSIGNED:
+                return int(struct.unpack_from(_byte_order(data) + _UNSIGNED[type_], value)[0])
+    return None
+
+
+def _can_read(code: int) -> bool:
+    if code not in TiffImagePlugin.COMPRESSION_INFO:
+        return False
+    return _LIBTIFF is None or bool(_LIBTIFF.TIFFIsCODECConfigured(code))
+
+
+def _directory(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+    """Yield the entries of the first directory: tag, type, count, and the field that holds a value or its offset.
+
+    Raises:
+        struct.error: The directory lies partly behind the end of the file.
+        OverflowError: Its offset is too large for any file.
+    """
+    order, inline = _byte_order(data), _inline_size(data)
+    number, entry, pointer = ("Q", "HHQ8s", "Q") if inline == 8 else ("H", "HHL4s", "L")
+    (at,) = struct.unpack_from(order + pointer, data, inline)
+    (entries,) = struct.unpack_from(order + number, data, at)
+    at += struct.calcsize(order + number)
+    for _ in range(entries):
+        yield struct.unpack_from(order + entry, data, at)
+        at += struct.calcsize(order + entry)
+
+
+def _byte_order(data: bytes) -> str:
+    return "<" if data[0] == 0x49 else ">"
+
+
+def _inline_size(data: bytes) -> int:
+    """Return the bytes that an entry holds itself, which is also the position of the first directory's offset."""
+    return 8 if 43 in data[2:4] else 4
