@@ -31,7 +31,7 @@ from benchmarks.overhead import FreeEngine, write_recipe
 from transforms import defaults
 from transforms.counts import Tally
 from transforms.history import subtract, units
-from transforms.history.subtract import Known
+from transforms.history.subtract import KnownKeys
 from transforms.imaging import prepare
 from transforms.imaging.prepare import Limits, Pixels, Prepared
 from transforms.inference import engines
@@ -82,9 +82,9 @@ def shard(count: int) -> None:
         for start in range(0, count, 16):  # the size in which chunks of a listing reach a shard
             yield [ImageRef(uri(index)) for index in range(start, min(start + 16, count))]
 
-    def known(table: str) -> Iterator[Known]:
+    def known(table: str) -> Iterator[KnownKeys]:
         for start in range(0, count, 32):
-            yield Known(table, False, [(uri(index), "1700000000000000") for index in range(start, start + 32)])
+            yield KnownKeys(table, False, [(uri(index), "1700000000000000") for index in range(start, start + 32)])
 
     tables = ("predictions/model=efficientnet-b7-01234567", "embeddings/model=efficientnet-b6-01234567")
     before = psutil.Process().memory_info().rss

@@ -20,7 +20,7 @@ from transforms import counts, defaults
 from transforms.counts import Tally
 from transforms.errors import UsageError
 from transforms.history import subtract, units
-from transforms.history.subtract import Known, Retries
+from transforms.history.subtract import KnownKeys, Retries
 from transforms.inference.recipe import Recipe
 from transforms.listing import sources
 from transforms.process import ProcessUnits, Settings
@@ -147,7 +147,7 @@ def _known(part: tuple[str, list[str]], tables: tuple[str, ...], retries: Retrie
 
 def _subtract(shard: tuple[int, Any], tables: tuple[str, ...], check_versions: bool) -> Iterator[Any]:
     _, sides = shard
-    known = (Known(*fields) for fields in sides["known"])
+    known = (KnownKeys(*fields) for fields in sides["known"])
     look_up = sources.look_up if check_versions else None
     work, tally = subtract.missing(sides["refs"], known, tables, look_up)
     counts.publish(Counter({name: count for name, count in tally.items() if name != counts.LISTED}))  # as it was listed

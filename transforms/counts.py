@@ -23,7 +23,7 @@ LEFT = "left"  # missing images beyond --limit, which a later run processes
 IMAGES = "images"  # images that this run has finished with, well or not
 OK = "ok"  # by table
 FAILED = "failed"  # by stage
-PASSING = "passing"  # failures by a passing fault, which the next run tries again
+TRANSIENT = "transient"  # transient failures, which the next run tries again
 REASON = "reason"  # by stage and class of error
 BYTES = "bytes"
 UNITS = "units"
@@ -88,7 +88,7 @@ _METRICS = {
     MISSING: "images_to_do",
     LEFT: "skipped_by_limit",
     IMAGES: "images_done",
-    PASSING: "failed_for_now",
+    TRANSIENT: "failed_for_now",
     BYTES: "bytes_fetched",
     UNITS: "units_done",
 }

@@ -152,7 +152,7 @@ class _Results:
         reason = counts.key(failure.stage, failure.error)
         self.spent(Counter({counts.key(counts.FAILED, failure.stage): 1, counts.key(counts.REASON, reason): 1}))
         if failure.retryable:
-            self.spent(Counter({counts.PASSING: 1}))
+            self.spent(Counter({counts.TRANSIENT: 1}))
 
     def answered(self, table: str, image: Prepared, output: Floats) -> None:
         self._answers[table].add(image, output)

@@ -14,13 +14,13 @@ class Stop:
         self._asked = threading.Event()
         self._why = ""
 
-    def ask(self, why: str) -> None:
+    def request(self, why: str) -> None:
         """Have all work of this process end as soon as it looks. The first reason counts."""
         if not self._asked.is_set():
             self._why = why
             self._asked.set()
 
-    def take_back(self) -> None:
+    def clear(self) -> None:
         """Forget it, before other work begins."""
         self._asked.clear()
 

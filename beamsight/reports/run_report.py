@@ -104,7 +104,7 @@ def compose(
             "images": tally[counts.IMAGES],
             "ok": {table: by_table.get(table, 0) for table in run.models},
             "failed": counts.family(tally, counts.FAILED),
-            "failed_for_now": tally[counts.PASSING],
+            "failed_for_now": tally[counts.TRANSIENT],
             "units": tally[counts.UNITS],
             "bytes": tally[counts.BYTES],
         },

@@ -30,7 +30,7 @@ def handle_signals() -> Iterator[None]:
 
     In any other thread this does nothing, because Python sets signal handlers only in the main thread.
     """
-    STOP.take_back()
+    STOP.clear()
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -44,7 +44,7 @@ def handle_signals() -> Iterator[None]:
 
 def stop_work(why: str) -> None:
     """Stop the work of this process as a signal does. Call it from any thread but the main one."""
-    STOP.ask(why)
+    STOP.request(why)
     if signal.getsignal(signal.SIGTERM) is _interrupt:
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
@@ -53,5 +53,5 @@ def _interrupt(number: int, _: FrameType | None) -> None:
     for each in _SIGNALS:
         signal.signal(each, signal.SIG_DFL)
     interrupted = Interrupted(number)
-    STOP.ask(str(interrupted))
+    STOP.request(str(interrupted))
     raise interrupted

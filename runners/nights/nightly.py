@@ -76,7 +76,7 @@ def _check_sources(names: Sequence[str], uri_column: str) -> dict[str, bool]:
 
     def has_image(source: str) -> tuple[str, bool]:
         try:
-            return source, sources.nothing(source, uri_column) is None
+            return source, sources.explain_empty(source, uri_column) is None
         except FetchError as error:
             if not error.retryable:
                 raise UsageError(f"--images {source}: {error}") from error

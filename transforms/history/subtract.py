@@ -35,7 +35,7 @@ class Retries(NamedTuple):
         return self.retry_failed or (retryable and attempt < self.max_attempts)
 
 
-class Known(NamedTuple):
+class KnownKeys(NamedTuple):
     """What a file of a table says of one shard: images that ``table`` holds, or else those that ``failed``.
 
     attempts: how often each of the keys has failed, where they are to be tried again; None where it is for good.
@@ -60,7 +60,7 @@ def shard_refs(refs: Iterable[ImageRef]) -> Iterator[tuple[int, list[ImageRef]]]
     yield from shards.items()
 
 
-def known_in_file(uri: str, table: str, tables: Sequence[str], retries: Retries) -> Iterator[tuple[int, Known]]:
+def known_in_file(uri: str, table: str, tables: Sequence[str], retries: Retries) -> Iterator[tuple[int, KnownKeys]]:
     """A file of ``table`` (of ``tables``, or the failures) -> (shard, what it knows of it)."""
     if table == layout.FAILURES:
         yield from _known_failures(uri, tables, retries)
@@ -70,14 +70,14 @@ def known_in_file(uri: str, table: str, tables: Sequence[str], retries: Retries)
     for key in zip(part["uri"].to_pylist(), part["version"].to_pylist(), strict=True):
         shards[shard_of(key[0])].append(key)
     for shard, members in shards.items():
-        yield shard, Known(table, False, members)
+        yield shard, KnownKeys(table, False, members)
 
 
 def known_in_files(
     uris: Sequence[str], table: str, tables: Sequence[str], retries: Retries
-) -> Iterator[tuple[int, Known]]:
+) -> Iterator[tuple[int, KnownKeys]]:
     """As ``known_in_file`` for many files, read at once, and their keys put together."""
-    together: dict[tuple[int, str, bool], Known] = {}
+    together: dict[tuple[int, str, bool], KnownKeys] = {}
     with ThreadPoolExecutor(_READERS) as pool:
         for found in pool.map(lambda uri: list(known_in_file(uri, table, tables, retries)), uris):
             for shard, known in found:
@@ -90,19 +90,19 @@ def known_in_files(
         yield shard, known
 
 
-def _known_failures(uri: str, tables: Sequence[str], retries: Retries) -> Iterator[tuple[int, Known]]:
+def _known_failures(uri: str, tables: Sequence[str], retries: Retries) -> Iterator[tuple[int, KnownKeys]]:
     part = reader.read(uri, ("uri", "version", "retryable", "tables"), younger=("attempt",))
     columns = [part.column(i).to_pylist() for i in range(part.num_columns)]
     if len(columns) == 4:
         columns.append([1] * part.num_rows)  # attempts were not counted at first
-    found: dict[tuple[int, str, bool], Known] = {}
+    found: dict[tuple[int, str, bool], KnownKeys] = {}
     for uri_, version, retryable, lacking, attempt in zip(*columns, strict=True):
         shard, again = shard_of(uri_), retries.tries(retryable, attempt)
         for table in lacking:
             if table in tables:
                 known = found.get((shard, table, again))
                 if known is None:
-                    known = found[shard, table, again] = Known(table, True, [], [] if again else None)
+                    known = found[shard, table, again] = KnownKeys(table, True, [], [] if again else None)
                 known.keys.append((uri_, version))
                 if known.attempts is not None:
                     known.attempts.append(attempt)
@@ -112,7 +112,7 @@ def _known_failures(uri: str, tables: Sequence[str], retries: Retries) -> Iterat
 
 def missing(
     refs: Iterable[Sequence[ImageRef]],
-    known: Iterable[Known],
+    known: Iterable[KnownKeys],
     tables: Sequence[str],
     look_up: Callable[[list[ImageRef]], list[ImageRef]] | None = None,
 ) -> tuple[list[Work], Tally]:
@@ -144,7 +144,7 @@ def missing(
 
 
 def _by_table(
-    listed: Mapping[str, ImageRef], known: Iterable[Known]
+    listed: Mapping[str, ImageRef], known: Iterable[KnownKeys]
 ) -> tuple[defaultdict[str, set[str]], defaultdict[str, set[str]], defaultdict[str, dict[str, int]]]:
     """Listed and known images -> by table, the URIs that it holds, that failed for good, that failed so many times."""
     done: defaultdict[str, set[str]] = defaultdict(set)

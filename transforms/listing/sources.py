@@ -41,14 +41,14 @@ def check(images: Iterable[str], uri_column: str = defaults.URI_COLUMN) -> None:
     """Look at the beginning of each source. Raises UsageError for one that gives nothing, with the reason."""
     for source in images:
         try:
-            why = nothing(source, uri_column)
+            why = explain_empty(source, uri_column)
         except FetchError as error:
             raise UsageError(f"--images {source}: {error}") from error
         if why is not None:
             raise UsageError(f"--images {source}: {why}")
 
 
-def nothing(source: str, uri_column: str = defaults.URI_COLUMN) -> str | None:
+def explain_empty(source: str, uri_column: str = defaults.URI_COLUMN) -> str | None:
     """Why a source gives no image, from a look at its beginning; None where it gives one. Raises as ``list_images``."""
     if not source.strip():
         raise UsageError(f"--images {source!r} names nothing: is a variable of the shell empty?")
@@ -59,10 +59,10 @@ def nothing(source: str, uri_column: str = defaults.URI_COLUMN) -> str | None:
         ignored += part.ignored
         if found and not to_its_end:
             break
-    return None if found else _nothing(source, ignored)
+    return None if found else _explain_empty(source, ignored)
 
 
-def _nothing(source: str, ignored: int) -> str:
+def _explain_empty(source: str, ignored: int) -> str:
     if ignored:
         return f"none of its {ignored} files is named as an image; to take them all, give '{source.rstrip('/')}/**'"
     if files.has_magic(source):

@@ -32,7 +32,7 @@ TALLY = Counter(
         "ok/predictions/model=m-1": 596,
         "failed/decode": 3,
         "failed/fetch": 1,
-        "passing": 1,
+        "transient": 1,
         "reason/decode/Truncated": 2,
         "reason/decode/NotAnImage": 1,
         "reason/fetch/NotFound": 1,

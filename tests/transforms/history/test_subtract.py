@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from transforms import counts
 from transforms.errors import FetchError, NotFound
 from transforms.history import subtract
-from transforms.history.subtract import Key, Known, Retries
+from transforms.history.subtract import Key, KnownKeys, Retries
 from transforms.records import Failure, ImageRef, Work
 from transforms.tables import layout, schemas, writer
 
@@ -173,9 +173,9 @@ def test_many_files_are_put_together(tmp_path: Path):
     found = {(known.table, known.attempts is None): known for known in together}
     assert len(found) == len(together)
     assert found == {
-        (P, False): Known(P, True, [("/a.jpg", "1")] * 3, [1, 2, 3]),
-        (E, False): Known(E, True, [("/a.jpg", "1")] * 3, [1, 2, 3]),
-        (E, True): Known(E, True, [("/c.jpg", "1"), ("/c.jpg", "2"), ("/c.jpg", "3")]),
+        (P, False): KnownKeys(P, True, [("/a.jpg", "1")] * 3, [1, 2, 3]),
+        (E, False): KnownKeys(E, True, [("/a.jpg", "1")] * 3, [1, 2, 3]),
+        (E, True): KnownKeys(E, True, [("/c.jpg", "1"), ("/c.jpg", "2"), ("/c.jpg", "3")]),
     }
 
 
@@ -201,50 +201,62 @@ def test_a_file_that_is_gone(tmp_path: Path):
 A, A1, A2 = ImageRef("/a"), ImageRef("/a", "1", 10), ImageRef("/a", "2", 20)
 DONE, FAILED, MISSING = counts.DONE_BEFORE, counts.FAILED_BEFORE, counts.MISSING
 
-CASES: list[tuple[str, ImageRef, list[Known], tuple[str, ...], str]] = [
+CASES: list[tuple[str, ImageRef, list[KnownKeys], tuple[str, ...], str]] = [
     ("new", A1, [], (P, E), MISSING),
-    ("done", A1, [Known(P, False, [("/a", "1")]), Known(E, False, [("/a", "1")])], (), DONE),
-    ("in one table", A1, [Known(P, False, [("/a", "1")])], (E,), MISSING),
-    ("another version", A2, [Known(P, False, [("/a", "1")]), Known(E, False, [("/a", "2")])], (P,), MISSING),
-    ("any version", A, [Known(P, False, [("/a", "1")]), Known(E, False, [("/a", "2")])], (), DONE),
-    ("failed", A1, [Known(P, True, [("/a", "1")]), Known(E, True, [("/a", "1")])], (), FAILED),
-    ("failed in one table", A1, [Known(P, True, [("/a", "1")])], (E,), MISSING),
-    ("failed in another version", A2, [Known(P, True, [("/a", "1")]), Known(E, True, [("/a", None)])], (P, E), MISSING),
-    ("failed without one", A, [Known(P, True, [("/a", None)]), Known(E, True, [("/a", "7")])], (), FAILED),
-    ("done and failed", A1, [Known(P, False, [("/a", "1")]), Known(E, True, [("/a", "1")])], (), FAILED),
-    ("failed, then done", A1, [Known(t, f, [("/a", "1")]) for t in (P, E) for f in (True, False)], (), DONE),
-    ("others", A1, [Known(P, False, [("/b", "1"), ("/aa", "1")]), Known("x", False, [("/a", "1")])], (P, E), MISSING),
+    ("done", A1, [KnownKeys(P, False, [("/a", "1")]), KnownKeys(E, False, [("/a", "1")])], (), DONE),
+    ("in one table", A1, [KnownKeys(P, False, [("/a", "1")])], (E,), MISSING),
+    ("another version", A2, [KnownKeys(P, False, [("/a", "1")]), KnownKeys(E, False, [("/a", "2")])], (P,), MISSING),
+    ("any version", A, [KnownKeys(P, False, [("/a", "1")]), KnownKeys(E, False, [("/a", "2")])], (), DONE),
+    ("failed", A1, [KnownKeys(P, True, [("/a", "1")]), KnownKeys(E, True, [("/a", "1")])], (), FAILED),
+    ("failed in one table", A1, [KnownKeys(P, True, [("/a", "1")])], (E,), MISSING),
+    (
+        "failed in another version",
+        A2,
+        [KnownKeys(P, True, [("/a", "1")]), KnownKeys(E, True, [("/a", None)])],
+        (P, E),
+        MISSING,
+    ),
+    ("failed without one", A, [KnownKeys(P, True, [("/a", None)]), KnownKeys(E, True, [("/a", "7")])], (), FAILED),
+    ("done and failed", A1, [KnownKeys(P, False, [("/a", "1")]), KnownKeys(E, True, [("/a", "1")])], (), FAILED),
+    ("failed, then done", A1, [KnownKeys(t, f, [("/a", "1")]) for t in (P, E) for f in (True, False)], (), DONE),
+    (
+        "others",
+        A1,
+        [KnownKeys(P, False, [("/b", "1"), ("/aa", "1")]), KnownKeys("x", False, [("/a", "1")])],
+        (P, E),
+        MISSING,
+    ),
 ]
 
 
 @pytest.mark.parametrize(("ref", "known", "lacking", "count"), [pytest.param(*case[1:], id=case[0]) for case in CASES])
-def test_missing(ref: ImageRef, known: list[Known], lacking: tuple[str, ...], count: str):
+def test_missing(ref: ImageRef, known: list[KnownKeys], lacking: tuple[str, ...], count: str):
     work = [Work(ref, lacking)] if lacking else []
     assert subtract.missing([[ref]], known, (P, E)) == (work, Counter({counts.LISTED: 1, count: 1}))
 
 
-FOUR, OTHER = Known(P, True, [("/a", "1")], [4]), Known(P, True, [("/a", "2")], [3])
+FOUR, OTHER = KnownKeys(P, True, [("/a", "1")], [4]), KnownKeys(P, True, [("/a", "2")], [3])
 
 
 @pytest.mark.parametrize(
     ("ref", "known", "attempt"),
     [
         (A1, [], 1),
-        (A1, [FOUR, Known(P, True, [("/a", "1")], [1])], 5),
+        (A1, [FOUR, KnownKeys(P, True, [("/a", "1")], [1])], 5),
         (A2, [FOUR], 1),  # a new version begins anew
-        (A1, [FOUR, OTHER, Known(E, True, [("/b", "1")], [4])], 5),
+        (A1, [FOUR, OTHER, KnownKeys(E, True, [("/b", "1")], [4])], 5),
         (A, [OTHER, FOUR], 5),  # listed without a version: any
-        (A1, [Known(E, True, [("/a", "1")], [2]), Known(P, False, [("/a", "1")])], 3),
-        (A1, [FOUR, Known(P, False, [("/a", "1")])], 1),  # of the table that lacks it
+        (A1, [KnownKeys(E, True, [("/a", "1")], [2]), KnownKeys(P, False, [("/a", "1")])], 3),
+        (A1, [FOUR, KnownKeys(P, False, [("/a", "1")])], 1),  # of the table that lacks it
     ],
 )
-def test_attempts_go_on_where_they_stood(ref: ImageRef, known: list[Known], attempt: int):
+def test_attempts_go_on_where_they_stood(ref: ImageRef, known: list[KnownKeys], attempt: int):
     work, _ = subtract.missing([[ref]], known, (P, E))
     assert [item.attempt for item in work] == [attempt]
 
 
 def test_a_last_attempt_is_the_last():
-    known = [FOUR, Known(P, True, [("/a", "1")])]
+    known = [FOUR, KnownKeys(P, True, [("/a", "1")])]
     assert subtract.missing([[A1]], known, (P,)) == ([], Counter({counts.LISTED: 1, FAILED: 1}))
 
 
@@ -263,7 +275,7 @@ def test_the_greatest_version_of_a_uri_counts(mentions: list[ImageRef], kept: Im
 
 def test_work_is_sorted_and_plain_tuples_will_do():
     refs = [[("/b", None, None, None), ("/c", "1", 2, None)], (("/a", None, None, "line 1 is empty"),)]
-    work, _ = subtract.missing(refs, [Known(P, False, [("/d", "1")])], [P])  # type: ignore[arg-type]
+    work, _ = subtract.missing(refs, [KnownKeys(P, False, [("/d", "1")])], [P])  # type: ignore[arg-type]
     assert work == [
         Work(ImageRef("/a", None, None, "line 1 is empty"), (P,)),
         Work(ImageRef("/b"), (P,)),
@@ -280,7 +292,7 @@ def test_versions_are_looked_up_once_for_each_uri():
         return [ref._replace(version="2", size=20) if ref == A else ref for ref in refs]
 
     b = ImageRef("/b")
-    known = [Known(P, False, [("/a", "1"), ("/b", "1")])]
+    known = [KnownKeys(P, False, [("/a", "1"), ("/b", "1")])]
     assert subtract.missing([[A, b], [A]], known, (P,), look_up) == (
         [Work(A2, (P,))],
         Counter({counts.LISTED: 3, counts.DUPLICATES: 1, DONE: 1, MISSING: 1}),
@@ -291,18 +303,18 @@ def test_versions_are_looked_up_once_for_each_uri():
 VERSIONS = st.sampled_from([None, "1", "2"])
 REFS = st.tuples(st.sampled_from(["/a", "/b", "/c", "/d"]), VERSIONS).map(lambda key: ImageRef(*key))
 KNOWN = st.builds(
-    Known,
+    KnownKeys,
     st.sampled_from([P, E, "x"]),
     st.booleans(),
     st.lists(st.tuples(st.sampled_from(["/a", "/b", "/c", "/e"]), VERSIONS)),
     st.none(),
 )
-PASSING = st.lists(st.tuples(st.sampled_from(["/a", "/b", "/e"]), VERSIONS, st.integers(1, 9))).map(
-    lambda rows: Known(P, True, [row[:2] for row in rows], [row[2] for row in rows])
+TRANSIENT = st.lists(st.tuples(st.sampled_from(["/a", "/b", "/e"]), VERSIONS, st.integers(1, 9))).map(
+    lambda rows: KnownKeys(P, True, [row[:2] for row in rows], [row[2] for row in rows])
 )
 
 
-def has(known: Iterable[Known], table: str, failed: bool, ref: ImageRef) -> bool:
+def has(known: Iterable[KnownKeys], table: str, failed: bool, ref: ImageRef) -> bool:
     return any(
         uri == ref.uri and ref.version in (None, version)
         for item in known
@@ -312,7 +324,7 @@ def has(known: Iterable[Known], table: str, failed: bool, ref: ImageRef) -> bool
 
 
 @given(st.lists(st.lists(REFS)), st.lists(KNOWN))
-def test_every_listed_uri_is_accounted_for_once(chunks: list[list[ImageRef]], known: list[Known]):
+def test_every_listed_uri_is_accounted_for_once(chunks: list[list[ImageRef]], known: list[KnownKeys]):
     work, tally = subtract.missing(chunks, known, (P, E))
     refs = [ref for chunk in chunks for ref in chunk]
     newest = {ref.uri: ref for ref in sorted(refs, key=lambda ref: ref.version or "")}
@@ -328,8 +340,8 @@ def test_every_listed_uri_is_accounted_for_once(chunks: list[list[ImageRef]], kn
     assert tally[counts.LISTED] == tally[counts.DUPLICATES] + tally[DONE] + tally[FAILED] + tally[MISSING]
 
 
-@given(st.lists(REFS), st.lists(KNOWN | PASSING), st.data())
-def test_missing_depends_on_no_order_and_no_chunks(refs: list[ImageRef], known: list[Known], data: st.DataObject):
+@given(st.lists(REFS), st.lists(KNOWN | TRANSIENT), st.data())
+def test_missing_depends_on_no_order_and_no_chunks(refs: list[ImageRef], known: list[KnownKeys], data: st.DataObject):
     shuffled = data.draw(st.permutations(refs))
     cut = data.draw(st.integers(0, len(refs)))
     again = subtract.missing([shuffled[:cut], shuffled[cut:]], data.draw(st.permutations(known)), (P, E))
