@@ -1,1 +1,1 @@
-"""What runs: the Beam graph."""
+"""The Beam graph."""

@@ -1,7 +1,7 @@
-"""The one graph: image sources in; predictions, vectors, failures and a run report out.
+"""The Beam graph. It reads image sources, and writes predictions, vectors, failures and a run report.
 
-Read -> Missing -> Units -> Process -> Report. Only refs and sums are shuffled, never bytes, pixels or vectors. What
-crosses a shuffle is plain tuples in chunks, which Beam codes fast.
+Read -> Missing -> Units -> Process -> Report. Only refs and sums are shuffled, never bytes, pixels or vectors. They
+are shuffled as plain tuples in chunks, which Beam encodes fast.
 """
 
 from __future__ import annotations
@@ -30,15 +30,23 @@ from transforms.tables import layout, reader
 WriteReport = Callable[[Tally], None]
 
 _TALLY = "tally"
-_FILES = 64  # parts of a table that one element names: their keys reach a shard as one chunk
+_FILES = 64  # files of a table in one element; their keys reach a shard as one chunk
 
 
 @dataclass(frozen=True, slots=True)
 class CatalogOptions:
-    """All that the graph depends on.
+    """The options of the graph.
 
-    images: what to do, see ``sources.list_images``. recipes: a table each. workers: how many can work at once, so that
-    a small job has a unit for each. limit: the most missing images that this run processes.
+    Attributes:
+        images: The sources of the images, see ``sources.list_images``.
+        recipes: One recipe for each table to write.
+        settings: How to process units.
+        uri_column: The column of a manifest that has the URIs.
+        retries: Which failures of earlier runs are retried.
+        check_versions: Look up the current version of images whose listing has none.
+        unit_size: Maximum number of images in a unit.
+        workers: Number of concurrent workers. A small job has a unit for each.
+        limit: Maximum number of missing images that this run processes.
     """
 
     images: tuple[str, ...]
@@ -53,33 +61,39 @@ class CatalogOptions:
 
     def __post_init__(self) -> None:
         if not self.images:
-            raise UsageError("no images: name a file, folder, glob or manifest with --images")
+            raise UsageError("no images: pass a file, folder, glob or manifest with --images")
         if not self.recipes:
-            raise UsageError("--classifier none --embedder none leaves nothing to do; give at least one model")
+            raise UsageError("--classifier none and --embedder none leave nothing to do; pass at least one model")
         if self.unit_size < 1:
-            raise UsageError(f"--unit-size {self.unit_size}: a unit holds at least 1 image")
+            raise UsageError(f"--unit-size {self.unit_size} is too small; pass 1 or more")
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """Names of the tables asked for."""
+        """Return the names of the tables to write."""
         return tuple(recipe.table for recipe in self.recipes)
 
 
 def build(pipeline: beam.Pipeline, options: CatalogOptions, write_report: WriteReport) -> None:
-    """Add the job to a pipeline. ``write_report`` gets the sums of the whole run, once, when all units are done."""
+    """Add the job to a pipeline.
+
+    Args:
+        pipeline: The pipeline.
+        options: The options of the graph.
+        write_report: Called once with the sums of the whole run, after all units.
+    """
     listed = pipeline | "Read" >> _Read(options)
     missing = listed.refs | "Missing" >> _Missing(options)
     work, tallies = missing.work, [listed[_TALLY], missing[_TALLY]]
     if options.limit is not None:
         limited = work | "Limit" >> _Limit(options.limit)
         work, tallies = limited.work, [*tallies, limited[_TALLY]]
-    made = work | "Units" >> _Units(options)
-    done = made | "Process" >> beam.ParDo(ProcessUnits(options.recipes, options.settings))
+    units_ = work | "Units" >> _Units(options)
+    done = units_ | "Process" >> beam.ParDo(ProcessUnits(options.recipes, options.settings))
     _ = (*tallies, done) | "Report" >> _Report(write_report)
 
 
 def count(pipeline: beam.Pipeline, options: CatalogOptions) -> None:
-    """Add the first steps of the job alone, which count the missing images. Nothing is processed or written."""
+    """Add only the first steps of the job, which count the missing images. Nothing is processed or written."""
     listed = pipeline | "Read" >> _Read(options)
     _ = listed.refs | "Missing" >> _Missing(options)
 
@@ -109,7 +123,7 @@ def _list(source: str, uri_column: str) -> Iterator[Any]:
 
 
 class _Missing(beam.PTransform):
-    """(shard, chunk of ImageRefs) -> ``work``: what the tables lack, in lists of Work."""
+    """(shard, chunk of ImageRefs) -> ``work``: the images that the tables lack, in lists of Work."""
 
     def __init__(self, options: CatalogOptions) -> None:
         super().__init__()
@@ -135,8 +149,8 @@ class _Missing(beam.PTransform):
 
 def _files(table: str, output: str) -> Iterator[tuple[str, list[str]]]:
     uris = reader.parts(layout.folder(output, table))
-    while some := list(islice(uris, _FILES)):
-        yield table, some
+    while chunk := list(islice(uris, _FILES)):
+        yield table, chunk
 
 
 def _known(part: tuple[str, list[str]], tables: tuple[str, ...], retries: Retries) -> Iterator[tuple[int, Any]]:
@@ -150,7 +164,8 @@ def _subtract(shard: tuple[int, Any], tables: tuple[str, ...], check_versions: b
     known = (KnownKeys(*fields) for fields in sides["known"])
     look_up = sources.look_up if check_versions else None
     work, tally = subtract.missing(sides["refs"], known, tables, look_up)
-    counts.publish(Counter({name: count for name, count in tally.items() if name != counts.LISTED}))  # as it was listed
+    # "Read" has published the number of listed images.
+    counts.publish(Counter({name: count for name, count in tally.items() if name != counts.LISTED}))
     counts.LIVE.add(tally)
     counts.KEPT.add(tally)
     yield beam.pvalue.TaggedOutput(_TALLY, tally)
@@ -158,7 +173,7 @@ def _subtract(shard: tuple[int, Any], tables: tuple[str, ...], check_versions: b
 
 
 class _Limit(beam.PTransform):
-    """``work`` -> the first missing images, by URI."""
+    """Work -> ``work``: the first missing images by URI."""
 
     def __init__(self, limit: int) -> None:
         super().__init__()
@@ -169,7 +184,7 @@ class _Limit(beam.PTransform):
         return (
             work
             | "First" >> beam.CombineGlobally(partial(_first, limit=self._limit))
-            | "Leave the rest" >> beam.FlatMap(_leave_the_rest, total).with_outputs(_TALLY, main="work")
+            | "Leave the rest" >> beam.FlatMap(_count_rest, total).with_outputs(_TALLY, main="work")
         )
 
 
@@ -177,9 +192,9 @@ def _first(parts: Iterable[list[Any]], limit: int) -> list[Any]:
     return heapq.nsmallest(limit, chain.from_iterable(parts))
 
 
-def _leave_the_rest(work: list[Any], total: int) -> Iterator[Any]:
+def _count_rest(work: list[Any], total: int) -> Iterator[Any]:
     rest = total - len(work)
-    tally = Counter({counts.MISSING: -rest, counts.LEFT: rest})  # they were counted as missing
+    tally = Counter({counts.MISSING: -rest, counts.LEFT: rest})  # "Missing" counted the rest as missing
     counts.publish(tally)
     counts.LIVE.add(tally)
     counts.KEPT.add(tally)
@@ -188,13 +203,13 @@ def _leave_the_rest(work: list[Any], total: int) -> Iterator[Any]:
 
 
 def _chunks(work: list[Any]) -> Iterator[list[Any]]:
-    """Cut a list of work, which may be too long for one element."""
+    """Split a list of work, which may be too large for one element."""
     for start in range(0, len(work), sources.CHUNK):
         yield work[start : start + sources.CHUNK]
 
 
 class _Units(beam.PTransform):
-    """Work -> Units, once it is known how much there is."""
+    """Work -> Units. Their number depends on the total number of images."""
 
     def __init__(self, options: CatalogOptions) -> None:
         super().__init__()
@@ -219,7 +234,7 @@ def _make(_number: int, parts: Iterable[Any]) -> Unit:
 
 
 class _Report(beam.PTransform):
-    """Tallies of all steps -> one report."""
+    """Tallies of all steps -> one call of ``write_report``."""
 
     def __init__(self, write_report: WriteReport) -> None:
         super().__init__()

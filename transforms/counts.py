@@ -1,6 +1,7 @@
-"""What is counted, named once. Sums are plain ``Counter``s, so that adding them up needs no code.
+"""The names of all counters, their sums and their metrics in Beam.
 
-Keys with a part behind a slash are a family: ``failed/decode`` counts the failures of the stage ``decode``.
+Sums are plain ``Counter`` objects. A key with a slash belongs to a family: ``failed/decode`` counts the failures of
+the stage ``decode``.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ LISTED = "listed"
 IGNORED = "ignored"
 DUPLICATES = "duplicates"
 DONE_BEFORE = "done before"  # images that no table lacks
-FAILED_BEFORE = "failed before"  # images that a table lacks for good, by what failed in earlier runs
-MISSING = "missing"  # images that this run has to do
+FAILED_BEFORE = "failed before"  # images that a table lacks because they failed permanently
+MISSING = "missing"  # images that this run has to process
 LEFT = "left"  # missing images beyond --limit, which a later run processes
-IMAGES = "images"  # images that this run has finished with, well or not
+IMAGES = "images"  # images that this run has processed, with or without a failure
 OK = "ok"  # by table
 FAILED = "failed"  # by stage
 TRANSIENT = "transient"  # transient failures, which the next run tries again
@@ -28,24 +29,24 @@ REASON = "reason"  # by stage and class of error
 BYTES = "bytes"
 UNITS = "units"
 NANOSECONDS = "ns"  # by step, summed over threads
-BATCHED = "batched"  # by task: images that went through a model
+BATCHED = "batched"  # by task: images per call of a model
 
 Tally = Counter[str]
 
 
 def key(name: str, part: str) -> str:
-    """Family and member -> key."""
+    """Return the key of a member of a family."""
     return f"{name}/{part}"
 
 
 def family(tally: Tally, name: str) -> dict[str, int]:
-    """The members of a family with their sums, greatest first."""
+    """Return the members of a family with their sums, greatest first."""
     start = f"{name}/"
     return {full[len(start) :]: count for full, count in tally.most_common() if full.startswith(start)}
 
 
 def total(tallies: Iterable[Tally]) -> Tally:
-    """Sums over tallies; the combiner of the run report."""
+    """Return the sum of all tallies. The run report uses it as its combiner."""
     result: Tally = Counter()
     for tally in tallies:
         result.update(tally)
@@ -53,7 +54,7 @@ def total(tallies: Iterable[Tally]) -> Tally:
 
 
 class Live:
-    """The sums of this process so far, for a progress line beside a pipeline that runs in it. Thread-safe."""
+    """The current sums of this process, for the progress of a pipeline that runs in it. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -73,12 +74,12 @@ class Live:
 
 
 LIVE = Live()
-KEPT = Live()  # of what is finished, so that it stands in the tables whatever becomes of the run
+KEPT = Live()  # finished units only: their files are written, so they count even if the run fails
 
 
-NAMESPACE = "beamsight"  # of Beam's metrics
+NAMESPACE = "beamsight"  # of the metrics in Beam
 
-# What a person reads in a console, where counters stand without an explanation.
+# The Dataflow console shows these names without an explanation.
 _METRICS = {
     LISTED: "images_listed",
     IGNORED: "files_ignored",
@@ -97,9 +98,9 @@ _STAGES = ("list", "fetch", "decode", "classify", "embed")
 
 
 def metric(name: str) -> str:
-    """A key -> its name among Beam's metrics: ``failed/decode`` -> ``failed_in_decode``.
+    """Return the name of a key's metric in Beam: ``failed_in_decode`` for ``failed/decode``.
 
-    Rows are counted by the kind of table: ``rows_predictions``.
+    Rows are counted per kind of table: ``rows_predictions``.
     """
     start, _, member = name.partition("/")
     if start == NANOSECONDS:
@@ -112,15 +113,15 @@ def metric(name: str) -> str:
 
 
 def keys_by_metric(tables: Iterable[str]) -> dict[str, str]:
-    """The names of counters -> their keys, for those of a job that makes ``tables``; without reasons."""
+    """Return the keys by the names of their metrics for a job that writes ``tables``, without the reasons."""
     families = (*(key(OK, table) for table in tables), *(key(FAILED, stage) for stage in _STAGES))
     return {metric(name): name for name in (*_METRICS, *families)}
 
 
 def publish(tally: Tally) -> None:
-    """Add what was counted to Beam's metrics, where a Dataflow console shows it; from the thread of a DoFn only.
+    """Add a tally to the metrics in Beam, which the Dataflow console shows. Call it from the thread of a DoFn only.
 
-    Times and batches are distributions, in which this is one measurement each; all else are counters.
+    Times and batch sizes are distributions and get one measurement each. All others are counters.
     """
     for name, count in tally.items():
         start = name.partition("/")[0]

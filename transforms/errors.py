@@ -1,32 +1,32 @@
-"""Every error that beamsight raises on purpose.
+"""The errors that beamsight raises on purpose.
 
     BeamsightError
-    ├── UsageError            what was asked cannot be done: wrong option, nothing matched, no such column
+    ├── UsageError            the request is impossible: wrong option, nothing matches, no such column
     │   ├── ModelError        a model cannot be staged or loaded: unreachable, wrong shape, wrong hash
-    │   └── NoCredentials     a cloud does not know who asks
-    ├── Locked                somebody else works on the output
-    ├── Stopped               the work of this process was told to stop
-    ├── EngineError           a model that was loaded refuses a batch
-    │   └── OutOfMemory       ... for want of memory: a smaller batch may pass
-    └── ImageError            one image cannot be done; it becomes a row of the failures table
-        ├── ListError         its line in a manifest names no image
-        ├── FetchError        its bytes cannot be had
-        │   ├── NotFound      there is no such file or object
-        │   ├── Changed       it was overwritten since it was listed
-        │   ├── TooManyBytes  more than ``--max-bytes``
-        │   └── Unreadable    no permission, no answer, not the bytes that were stored
-        ├── DecodeError       its bytes are no picture that can be used
-        │   ├── EmptyFile     no bytes at all
-        │   ├── NotAnImage    no format that can be read
-        │   ├── Truncated     the bytes end before the picture does
-        │   ├── Corrupt       the format is known, its content is broken
-        │   └── TooManyPixels more than ``--max-pixels``
-        └── InferenceError    a model has no answer for it
-            ├── NonFinite     the answer holds NaN or infinity
+    │   └── NoCredentials     there are no valid credentials for a cloud
+    ├── Locked                another run works on the output
+    ├── Stopped               the work of this process was stopped
+    ├── EngineError           an engine cannot run a batch
+    │   └── OutOfMemory       there is too little memory; a smaller batch may succeed
+    └── ImageError            one image cannot be processed; it becomes a row of the failures table
+        ├── ListError         the line of a manifest names no image
+        ├── FetchError        the bytes cannot be read
+        │   ├── NotFound      the file or object does not exist
+        │   ├── Changed       the file was overwritten after it was listed
+        │   ├── TooManyBytes  the file has more bytes than ``--max-bytes``
+        │   └── Unreadable    no permission, no response, or a wrong checksum
+        ├── DecodeError       the bytes cannot be decoded
+        │   ├── EmptyFile     there are no bytes
+        │   ├── NotAnImage    the format is unknown or not supported
+        │   ├── Truncated     the bytes end before the image does
+        │   ├── Corrupt       the format is known, but the content is broken
+        │   └── TooManyPixels the image has more pixels than ``--max-pixels``
+        └── InferenceError    a model has no result for the image
+            ├── NonFinite     the result contains NaN or infinity
             └── Refused       the engine fails on this image and on no other
 
-An ``ImageError`` is caught at one place, where it becomes a failure row. A ``UsageError`` ends the command with
-exit code 2, ``Locked`` with 4. Anything else is a bug or a broken machine and fails the run loudly.
+An ``ImageError`` is caught in one place, where it becomes a failure row. A ``UsageError`` ends the command with
+exit code 2, and ``Locked`` with exit code 4. Any other error is a bug or a broken machine, and fails the run.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ Stage = Literal["list", "fetch", "decode", "classify", "embed"]
 
 
 class BeamsightError(Exception):
-    """Base of all errors raised on purpose."""
+    """Base class of all errors that are raised on purpose."""
 
 
 class UsageError(BeamsightError):
-    """What was asked cannot be done; the message names the value and the remedy."""
+    """The request is impossible. The message names the value and the remedy."""
 
 
 class ModelError(UsageError):
@@ -49,30 +49,32 @@ class ModelError(UsageError):
 
 
 class NoCredentials(UsageError):
-    """A cloud has to be asked, and it does not know who asks."""
+    """There are no valid credentials for a cloud that is needed."""
 
 
 class Locked(BeamsightError):
-    """Somebody else works on the output; the message says who, and since when."""
+    """Another run works on the output. The message says which, and since when."""
 
 
 class Stopped(BeamsightError):
-    """The work of this process was told to stop, and what is in the middle is dropped."""
+    """The work of this process was stopped. Unfinished units are discarded."""
 
 
 class EngineError(BeamsightError):
-    """An engine could not run a batch."""
+    """An engine cannot run a batch."""
 
 
 class OutOfMemory(EngineError):
-    """An engine had not enough memory for a batch."""
+    """An engine has too little memory for a batch."""
 
 
 class ImageError(BeamsightError):
-    """One image cannot be done.
+    """One image cannot be processed.
 
-    ``retryable`` tells a passing fault (timeout, 5xx, changed while it was read) from a lasting one.
-    ``version`` is the version of the bytes concerned, where it was known by then.
+    Attributes:
+        stage: The step that failed.
+        retryable: Whether the failure is transient, such as a timeout, a 5xx response or a change during the read.
+        version: The version of the bytes, if it is known.
     """
 
     stage: ClassVar[Stage]
@@ -90,17 +92,17 @@ class ListError(ImageError):
 
 
 class FetchError(ImageError):
-    """The bytes of an image cannot be had."""
+    """The bytes of an image cannot be read."""
 
     stage = "fetch"
 
 
 class NotFound(FetchError):
-    """There is no such file or object."""
+    """The file or object does not exist."""
 
 
 class Changed(FetchError):
-    """The image was overwritten since it was listed; the next run lists the new version."""
+    """The image was overwritten after it was listed. The next run lists the new version."""
 
     def __init__(self, message: str, *, version: str | None = None) -> None:
         super().__init__(message, retryable=True, version=version)
@@ -111,45 +113,45 @@ class TooManyBytes(FetchError):
 
 
 class Unreadable(FetchError):
-    """The file is there but its bytes cannot be read."""
+    """The file exists, but its bytes cannot be read."""
 
 
 class DecodeError(ImageError):
-    """The bytes are no picture that can be used."""
+    """The bytes cannot be decoded."""
 
     stage = "decode"
 
 
 class EmptyFile(DecodeError):
-    """The file holds no bytes."""
+    """The file contains no bytes."""
 
 
 class NotAnImage(DecodeError):
-    """The bytes are in no image format that can be read."""
+    """The bytes are not in a supported image format."""
 
 
 class Truncated(DecodeError):
-    """The bytes end before the picture does."""
+    """The bytes end before the image does."""
 
 
 class Corrupt(DecodeError):
-    """The format is known and its content is broken."""
+    """The format is known, but the content is broken."""
 
 
 class TooManyPixels(DecodeError):
-    """The picture has more pixels than the limit."""
+    """The image has more pixels than the limit."""
 
 
 class InferenceError(ImageError):
-    """A model has no answer for an image. The stage is the task of the model."""
+    """A model has no result for an image. The stage is the model's task."""
 
     def __init__(self, message: str, *, stage: Stage, retryable: bool = False) -> None:
         super().__init__(message, retryable=retryable)
-        self.stage = stage  # type: ignore[misc]  # of the instance here: one class serves both models
+        self.stage = stage  # type: ignore[misc]  # set per instance, because both tasks share the class
 
 
 class NonFinite(InferenceError):
-    """The model's answer holds NaN or infinity."""
+    """The model's result contains NaN or infinity."""
 
 
 class Refused(InferenceError):

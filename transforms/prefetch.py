@@ -1,4 +1,4 @@
-"""Work ahead of a consumer in a bounded window of threads."""
+"""A thread pool that works ahead of a consumer within a bounded window."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ Result = TypeVar("Result")
 
 
 def prefetch(items: Iterable[Item], work: Callable[[Item], Result], *, threads: int, window: int) -> Iterator[Result]:
-    """Yield ``work(item)`` for each item, as they become ready and not in order: one slow file holds up no others.
+    """Yield ``work(item)`` for each item as soon as it is ready, in any order, so that a slow file blocks no other.
 
-    At most ``window`` results are in the making or wait to be taken; the consumer's pace sets the rest. Threads are
-    right because ``work`` waits for the network and decodes in C, both without the interpreter's lock. An exception
-    of ``work`` is raised here, after those under way have ended.
+    Threads suffice because ``work`` waits for the network and decodes in C, both without the interpreter's lock.
+
+    Args:
+        items: The items. They are consumed as the window moves on.
+        work: The function to call. Its exception is raised here after the calls in progress have ended.
+        threads: Number of concurrent calls.
+        window: Maximum number of calls and results that wait for the consumer.
     """
     source = iter(items)
     with ThreadPoolExecutor(threads, thread_name_prefix="prefetch") as pool:
@@ -25,7 +29,7 @@ def prefetch(items: Iterable[Item], work: Callable[[Item], Result], *, threads: 
             while pending:
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
                 while done:
-                    yield done.pop().result()  # popped: a result that was taken is not held here any longer
+                    yield done.pop().result()  # popped, so that the consumer holds the only reference
                     pending.update(pool.submit(work, item) for item in islice(source, 1))
         finally:
             pool.shutdown(wait=False, cancel_futures=True)

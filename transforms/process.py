@@ -1,4 +1,4 @@
-"""A unit of images -> its files in the tables, as a stream: fetch, decode, fit; batches; models; write."""
+"""Process a unit of images as a stream: fetch, decode, fit, run the models in batches, write one file a table."""
 
 from __future__ import annotations
 
@@ -20,33 +20,46 @@ from transforms.errors import InferenceError
 from transforms.imaging import prepare
 from transforms.imaging.prepare import Failed, Limits, Prepared
 from transforms.inference import bundle, engines
-from transforms.inference.concurrent import Answered, Model, SideBySide
+from transforms.inference.concurrent import BatchResult, ConcurrentModels, Model
 from transforms.inference.engine import Floats
 from transforms.inference.recipe import Recipe
 from transforms.prefetch import prefetch
 from transforms.records import Failure, Unit
 from transforms.stop import STOP
 from transforms.tables import layout, schemas, writer
-from transforms.tables.rows import Answers
+from transforms.tables.rows import TableRows
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How units are done, and where their files go. ``day`` and ``run_id`` are the run's, the same on all workers."""
+    """How to process units, and where to write their files.
+
+    Attributes:
+        output: The folder of the tables.
+        day: The logical day of the run, as ``2026-11-20``. It is the same on all workers.
+        run_id: The id of the run. It is the same on all workers.
+        version: The version of beamsight, which every file records.
+        limits: Limits on the size of files and images.
+        batch: Images per call of a model. None for the engine's default.
+        engine_threads: Cores that each engine may use. None for all.
+        threads: Number of concurrent downloads.
+        window: Maximum number of images ahead of the models. Their pixels take 2 MB each for B7 and B6 together. None
+            for the default, which keeps the models busy.
+    """
 
     output: str
     day: str
     run_id: str
     version: str
     limits: Limits = field(default_factory=Limits)
-    batch: int | None = None  # the engine knows best
+    batch: int | None = None
     engine_threads: int | None = None
     threads: int = defaults.THREADS
-    window: int | None = None  # images ahead of the models; their pixels are 2 MB each for B7 and B6 together
+    window: int | None = None
 
 
 class ProcessUnits(beam.DoFn):
-    """Unit -> the counts of what became of it. Models are loaded once a worker process and shared by its threads."""
+    """Unit -> its counts. Each worker process loads the models once, and its threads share them."""
 
     def __init__(self, recipes: tuple[Recipe, ...], settings: Settings) -> None:
         self._recipes = recipes
@@ -55,17 +68,17 @@ class ProcessUnits(beam.DoFn):
         self._models: list[Model] = []
 
     def process(self, unit: Unit) -> Iterator[Tally]:
-        # Not in setup, which runs also where there is nothing to do, and models take seconds and gigabytes.
+        # Not in setup: it also runs on workers without work, and models take seconds and gigabytes.
         self._models = self._models or self._shared.acquire(self._load)
         yield process_unit(unit, self._models, self._settings)
 
     def _load(self) -> _Models:
-        with ThreadPoolExecutor(len(self._recipes)) as pool:  # most of it is the work of one core
+        with ThreadPoolExecutor(len(self._recipes)) as pool:  # loading a model uses mostly one core
             return _Models(pool.map(_load, self._recipes, repeat(self._settings)))
 
 
 class _Models(list[Model]):
-    """A list to which a weak reference can be held, as ``Shared`` does."""
+    """A list that supports weak references, which ``Shared`` needs."""
 
 
 def _load(recipe: Recipe, settings: Settings) -> Model:
@@ -78,29 +91,30 @@ def _load(recipe: Recipe, settings: Settings) -> Model:
 
 
 def process_unit(unit: Unit, models: list[Model], settings: Settings) -> Tally:
-    """Do a unit and write its files: every image ends in each table that lacks it, or as one row of the failures.
+    """Process a unit and write its files. Return its counts.
 
-    At most ``window`` images are fetched ahead, for each model a batch gathers, and few more calls wait than run, so
-    that memory depends neither on how many images there are nor on how large the unit is.
+    Each image ends as a row in each table that lacks it, or as one failure row. Memory does not depend on the number
+    of images: at most ``window`` images are fetched ahead, each model collects one batch, and the number of waiting
+    calls is bounded.
     """
     STOP.check()
-    asked = {table for work in unit.work for table in work.tables}
-    models = [model for model in models if model.recipe.table in asked]
+    tables = {table for work in unit.work for table in work.tables}
+    models = [model for model in models if model.recipe.table in tables]
     results = _Results(models)
     specs = {model.recipe.table: model.recipe.spec for model in models}
-    ready = partial(prepare.prepare, specs=specs, limits=settings.limits)
-    # While the models work on a batch, the next one gets ready.
-    in_work = max(model.engine.batch * model.engine.parallel for model in models)
-    window = settings.window or max(settings.threads, 2 * in_work)
-    with SideBySide(models, results.take) as inference:
-        for image in prefetch(unit.work, ready, threads=settings.threads, window=window):
-            STOP.check()  # what is in hand is dropped: the files of a unit are written at its end, or not at all
-            results.spent(image.tally)
+    prepare_image = partial(prepare.prepare, specs=specs, limits=settings.limits)
+    # The next batch is prepared while the models process the current one.
+    in_progress = max(model.engine.batch * model.engine.parallel for model in models)
+    window = settings.window or max(settings.threads, 2 * in_progress)
+    with ConcurrentModels(models, results.add_batch) as inference:
+        for image in prefetch(unit.work, prepare_image, threads=settings.threads, window=window):
+            STOP.check()  # nothing is written before the end of a unit, so it can be discarded here
+            results.count(image.tally)
             if isinstance(image, Failed):
-                results.failed(image.failure)
+                results.add_failure(image.failure)
             else:
                 inference.put(image)
-            del image  # its pixels must not outlive their turn
+            del image  # frees its pixels before the next image arrives
         inference.finish()
     results.write(unit.name, settings)
     counts.KEPT.add(results.tally)
@@ -108,64 +122,68 @@ def process_unit(unit: Unit, models: list[Model], settings: Settings) -> Tally:
 
 
 class _Results:
-    """What became of the images of a unit, until it is written."""
+    """The rows of a unit until they are written, and its counts."""
 
     def __init__(self, models: list[Model]) -> None:
         self.tally: Tally = Counter()
-        self._answers = {model.recipe.table: Answers(model.recipe, model.labels) for model in models}
+        self._rows = {model.recipe.table: TableRows(model.recipe, model.labels) for model in models}
         self._failures: dict[str, Failure] = {}
-        self._refused: dict[str, dict[str, Failure]] = {}  # by URI and table, until all models have had the image
+        self._refused: dict[str, dict[str, Failure]] = {}  # by URI and table, until all models have processed the image
 
-    def spent(self, tally: Tally) -> None:
+    def count(self, tally: Tally) -> None:
         self.tally.update(tally)
         counts.LIVE.add(tally)
-        counts.publish(tally)  # now and not at the end of the unit: a console shows minutes of work as they pass
+        counts.publish(tally)  # now, so that the console shows progress within a unit
 
-    def take(self, answered: Answered) -> None:
-        """What a model answered, or refused to."""
-        recipe = answered.model.recipe
-        spent, batched = counts.key(counts.NANOSECONDS, recipe.spec.task), counts.key(counts.BATCHED, recipe.spec.task)
-        self.spent(Counter({spent: answered.nanoseconds, batched: len(answered.images)}))
-        for image, output in zip(answered.images, answered.outputs, strict=True):
+    def add_batch(self, batch: BatchResult) -> None:
+        """Add the results and the failures of one call of a model."""
+        recipe = batch.model.recipe
+        task = recipe.spec.task
+        time_key, batch_key = counts.key(counts.NANOSECONDS, task), counts.key(counts.BATCHED, task)
+        self.count(Counter({time_key: batch.nanoseconds, batch_key: len(batch.images)}))
+        for image, output in zip(batch.images, batch.outputs, strict=True):
             uri = image.work.ref.uri
             if isinstance(output, InferenceError):
                 output.version = image.version
                 refused = Failure.of(image.work._replace(tables=(recipe.table,)), output)
                 self._refused.setdefault(uri, {})[recipe.table] = refused
             else:
-                self.answered(recipe.table, image, output)
+                self._add_row(recipe.table, image, output)
             image.unanswered -= 1
             if not image.unanswered:
                 if uri in self._refused:
-                    self.failed(self._by_all(self._refused.pop(uri)))
-                self.spent(Counter({counts.IMAGES: 1}))
+                    self.add_failure(self._merge(self._refused.pop(uri)))
+                self.count(Counter({counts.IMAGES: 1}))
 
-    def _by_all(self, refused: dict[str, Failure]) -> Failure:
-        """One row an image: where both models refuse it, the first table's reason stands, whoever was quicker."""
-        tables = tuple(table for table in self._answers if table in refused)
-        passing = any(failure.retryable for failure in refused.values())
-        return replace(refused[tables[0]], tables=tables, retryable=passing)
+    def _merge(self, refused: dict[str, Failure]) -> Failure:
+        """Return one row for an image. If several models refuse it, the reason of the first table is kept.
 
-    def failed(self, failure: Failure) -> None:
-        """A row of the failures."""
+        The order in which the models finish makes no difference.
+        """
+        tables = tuple(table for table in self._rows if table in refused)
+        retryable = any(failure.retryable for failure in refused.values())
+        return replace(refused[tables[0]], tables=tables, retryable=retryable)
+
+    def add_failure(self, failure: Failure) -> None:
+        """Add a row to the failures table."""
         self._failures[failure.uri] = failure
         reason = counts.key(failure.stage, failure.error)
-        self.spent(Counter({counts.key(counts.FAILED, failure.stage): 1, counts.key(counts.REASON, reason): 1}))
+        self.count(Counter({counts.key(counts.FAILED, failure.stage): 1, counts.key(counts.REASON, reason): 1}))
         if failure.retryable:
-            self.spent(Counter({counts.TRANSIENT: 1}))
+            self.count(Counter({counts.TRANSIENT: 1}))
 
-    def answered(self, table: str, image: Prepared, output: Floats) -> None:
-        self._answers[table].add(image, output)
-        self.spent(Counter({counts.key(counts.OK, table): 1}))
+    def _add_row(self, table: str, image: Prepared, output: Floats) -> None:
+        self._rows[table].add(image, output)
+        self.count(Counter({counts.key(counts.OK, table): 1}))
 
     def write(self, unit: str, settings: Settings) -> None:
-        """The tables first and the failures last: of a unit cut short between them, what failed is tried again."""
-        since = time.perf_counter_ns()
+        """Write the tables first and the failures last. If the process dies in between, the failures are retried."""
+        start = time.perf_counter_ns()
         footer = {"version": settings.version, "run_id": settings.run_id}
-        for table, answers in self._answers.items():
+        for table, rows in self._rows.items():
             uri = layout.unit_file(settings.output, table, settings.day, unit)
-            writer.put(uri, answers.to_arrow(), answers.recipe.metadata() | footer)
+            writer.put(uri, rows.to_arrow(), rows.recipe.metadata() | footer)
         failures = sorted(self._failures.values(), key=lambda failure: failure.uri)
-        rows = schemas.failures_to_arrow(failures, settings.run_id, datetime.now(timezone.utc))
-        writer.put(layout.unit_file(settings.output, layout.FAILURES, settings.day, unit), rows, footer)
-        self.spent(Counter({counts.key(counts.NANOSECONDS, "write"): time.perf_counter_ns() - since, counts.UNITS: 1}))
+        failure_rows = schemas.failures_to_arrow(failures, settings.run_id, datetime.now(timezone.utc))
+        writer.put(layout.unit_file(settings.output, layout.FAILURES, settings.day, unit), failure_rows, footer)
+        self.count(Counter({counts.key(counts.NANOSECONDS, "write"): time.perf_counter_ns() - start, counts.UNITS: 1}))

@@ -1,4 +1,4 @@
-"""The values that pass between the steps: small, immutable, the same on every machine."""
+"""The values that pass between the steps. They are small, immutable and the same on every machine."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from transforms.errors import ImageError, Stage
 
 
 class ImageRef(NamedTuple):
-    """An image to be done. A tuple, as millions of them are shuffled and Beam codes plain tuples fast.
+    """A listed image. It is a tuple because Beam shuffles millions of them and encodes plain tuples fast.
 
-    uri: as it was given. version, size: as it was listed, in the terms of ``transforms.storage.base.Stat``; None
-    where the list did not say. fault: why this line of a manifest names no image, else None; then ``uri`` is
-    ``<manifest>:<line>`` and ``version`` is the manifest's.
+    Attributes:
+        uri: The URI as the user wrote it; ``<manifest>:<line>`` if there is a fault.
+        version: The listed version, see ``transforms.storage.base.Stat``. None if the listing has no versions; the
+            manifest's version if there is a fault.
+        size: The listed size in bytes. None if the listing has no sizes.
+        fault: Why this line of a manifest names no image; None if it names one.
     """
 
     uri: str
@@ -23,9 +26,12 @@ class ImageRef(NamedTuple):
 
 
 class Work(NamedTuple):
-    """An image and the tables that lack it, by their names such as ``predictions/model=efficientnet-b7-1a2b3c4d``.
+    """An image and the tables that lack it.
 
-    attempt: 1, and one more for each time that this version of the image failed in one of these tables.
+    Attributes:
+        ref: The image.
+        tables: Names of the tables, such as ``predictions/model=efficientnet-b7-1a2b3c4d``.
+        attempt: 1 plus the number of times that this version of the image has failed in one of these tables.
     """
 
     ref: ImageRef
@@ -35,7 +41,7 @@ class Work(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What one call of the DoFn does and one file of each table holds; ``work`` is sorted by URI."""
+    """The work of one call of the DoFn, sorted by URI. It results in at most one file per table."""
 
     name: str
     work: tuple[Work, ...]
@@ -43,7 +49,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A row of the failures table, before the run's id and the time are added."""
+    """A row of the failures table without ``run_id`` and ``failed_at``."""
 
     uri: str
     version: str | None
@@ -56,7 +62,7 @@ class Failure:
 
     @classmethod
     def of(cls, work: Work, error: ImageError) -> Failure:
-        """What goes into the table for an error: its class's name and one line of text, at most 500 characters."""
+        """Return the row for an error: the name of its class and one line of text with at most 500 characters."""
         line = " ".join(str(error).split())
         return cls(
             uri=work.ref.uri,

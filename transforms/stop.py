@@ -1,4 +1,4 @@
-"""Whether the work of this process shall stop, and why: asked by a signal or a lost lock, looked at image by image."""
+"""A request to stop the work of this process, set by a signal or a lost lock and checked before each image."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from transforms.errors import Stopped
 
 
 class Stop:
-    """A wish that stays until it is taken back. Thread-safe."""
+    """A request to stop that stays until it is cleared. Thread-safe."""
 
     def __init__(self) -> None:
-        self._asked = threading.Event()
-        self._why = ""
+        self._requested = threading.Event()
+        self._reason = ""
 
-    def request(self, why: str) -> None:
-        """Have all work of this process end as soon as it looks. The first reason counts."""
-        if not self._asked.is_set():
-            self._why = why
-            self._asked.set()
+    def request(self, reason: str) -> None:
+        """Make each ``check`` of this process raise ``Stopped``. The first reason is kept."""
+        if not self._requested.is_set():
+            self._reason = reason
+            self._requested.set()
 
     def clear(self) -> None:
-        """Forget it, before other work begins."""
-        self._asked.clear()
+        """Remove the request, before other work begins."""
+        self._requested.clear()
 
     def check(self) -> None:
-        """Raises Stopped once it was asked for."""
-        if self._asked.is_set():
-            raise Stopped(self._why)
+        """Raise Stopped if a stop is requested."""
+        if self._requested.is_set():
+            raise Stopped(self._reason)
 
 
 STOP = Stop()

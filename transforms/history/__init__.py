@@ -1,1 +1,1 @@
-"""Refs less what the tables hold -> units."""
+"""Find the images that the tables lack, and group them into units."""

@@ -1,4 +1,4 @@
-"""Missing work -> units: what one call of the DoFn does, and one file of each table holds."""
+"""Group missing work into units. One call of the DoFn processes a unit and writes one file per table."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from typing import Any
 from transforms import defaults
 from transforms.records import ImageRef, Unit, Work
 
-Plain = tuple[tuple[Any, ...], tuple[str, ...], int]  # a Work as it crosses the shuffle
+Plain = tuple[tuple[Any, ...], tuple[str, ...], int]  # a Work as it is shuffled
 
 
 def number_of_units(missing: int, unit_size: int = defaults.UNIT_SIZE, workers: int = 1) -> int:
-    """How many units to make of so many missing images; a small job on many workers gets smaller ones."""
+    """Return the number of units for a number of missing images. Each worker gets one if there are enough images."""
     return max(ceil(missing / unit_size), min(workers, missing))
 
 
 def assign(work: Iterable[Plain], units: int) -> Iterator[tuple[int, list[Plain]]]:
-    """Work of any kind of shard, as plain tuples -> (number of a unit, its part). The hash of the URI decides."""
+    """Assign work to units by the hash of the URI. Yield the number of each unit with its part of the work."""
     parts: defaultdict[int, list[Plain]] = defaultdict(list)
     for item in work:
         parts[zlib.crc32(item[0][0].encode()) % units].append(item)
@@ -30,11 +30,10 @@ def assign(work: Iterable[Plain], units: int) -> Iterator[tuple[int, list[Plain]
 
 
 def make_unit(parts: Iterable[Iterable[Plain]]) -> Unit:
-    """All parts of a unit -> the unit, the same whatever the order.
+    """Return the unit of all its parts, in any order.
 
-    Its name is a hash of what it does: URIs, versions and the tables asked for, whose names hold the recipes. So a
-    unit that is done again writes the same files again, also in a later attempt on the same day, and no other unit
-    ever writes to them.
+    Its name is a hash of the URIs, versions and tables; the names of tables contain the recipes. So a unit that is
+    repeated, in this run or a later one of the same day, writes the same files, and no other unit writes to them.
     """
     work = sorted(Work(ImageRef._make(ref), tuple(tables), attempt) for part in parts for ref, tables, attempt in part)
     digest = hashlib.sha256()

@@ -1,4 +1,4 @@
-"""Models that share a machine: images in, what each model makes of them out, as many calls at once as keep it busy."""
+"""Run several models on one machine, with as many concurrent calls as keep it busy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from transforms.stop import STOP
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A table that is asked for, and what answers for it."""
+    """A table to write, with the engine and the labels that its rows need."""
 
     recipe: Recipe
     engine: Engine
@@ -26,8 +26,8 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """What a model made of some images, and the time that it took."""
+class BatchResult:
+    """The outputs of one call of a model, one for each image, and the time that it took."""
 
     model: Model
     images: list[Prepared]
@@ -35,60 +35,60 @@ class Answered:
     nanoseconds: int
 
 
-class SideBySide:
-    """Images -> batches -> calls of the models, side by side in threads -> results, settled in the caller's thread.
+class ConcurrentModels:
+    """Collects images into batches and runs the models on them in threads.
 
-    The models share the machine: all together have as many calls under way as keep it busy, whatever model they are of,
-    so that none waits at the end of another's batch.
+    All models share one limit on concurrent calls, so that no model waits for a batch of another one to end. Results
+    are delivered in the thread of the caller.
     """
 
-    def __init__(self, models: Sequence[Model], take: Callable[[Answered], None]) -> None:
+    def __init__(self, models: Sequence[Model], deliver: Callable[[BatchResult], None]) -> None:
         self._models = models
-        self._take = take
-        self._gathered: dict[str, list[Prepared]] = {model.recipe.table: [] for model in models}
+        self._deliver = deliver
+        self._batches: dict[str, list[Prepared]] = {model.recipe.table: [] for model in models}
         self._parallel = max(model.engine.parallel for model in models)
         self._pool = ThreadPoolExecutor(self._parallel, thread_name_prefix="inference")
-        self._calls: set[Future[Answered]] = set()
+        self._calls: set[Future[BatchResult]] = set()
 
-    def __enter__(self) -> SideBySide:
+    def __enter__(self) -> ConcurrentModels:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(cancel_futures=True)  # and wait for those under way
+        self._pool.shutdown(cancel_futures=True)  # waits for the calls in progress
 
     def put(self, image: Prepared) -> None:
-        """Give an image to its models, and wait for a call to end when too many wait for their turn."""
+        """Pass an image to its models. Wait for a call to end if too many are queued."""
         for model in self._models:
-            gathered = self._gathered[model.recipe.table]
+            batch = self._batches[model.recipe.table]
             if model.recipe.table in image.pixels:
-                gathered.append(image)
-            if len(gathered) >= model.engine.batch:
+                batch.append(image)
+            if len(batch) >= model.engine.batch:
                 self._call(model)
         while len(self._calls) > self._parallel:
-            self._settle()
+            self._wait_for_one()
 
     def finish(self) -> None:
-        """Run what is gathered, and wait for all of it."""
+        """Run the models on the remaining images, and wait for all calls."""
         for model in self._models:
-            if self._gathered[model.recipe.table]:
+            if self._batches[model.recipe.table]:
                 self._call(model)
         while self._calls:
             STOP.check()
-            self._settle()
+            self._wait_for_one()
 
     def _call(self, model: Model) -> None:
         table = model.recipe.table
-        images, self._gathered[table] = self._gathered[table], []
-        pictures = [image.pixels.pop(table) for image in images]
-        self._calls.add(self._pool.submit(_infer, model, images, pictures))
+        images, self._batches[table] = self._batches[table], []
+        pixels = [image.pixels.pop(table) for image in images]
+        self._calls.add(self._pool.submit(_infer, model, images, pixels))
 
-    def _settle(self) -> None:
+    def _wait_for_one(self) -> None:
         done, self._calls = wait(self._calls, return_when=FIRST_COMPLETED)
         for call in done:
-            self._take(call.result())
+            self._deliver(call.result())
 
 
-def _infer(model: Model, images: list[Prepared], pictures: list[engine.Pixels]) -> Answered:
-    since = time.perf_counter_ns()
-    outputs = engine.infer_each(model.engine, pictures, model.recipe.spec)
-    return Answered(model, images, outputs, time.perf_counter_ns() - since)
+def _infer(model: Model, images: list[Prepared], pixels: list[engine.Pixels]) -> BatchResult:
+    start = time.perf_counter_ns()
+    outputs = engine.infer_each(model.engine, pixels, model.recipe.spec)
+    return BatchResult(model, images, outputs, time.perf_counter_ns() - start)

@@ -1,4 +1,4 @@
-"""A manifest -> the URIs that it names, line by line: .txt, .csv, .tsv, .jsonl, .parquet, and each of them .gz."""
+"""Read the URIs in a manifest: .txt, .csv, .tsv, .jsonl or .parquet, each of them also as .gz."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from transforms.storage import files
 
 KINDS = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
 
-_SAMPLE = 100  # lines of a .jsonl without the column, until it is clear that none has it
-_TEXT = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())  # what some writers give strings out as
+_SAMPLE = 100  # a .jsonl is refused if none of its first 100 records has the column
+_TEXT = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())  # some writers store strings as bytes
 
 
 class Line(NamedTuple):
-    """Where in the manifest (from 1), and the URI there, or why there is none."""
+    """The number of a line, from 1, and its URI or its fault."""
 
     number: int
     uri: str | None
@@ -32,33 +32,41 @@ class Line(NamedTuple):
 
 
 def kind(uri: str) -> str | None:
-    """The kind of a manifest by its name, such as ``.csv``; None for what is no manifest."""
+    """Return the kind of a manifest by its name, such as ``.csv``. None if the name is not a manifest's."""
     name = uri.lower().removesuffix(".gz")
     return next((suffix for suffix in KINDS if name.endswith(suffix)), None)
 
 
 def lines(uri: str, column: str = defaults.URI_COLUMN) -> Iterator[Line]:
-    """Read a manifest as a stream. Lines that name nothing come with their fault; empty lines and comments do not.
+    """Yield the lines of a manifest as a stream, without empty lines and comments.
 
-    Raises UsageError for a manifest that lacks the column or cannot be read to its end: what it would still have named
-    must not be left out in silence. Raises FetchError for one that is not there.
+    Args:
+        uri: The manifest.
+        column: The column of the URIs. A .txt has no columns.
+
+    Raises:
+        UsageError: The manifest lacks the column, or cannot be read to its end. Its remaining images must not be
+            ignored silently.
+        FetchError: The manifest does not exist or cannot be read.
     """
     suffix = kind(uri)
     if suffix is None:
-        raise UsageError(f"{uri} is no manifest; its name must end in {', '.join(KINDS)} or one of them and .gz")
+        raise UsageError(
+            f"{uri} is not a manifest; its name must end in {', '.join(KINDS)}, or in one of these and .gz"
+        )
     with files.open(uri) as raw:
-        zipped = uri.lower().endswith(".gz")
-        stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if zipped else raw
+        compressed = uri.lower().endswith(".gz")
+        stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if compressed else raw
         try:
             if suffix == ".parquet":
-                # Parquet is read from its end: what cannot be gone back in is read as a whole.
-                yield from _parquet(io.BytesIO(stream.read()) if zipped else stream, column, uri)
+                # Parquet is read from its end. A gzip stream cannot seek there, so it is read as a whole.
+                yield from _parquet(io.BytesIO(stream.read()) if compressed else stream, column, uri)
             else:
                 text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
                 yield from _READERS[suffix](text, column, uri)
         except (EOFError, OSError, zlib.error, pa.ArrowException) as error:
             raise UsageError(
-                f"{uri} cannot be read to its end ({error}); make it again, the job needs all of it"
+                f"{uri} cannot be read to its end ({error}); create the manifest again, because the job needs all of it"
             ) from error
 
 
@@ -78,10 +86,10 @@ def _csv(text: IO[str], column: str, uri: str, delimiter: str = ",") -> Iterator
         try:
             row = next(rows, None)
         except csv.Error as error:
-            # A quote that nothing closes takes in the lines below it. Only its own is at fault.
+            # A quote that is not closed includes the lines below it. Only the line with the quote has a fault.
             if index is None:
-                raise UsageError(f"{uri}: line {source.number} is no header: {error}") from error
-            yield Line(source.number, None, f"is no row of a table: {error}; is a quote left open?")
+                raise UsageError(f"{uri}: line {source.number} is not a valid header: {error}") from error
+            yield Line(source.number, None, f"is not a valid row: {error}; check for a quote that is not closed")
             source.rewind()
             continue
         if row is None:
@@ -98,37 +106,41 @@ def _csv(text: IO[str], column: str, uri: str, delimiter: str = ",") -> Iterator
                 source.rewind()
             yield _line(source.number, name)
         else:
-            yield Line(source.number, None, f"has {len(row)} columns where {column!r} is number {index + 1}")
+            yield Line(
+                source.number,
+                None,
+                f"has only {len(row)} column{'' if len(row) == 1 else 's'}, but {column!r} is column {index + 1}",
+            )
 
 
 class _Rewindable:
-    """Lines of a text; those taken since the last ``mark`` can be had again, but for the first of them."""
+    """The lines of a text. ``rewind`` returns to the second line after the last ``mark``."""
 
     def __init__(self, text: IO[str]) -> None:
         self._text = text
-        self._taken: list[str] = []
-        self._again: list[str] = []  # the next one last
-        self.number = 1  # of the first line taken since the mark
+        self._lines: list[str] = []
+        self._rewound: list[str] = []  # in reverse order
+        self.number = 1  # of the first line after the mark
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
-        line = self._again.pop() if self._again else next(self._text)
-        self._taken.append(line)
+        line = self._rewound.pop() if self._rewound else next(self._text)
+        self._lines.append(line)
         return line
 
     def mark(self) -> None:
-        self.number += len(self._taken)
-        self._taken.clear()
+        self.number += len(self._lines)
+        self._lines.clear()
 
     def rewind(self) -> None:
-        self._again.extend(reversed(self._taken[1:]))
-        del self._taken[1:]
+        self._rewound.extend(reversed(self._lines[1:]))
+        del self._lines[1:]
 
     def is_blank(self) -> bool:
-        """Whether nothing but white space was taken since the mark."""
-        return self._taken[0].isspace() and len(self._taken) == 1
+        """Return whether one line of white space was read since the mark."""
+        return self._lines[0].isspace() and len(self._lines) == 1
 
 
 def _tsv(text: IO[str], column: str, uri: str) -> Iterator[Line]:
@@ -137,14 +149,14 @@ def _tsv(text: IO[str], column: str, uri: str) -> Iterator[Line]:
 
 def _jsonl(text: IO[str], column: str, uri: str) -> Iterator[Line]:
     seen = False
-    early: list[Line] = []  # held back until it is clear that other lines have the column
+    early: list[Line] = []  # held back until a line has the column
     for number, line in enumerate(text, 1):
         if line.isspace():
             continue
         try:
             record = json.loads(line)
         except (ValueError, RecursionError) as error:
-            yield Line(number, None, f"is no JSON: {getattr(error, 'msg', error)}")
+            yield Line(number, None, f"is not JSON: {getattr(error, 'msg', error)}")
             continue
         if isinstance(record, dict) and column in record:
             if not seen:
@@ -154,7 +166,7 @@ def _jsonl(text: IO[str], column: str, uri: str) -> Iterator[Line]:
             if isinstance(value, str):
                 yield _line(number, value.strip())
             else:
-                yield Line(number, None, f"has {json.dumps(value)[:80]} where {column!r} should be a string")
+                yield Line(number, None, f"has {json.dumps(value)[:80]} as {column!r}, which is not a string")
         elif seen:
             yield Line(number, None, f"has no {column!r}")
         else:
@@ -162,23 +174,27 @@ def _jsonl(text: IO[str], column: str, uri: str) -> Iterator[Line]:
             if len(early) == _SAMPLE:
                 break
     if early and not seen:
-        raise UsageError(f"{uri}: none of its first {len(early)} lines has {column!r}; name one with --uri-column")
+        raise UsageError(
+            f"{uri}: none of the first {len(early)} lines has the column {column!r}; pass its name with --uri-column"
+        )
 
 
 def _parquet(stream: BinaryIO, column: str, uri: str) -> Iterator[Line]:
-    file = pq.ParquetFile(stream, pre_buffer=False)  # else the column is held as a whole
+    file = pq.ParquetFile(stream, pre_buffer=False)  # a pre-buffer would hold the whole column in memory
     _require(column, file.schema_arrow.names, uri)
     stored = file.schema_arrow.field(column).type
     text = stored.value_type if pa.types.is_dictionary(stored) else stored
     if text not in _TEXT:
-        raise UsageError(f"{uri}: its column {column!r} holds {stored} and not strings; name another with --uri-column")
+        raise UsageError(
+            f"{uri}: the column {column!r} has the type {stored}, not string; pass another column with --uri-column"
+        )
     number = 0
     for batch in file.iter_batches(columns=[column]):
-        # As bytes, since one string that is not UTF-8 would else end it all.
+        # Strings are read as bytes, because one string that is not UTF-8 would end the whole read.
         for value in batch.column(0).cast(text).cast(pa.large_binary()).to_pylist():
             number += 1
             if value is None:
-                yield Line(number, None, "names no image: it is null")
+                yield Line(number, None, "is null and names no image")
             else:
                 yield _line(number, value.decode("utf-8", "surrogateescape").strip())
 
@@ -191,19 +207,19 @@ _READERS: dict[str, Callable[[IO[str], str, str], Iterator[Line]]] = {
 }
 
 
-def _require(column: str, there: Sequence[str], uri: str) -> None:
-    if column not in there:
-        names = ", ".join(map(repr, there[:20])) + (", ..." if len(there) > 20 else "")
-        raise UsageError(f"{uri} has no column {column!r}; it has {names[:1000]}: use --uri-column")
+def _require(column: str, columns: Sequence[str], uri: str) -> None:
+    if column not in columns:
+        names = ", ".join(map(repr, columns[:20])) + (", ..." if len(columns) > 20 else "")
+        raise UsageError(f"{uri} has no column {column!r}; its columns are {names[:1000]}; pass one with --uri-column")
 
 
 def _line(number: int, uri: str) -> Line:
     if not uri:
-        return Line(number, None, "names no image: it is empty")
+        return Line(number, None, "is empty and names no image")
     if not is_text(uri):
         return Line(number, None, "is not UTF-8")
     if _is_broken(uri):
-        return Line(number, None, "has a line break in its name: is a quote left open?")
+        return Line(number, None, "has a line break in its URI; check for a quote that is not closed")
     return Line(number, uri)
 
 
@@ -212,7 +228,7 @@ def _is_broken(uri: str) -> bool:
 
 
 def is_text(uri: str) -> bool:
-    """Whether a name can be written into a table: no bytes that were not UTF-8, no lone surrogates."""
+    """Return whether a name can be written to a table: it is valid UTF-8 without lone surrogates."""
     try:
         uri.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""What a user names with ``--images`` -> ImageRefs: a file, a folder, a glob, or a manifest, wherever it lies."""
+"""List the images of a source: a file, folder, glob or manifest on any file system."""
 
 from __future__ import annotations
 
@@ -17,65 +17,76 @@ from transforms.records import ImageRef
 from transforms.storage import files, local
 from transforms.storage.base import Stat
 
-CHUNK = 16_384  # refs that cross Beam as one element
+CHUNK = 16_384  # refs in one element of a PCollection
 
-# A folder holds other things too: of it, only what is named as an image is taken. A glob takes what it matches.
+# Folders contain other files too, so only files with these suffixes are listed. A glob lists all files that match.
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
     *(".heic", ".heif", ".hif", ".avif", ".jp2", ".j2k"),
 )
 
-_LOOK_UPS = 32  # at once
+_LOOK_UPS = 32  # concurrent requests
 
 _ROOT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*")  # gs://bucket
 
 
 class Chunk(NamedTuple):
-    """Listed images, and how many other files of their folder were left alone."""
+    """Listed images, and the number of other files in their folder."""
 
     refs: list[ImageRef]
     ignored: int
 
 
 def check(images: Iterable[str], uri_column: str = defaults.URI_COLUMN) -> None:
-    """Look at the beginning of each source. Raises UsageError for one that gives nothing, with the reason."""
+    """Look at the beginning of each source.
+
+    Raises:
+        UsageError: A source has no images or cannot be read. The message gives the reason.
+    """
     for source in images:
         try:
-            why = explain_empty(source, uri_column)
+            reason = explain_empty(source, uri_column)
         except FetchError as error:
             raise UsageError(f"--images {source}: {error}") from error
-        if why is not None:
-            raise UsageError(f"--images {source}: {why}")
+        if reason is not None:
+            raise UsageError(f"--images {source}: {reason}")
 
 
 def explain_empty(source: str, uri_column: str = defaults.URI_COLUMN) -> str | None:
-    """Why a source gives no image, from a look at its beginning; None where it gives one. Raises as ``list_images``."""
+    """Return why a source has no images. None if the beginning of the source has one. Raises as ``list_images``."""
     if not source.strip():
-        raise UsageError(f"--images {source!r} names nothing: is a variable of the shell empty?")
+        raise UsageError(f"--images {source!r} is empty; check the shell variable that it comes from")
     found = ignored = 0
-    to_its_end = source.lower().endswith(".gz")  # it may be cut off, and only its end tells
+    to_its_end = source.lower().endswith(".gz")  # only the end shows whether it is truncated
     for part in list_images(source, uri_column, chunk=CHUNK if to_its_end else 1):
         found += len(part.refs)
         ignored += part.ignored
         if found and not to_its_end:
             break
-    return None if found else _explain_empty(source, ignored)
+    return None if found else _reason(source, ignored)
 
 
-def _explain_empty(source: str, ignored: int) -> str:
+def _reason(source: str, ignored: int) -> str:
     if ignored:
-        return f"none of its {ignored} files is named as an image; to take them all, give '{source.rstrip('/')}/**'"
+        return f"no file among {ignored} has an image suffix; to include all files, pass '{source.rstrip('/')}/**'"
     if files.has_magic(source):
-        return "nothing matches; '*' stays within a folder, '**' goes into all below it"
+        return "no file matches; '*' matches within a folder, '**' also in all folders below it"
     if manifests.kind(source) and _exists(files.absolute(source)):
-        return "this manifest names no image"
-    return "there is no such file, and no folder of that name that holds any"
+        return "the manifest names no images"
+    return "there is no such file, and no folder of that name with files"
 
 
 def list_images(source: str, uri_column: str = defaults.URI_COLUMN, chunk: int = CHUNK) -> Iterator[Chunk]:
-    """A source -> its images in chunks. Relative local paths are made absolute.
+    """Yield the images of a source in chunks. Relative local paths become absolute.
 
-    Raises UsageError or FetchError where the source itself cannot be read.
+    Args:
+        source: A file, folder, glob or manifest.
+        uri_column: The column of a manifest that has the URIs.
+        chunk: Maximum number of files in a chunk.
+
+    Raises:
+        UsageError: The source is invalid, for example a manifest without the column.
+        FetchError: The source cannot be read.
     """
     refs = _refs(source, uri_column)
     while part := list(islice(refs, chunk)):
@@ -84,9 +95,9 @@ def list_images(source: str, uri_column: str = defaults.URI_COLUMN, chunk: int =
 
 
 def look_up(refs: list[ImageRef]) -> list[ImageRef]:
-    """Give the refs that have no version the present one. One that cannot be had now is left to the fetch."""
+    """Fill in the current version of refs that have none. A ref without a version stays as it is after an error."""
 
-    def present(ref: ImageRef) -> ImageRef:
+    def with_version(ref: ImageRef) -> ImageRef:
         try:
             stat = files.stat(ref.uri)
         except (FetchError, UsageError):
@@ -94,7 +105,7 @@ def look_up(refs: list[ImageRef]) -> list[ImageRef]:
         return ref._replace(version=stat.version, size=stat.size)
 
     with ThreadPoolExecutor(_LOOK_UPS) as pool:
-        found = pool.map(present, [ref for ref in refs if _lacks_version(ref)])
+        found = pool.map(with_version, [ref for ref in refs if _lacks_version(ref)])
         return [next(found) if _lacks_version(ref) else ref for ref in refs]
 
 
@@ -103,21 +114,21 @@ def _lacks_version(ref: ImageRef) -> bool:
 
 
 def _refs(source: str, uri_column: str) -> Iterator[ImageRef | None]:
-    """The images of a source, and None for each file that is not taken for one."""
+    """Yield the images of a source, and None for each file in a folder that does not look like an image."""
     uri = files.absolute(source)
     unreadable = None
-    if not uri.endswith("/"):  # which is a folder, also where an empty object of that name marks it on gs://
+    if not uri.endswith("/"):  # a slash marks a folder, also if an empty object on gs:// has this name
         try:
-            named = files.stat(uri)  # first to the letter: a name such as photo[1].jpg is no pattern
+            named = files.stat(uri)  # the literal name is tried first, because photo[1].jpg may be a name
         except Unreadable as error:
             unreadable = error
         except (FetchError, UsageError):
-            pass  # a folder on gs://, a whole bucket, a pattern, or nothing
+            pass  # it may be a folder on gs://, a bucket, a pattern, or missing
         else:
             yield from _manifest(named, uri_column) if manifests.kind(uri) else [_ref(named)]
             return
     if files.has_magic(uri) and not _is_folder(uri):
-        for stat in files.glob(uri):  # **.csv names manifests; what a ** finds besides images does not become one
+        for stat in files.glob(uri):  # the pattern decides: **.csv lists manifests, ** does not
             yield from _manifest(stat, uri_column) if manifests.kind(uri) else [_ref(stat)]
         return
     found = False
@@ -137,7 +148,7 @@ def _exists(uri: str) -> bool:
 
 
 def _is_folder(uri: str) -> bool:
-    """Whether it is a folder on this disk. Elsewhere there are no folders, only names that begin alike."""
+    """Return whether a URI is a local folder. Other file systems have prefixes instead of folders."""
     return files.is_local(uri) and Path(local.path_of(uri)).is_dir()
 
 
@@ -145,14 +156,18 @@ def _ref(stat: Stat) -> ImageRef:
     if manifests.is_text(stat.uri):
         return ImageRef(stat.uri, stat.version, stat.size)
     readable = stat.uri.encode("utf-8", "backslashreplace").decode()
-    return ImageRef(readable, stat.version, stat.size, "its name is not UTF-8, as the tables need; rename the file")
+    return ImageRef(
+        readable, stat.version, stat.size, "the file name is not UTF-8, which the tables need; rename the file"
+    )
 
 
 def _manifest(manifest: Stat, uri_column: str) -> Iterator[ImageRef]:
-    """The images that a manifest names. Its relative paths start from where it lies itself."""
+    """Yield the images that a manifest names. Relative paths start at the folder of the manifest."""
     if not manifests.is_text(manifest.uri):
         readable = manifest.uri.encode("utf-8", "backslashreplace").decode()
-        raise UsageError(f"the name of the manifest {readable} is not UTF-8, as the tables need; rename it")
+        raise UsageError(
+            f"the name of the manifest {readable} is not UTF-8, which the tables need; rename the manifest"
+        )
     folder = manifest.uri[: manifest.uri.rfind("/") + 1]
     for number, name, fault in manifests.lines(manifest.uri, uri_column):
         if name is None:
@@ -169,7 +184,7 @@ def _manifest(manifest: Stat, uri_column: str) -> Iterator[ImageRef]:
 
 
 def _below(folder: str, path: str) -> str:
-    """A relative path -> the same from the root, without ``.`` and ``..``, which objects on gs:// know nothing of."""
+    """Return a relative path as a URI without ``.`` and ``..``, which have no meaning in names on gs://."""
     if "./" not in path:
         return folder + path
     root = _ROOT.match(folder)
@@ -177,5 +192,5 @@ def _below(folder: str, path: str) -> str:
     return folder[:start] + posixpath.normpath(folder[start:] + path)
 
 
-def _fault(manifest: Stat, number: int, why: str) -> ImageRef:
-    return ImageRef(f"{manifest.uri}:{number}", manifest.version, None, f"line {number} {why}")
+def _fault(manifest: Stat, number: int, reason: str) -> ImageRef:
+    return ImageRef(f"{manifest.uri}:{number}", manifest.version, None, f"line {number} {reason}")

@@ -1,1 +1,1 @@
-"""The Parquet tables: where they lie, what they hold, how they are written."""
+"""The Parquet tables: their paths, their schemas, and how they are read and written."""

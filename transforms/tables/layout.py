@@ -1,10 +1,10 @@
-"""Where the tables lie below the output.
+"""The paths of the tables below the output.
 
 OUTPUT/predictions/model=<name>-<recipe>/dt=<day>/<unit>.parquet
 OUTPUT/embeddings/model=<name>-<recipe>/dt=<day>/<unit>.parquet
 OUTPUT/failures/dt=<day>/<unit>.parquet
 OUTPUT/runs/<run id>.json
-OUTPUT/lock.json                 while somebody works on them
+OUTPUT/lock.json                 while a run works on the tables
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ FOLDERS = ("predictions", "embeddings", FAILURES, "runs", "reports")
 
 
 def folder(output: str, table: str) -> str:
-    """A table's name -> its folder, with a slash at the end."""
+    """Return the folder of a table, with a slash at the end."""
     return files.join(output, table) + "/"
 
 
 def unit_file(output: str, table: str, day: str, unit: str) -> str:
-    """Where a unit's rows of a table go. ``day``, as 2026-11-20, is the run's and not the clock's of a worker."""
+    """Return the path of a unit's file of a table. ``day``, as 2026-11-20, is the logical day of the run."""
     return files.join(output, table, f"dt={day}", f"{unit}.parquet")
 
 
 def run_report(output: str, run_id: str) -> str:
-    """Where a run's report goes."""
+    """Return the path of a run's report."""
     return files.join(output, "runs", f"{run_id}.json")
 
 
 def lock(output: str) -> str:
-    """What says who works on the tables."""
+    """Return the path of the lock, which names the run that works on the tables."""
     return files.join(output, "lock.json")

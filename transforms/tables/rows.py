@@ -1,4 +1,4 @@
-"""What the models put out for the images of a unit -> the rows of a table."""
+"""Build the rows of a table from the outputs of a model."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from transforms.inference.recipe import Recipe
 from transforms.tables import schemas
 
 
-class Answers:
-    """Collects a table's rows in any order and hands them out by URI."""
+class TableRows:
+    """Collects the rows of a table in any order and returns them sorted by URI."""
 
     def __init__(self, recipe: Recipe, labels: Sequence[Label]) -> None:
         self.recipe = recipe
@@ -26,7 +26,7 @@ class Answers:
         self._outputs: list[Floats] = []
 
     def add(self, image: Prepared, outputs: Floats) -> None:
-        """An image and what the model put out for it, float32[width]."""
+        """Add an image and its output, float32[width]."""
         self._images.append(image)
         self._outputs.append(outputs)
 
@@ -34,7 +34,7 @@ class Answers:
         return len(self._images)
 
     def to_arrow(self) -> pa.Table:
-        """The rows, sorted by URI, so that a unit that is done again gives the same file again."""
+        """Return the rows sorted by URI, so that a repeated unit gives the same file."""
         spec = self.recipe.spec
         order = sorted(range(len(self._images)), key=lambda index: self._images[index].work.ref.uri)
         images = [self._images[index] for index in order]
@@ -57,7 +57,7 @@ class Answers:
         )
 
     def _classes(self, scores: Floats) -> dict[str, schemas.Column]:
-        """Probabilities float32[N, classes] -> the columns on classes."""
+        """Return the columns about classes for probabilities float32[N, classes]."""
         best = heads.top_k(scores, self.recipe.top_k)
         top_k = [
             [self._class(index, score) for index, score in zip(indices, row[indices], strict=True)]

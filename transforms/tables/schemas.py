@@ -1,7 +1,7 @@
-"""The columns of the tables, and rows -> Arrow.
+"""The schemas of the tables, and the conversion of columns to Arrow.
 
 Vectors and their elements are NOT NULL: a null in a fixed_size_list can be written but not read back (apache/arrow
-#35692). What failed stands in a table of its own.
+#35692). Images that failed are in the failures table only.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _CLASS = (
 
 
 def vector(width: int) -> pa.DataType:
-    """``width`` floats, none of them null."""
+    """Return the type of a vector with ``width`` floats, none of them null."""
     return pa.list_(pa.field("element", pa.float32(), nullable=False), width)
 
 
 def predictions(classes: int, *, probabilities: bool) -> pa.Schema:
-    """A row an image: its best class, the k best, and all probabilities where they are asked for."""
+    """Return the schema of predictions: the best class, the k best classes and, on request, all probabilities."""
     fields = [
         *_IDENTITY,
         pa.field("width", pa.int32(), nullable=False),
@@ -52,7 +52,7 @@ def predictions(classes: int, *, probabilities: bool) -> pa.Schema:
 
 
 def embeddings(width: int) -> pa.Schema:
-    """A row an image: its vector."""
+    """Return the schema of embeddings: one vector per image."""
     return pa.schema([*_IDENTITY, pa.field("embedding", vector(width), nullable=False)])
 
 
@@ -73,7 +73,7 @@ FAILURES = pa.schema(
 
 
 def to_arrow(columns: Mapping[str, Column], schema: pa.Schema) -> pa.Table:
-    """Columns by name -> a table. float32[N, D] become fixed-size lists without a copy of the numbers."""
+    """Return a table of the columns. float32[N, D] becomes a fixed-size list without a copy of the numbers."""
     return pa.Table.from_arrays([_array(columns[field.name], field.type) for field in schema], schema=schema)
 
 
@@ -85,7 +85,7 @@ def _array(values: Column, kind: pa.DataType) -> pa.Array:
 
 
 def failures_to_arrow(failures: Sequence[Failure], run_id: str, failed_at: datetime) -> pa.Table:
-    """Failures -> rows of the failures table, with the run's id and the time added."""
+    """Return the rows of the failures table, with ``run_id`` and ``failed_at`` added."""
     columns: dict[str, Column] = {
         name: [getattr(failure, name) for failure in failures]
         for name in FAILURES.names

@@ -36,7 +36,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     ("options", "words"),
     [
         (["--images", "nowhere"], ["--images nowhere", "no such file"]),
-        (["--images", "{folder}/*.png"], ["*.png", "nothing matches", "'**'"]),
+        (["--images", "{folder}/*.png"], ["*.png", "no file matches", "'**'"]),
         (["--images", "https://host/a.jpg"], ["https://host/a.jpg", "download the files first"]),
         (["--images", "ftp://host/a.jpg"], ["ftp://", "gs://", "s3://"]),
         (["--images", "{photo}", "--clasifier", "none"], ["--clasifier", "did you mean '--classifier'?"]),

@@ -22,9 +22,9 @@ from transforms.listing.manifests import Line
 from transforms.storage import files
 from transforms.storage.base import FileSystem, Stat
 
-EMPTY = "names no image: it is empty"
+EMPTY = "is empty and names no image"
 NOT_UTF8 = "is not UTF-8"
-BROKEN = "has a line break in its name: is a quote left open?"
+BROKEN = "has a line break in its URI; check for a quote that is not closed"
 
 
 class OneFile(FileSystem):
@@ -122,7 +122,7 @@ CASES: list[tuple[str, str, bytes, list[Line]]] = [
         b'id,uri\n1,\n2\n3," "\n4,a.jpg\n',
         [
             Line(2, None, EMPTY),
-            Line(3, None, "has 1 columns where 'uri' is number 2"),
+            Line(3, None, "has only 1 column, but 'uri' is column 2"),
             Line(4, None, EMPTY),
             Line(5, "a.jpg"),
         ],
@@ -141,9 +141,9 @@ CASES: list[tuple[str, str, bytes, list[Line]]] = [
         b'{"uri": "\\ud800"}\n{"uri": "\xff"}\n{"uri": "e\\nf"}\n{"uri": "g.jpg"}\n',
         [
             Line(1, "a.jpg"),
-            Line(2, None, "is no JSON: Expecting value"),
-            Line(3, None, "has null where 'uri' should be a string"),
-            Line(4, None, "has [\"b\"] where 'uri' should be a string"),
+            Line(2, None, "is not JSON: Expecting value"),
+            Line(3, None, "has null as 'uri', which is not a string"),
+            Line(4, None, "has [\"b\"] as 'uri', which is not a string"),
             Line(5, None, "has no 'uri'"),
             Line(6, None, "has no 'uri'"),
             Line(7, None, EMPTY),
@@ -163,7 +163,7 @@ CASES: list[tuple[str, str, bytes, list[Line]]] = [
         "nulls and empty strings",
         "m.parquet",
         parquet(pa.array(["a.jpg", None, " ", "b.jpg"])),
-        [Line(1, "a.jpg"), Line(2, None, "names no image: it is null"), Line(3, None, EMPTY), Line(4, "b.jpg")],
+        [Line(1, "a.jpg"), Line(2, None, "is null and names no image"), Line(3, None, EMPTY), Line(4, "b.jpg")],
     ),
     (
         "bytes that are not UTF-8",
@@ -175,7 +175,7 @@ CASES: list[tuple[str, str, bytes, list[Line]]] = [
     ("long strings", "m.parquet", parquet(pa.array(["a.jpg"], pa.large_string())), [Line(1, "a.jpg")]),
     ("a dictionary", "m.parquet", parquet(pa.array(["a", None]).dictionary_encode()), [
         Line(1, "a"),
-        Line(2, None, "names no image: it is null"),
+        Line(2, None, "is null and names no image"),
     ]),
     (
         "several row groups",
@@ -218,7 +218,7 @@ def test_an_open_quote_costs_one_line(tmp_path: Path, name: str, text: str, uris
     found = list(manifests.lines(str(path)))
     assert [line.uri for line in found if line.uri is not None] == uris
     assert [line.number for line in found if line.uri is None] == faults
-    assert all("is a quote left open?" in line.fault for line in found if line.fault)
+    assert all("check for a quote that is not closed" in line.fault for line in found if line.fault)
 
 
 def test_the_column_that_is_asked_for(tmp_path: Path):
@@ -235,26 +235,30 @@ def test_the_column_that_is_asked_for(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("m.csv", b"url,id\na.jpg,1\n", r"m\.csv has no column 'uri'; it has 'url', 'id': use --uri-column"),
-        ("m.csv", b"uri;id\na.jpg;1\n", r"it has 'uri;id'"),
-        ("m.csv", b"a" * 10_000 + b"\n", r"has no column 'uri'; it has 'a{999}: use"),
-        ("m.csv", b",".join(b"%d" % i for i in range(99)) + b"\n", r"'18', '19', \.\.\.: use"),
-        ("m.csv", b'"uri\na.jpg\n', r"line 1 is no header: unexpected end of data"),
-        ("m.tsv", b"uri,id\na.jpg,1\n", r"it has 'uri,id'"),
-        ("m.jsonl", b'{"url": "a"}\n{"url": "b"}\n', r"none of its first 2 lines has 'uri'; name one with --uri-col"),
-        ("m.jsonl", b'{"url": "a"}\n' * 1000 + b'{"uri": "a"}\n', r"none of its first 100 lines"),
-        ("m.parquet", parquet(pa.array(["a"]), "url"), r"has no column 'uri'; it has 'id', 'url'"),
-        ("m.parquet", parquet(pa.array([1])), r"its column 'uri' holds int64 and not strings; .*--uri-column"),
-        ("m.parquet", parquet(pa.array([["a"]])), r"holds list<.*> and not strings"),
+        (
+            "m.csv",
+            b"url,id\na.jpg,1\n",
+            r"m\.csv has no column 'uri'; its columns are 'url', 'id'; pass one with --uri-column",
+        ),
+        ("m.csv", b"uri;id\na.jpg;1\n", r"its columns are 'uri;id'"),
+        ("m.csv", b"a" * 10_000 + b"\n", r"has no column 'uri'; its columns are 'a{999}; pass"),
+        ("m.csv", b",".join(b"%d" % i for i in range(99)) + b"\n", r"'18', '19', \.\.\.; pass"),
+        ("m.csv", b'"uri\na.jpg\n', r"line 1 is not a valid header: unexpected end of data"),
+        ("m.tsv", b"uri,id\na.jpg,1\n", r"its columns are 'uri,id'"),
+        ("m.jsonl", b'{"url": "a"}\n{"url": "b"}\n', r"none of the first 2 lines has the column 'uri'; pass its name"),
+        ("m.jsonl", b'{"url": "a"}\n' * 1000 + b'{"uri": "a"}\n', r"none of the first 100 lines"),
+        ("m.parquet", parquet(pa.array(["a"]), "url"), r"has no column 'uri'; its columns are 'id', 'url'"),
+        ("m.parquet", parquet(pa.array([1])), r"the column 'uri' has the type int64, not string; .*--uri-column"),
+        ("m.parquet", parquet(pa.array([["a"]])), r"has the type list<.*>, not string"),
         ("m.parquet", parquet(pa.array(["a"]))[:-20], r"cannot be read to its end"),
         ("m.parquet", b"", r"cannot be read to its end"),
         ("m.parquet", b"PAR1" + bytes(100) + b"PAR1", r"cannot be read to its end"),
         ("m.parquet.gz", gzip.compress(parquet(pa.array(["a"])), mtime=0)[:-20], r"cannot be read to its end"),
-        ("m.txt.gz", gzip.compress(b"a.jpg\nb.jpg\n", mtime=0)[:-9], r"to its end \(.*\); make it again"),
+        ("m.txt.gz", gzip.compress(b"a.jpg\nb.jpg\n", mtime=0)[:-9], r"to its end \(.*\); create the manifest again"),
         ("m.txt.gz", b"a.jpg\n", r"cannot be read to its end \(Not a gzipped file"),
         ("m.txt.gz", gzip.compress(b"a.jpg\n", mtime=0) + b"more", r"cannot be read to its end"),
         ("m.csv.gz", gzip.compress(b"uri\na.jpg\n", mtime=0)[:10] + b"\xff" * 20, r"cannot be read to its end"),
-        ("m.json", b"{}", r"m\.json is no manifest; its name must end in \.txt, \.csv"),
+        ("m.json", b"{}", r"m\.json is not a manifest; its name must end in \.txt, \.csv"),
     ],
 )
 def test_refused(tmp_path: Path, name: str, data: bytes, message: str):

@@ -96,7 +96,7 @@ def test_a_name_that_is_not_utf8_is_a_fault(tmp_path: Path):
                 f"{tmp_path}/\\udce4.jpg",
                 bad.version,
                 1,
-                "its name is not UTF-8, as the tables need; rename the file",
+                "the file name is not UTF-8, which the tables need; rename the file",
             ),
             good,
         ],
@@ -230,15 +230,15 @@ def test_bad_lines_are_faults_and_the_rest_goes_on(tmp_path: Path):
         (f"{manifest.uri}:{number}", manifest.version, None) for number in (3, 4, 5, 6, 7, 8, 9)
     ]
     empty, short, text, ftp, web, bucket, quote = (ref.fault for ref in faults)
-    assert empty == "line 3 names no image: it is empty"
-    assert short == "line 4 has 1 columns where 'uri' is number 2"
+    assert empty == "line 3 is empty and names no image"
+    assert short == "line 4 has only 1 column, but 'uri' is column 2"
     assert text == "line 5 is not UTF-8"
     assert ftp is not None
     assert ftp.startswith("line 6 names 'ftp://h/a.jpg': ftp://h/a.jpg: ftp:// cannot be read; what can: paths, ")
     assert web is not None
     assert web.startswith("line 7 names 'https://h/a.jpg': https://h/a.jpg: the web is not read from; download")
     assert bucket == "line 8 names 'gs://b': gs://b names a bucket and no object; write gs://b/NAME"
-    assert quote == "line 9 is no row of a table: unexpected end of data; is a quote left open?"
+    assert quote == "line 9 is not a valid row: unexpected end of data; check for a quote that is not closed"
 
 
 def test_check_passes_what_gives_an_image(tmp_path: Path, bucket: Bucket):
@@ -252,18 +252,18 @@ def test_check_passes_what_gives_an_image(tmp_path: Path, bucket: Bucket):
 
 
 REFUSED = [
-    ("", "--images '' names nothing"),
-    ("none.jpg", "--images {0}/none.jpg: there is no such file, and no folder of that name that holds any"),
-    ("none.csv", "--images {0}/none.csv: there is no such file, and no folder of that name that holds any"),
-    ("empty", "--images {0}/empty: there is no such file, and no folder of that name that holds any"),
-    ("*.png", "--images {0}/*.png: nothing matches; '*' stays within a folder, '**' goes into all below it"),
-    ("*.tsv", "--images {0}/*.tsv: nothing matches"),
-    ("texts/", "--images {0}/texts/: none of its 2 files is named as an image; to take them all, give '{0}/texts/**'"),
-    ("empty.txt", "--images {0}/empty.txt: this manifest names no image"),
-    ("empty.csv", "--images {0}/empty.csv: this manifest names no image"),
-    ("header.csv", "--images {0}/header.csv: this manifest names no image"),
-    ("comments.txt", "--images {0}/comments.txt: this manifest names no image"),
-    ("other.csv", "{0}/other.csv has no column 'uri'; it has 'url', 'id': use --uri-column"),
+    ("", "--images '' is empty"),
+    ("none.jpg", "--images {0}/none.jpg: there is no such file, and no folder of that name with files"),
+    ("none.csv", "--images {0}/none.csv: there is no such file, and no folder of that name with files"),
+    ("empty", "--images {0}/empty: there is no such file, and no folder of that name with files"),
+    ("*.png", "--images {0}/*.png: no file matches; '*' matches within a folder, '**' also in all folders below it"),
+    ("*.tsv", "--images {0}/*.tsv: no file matches"),
+    ("texts/", "--images {0}/texts/: no file among 2 has an image suffix; to include all files, pass '{0}/texts/**'"),
+    ("empty.txt", "--images {0}/empty.txt: the manifest names no images"),
+    ("empty.csv", "--images {0}/empty.csv: the manifest names no images"),
+    ("header.csv", "--images {0}/header.csv: the manifest names no images"),
+    ("comments.txt", "--images {0}/comments.txt: the manifest names no images"),
+    ("other.csv", "{0}/other.csv has no column 'uri'; its columns are 'url', 'id'; pass one with --uri-column"),
     ("cut.txt.gz", "{0}/cut.txt.gz cannot be read to its end"),
     ("c*.txt.gz", "{0}/cut.txt.gz cannot be read to its end"),
     ("damaged.parquet", "{0}/damaged.parquet cannot be read to its end"),

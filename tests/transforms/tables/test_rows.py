@@ -12,7 +12,7 @@ from transforms.inference.labels import Label
 from transforms.inference.recipe import Recipe
 from transforms.inference.spec import ModelSpec
 from transforms.records import ImageRef, Work
-from transforms.tables.rows import Answers
+from transforms.tables.rows import TableRows
 
 SPEC = ModelSpec(name="m", task="classify", size=8, width=4, output="logits")
 LABELS = (Label("n1", "one"), Label("n2", "two"), Label(None, "three"), Label("n4", "four"))
@@ -23,10 +23,10 @@ def image(uri: str) -> Prepared:
 
 
 def test_logits_become_probabilities_and_the_best_classes() -> None:
-    answers = Answers(Recipe(SPEC, "", "h", "", top_k=2), LABELS)
-    answers.add(image("b"), np.log(np.array([0.1, 0.2, 0.3, 0.4], np.float32)))
-    answers.add(image("a"), np.log(np.array([0.7, 0.1, 0.1, 0.1], np.float32)))
-    first, second = answers.to_arrow().to_pylist()
+    rows = TableRows(Recipe(SPEC, "", "h", "", top_k=2), LABELS)
+    rows.add(image("b"), np.log(np.array([0.1, 0.2, 0.3, 0.4], np.float32)))
+    rows.add(image("a"), np.log(np.array([0.7, 0.1, 0.1, 0.1], np.float32)))
+    first, second = rows.to_arrow().to_pylist()
     assert (first["uri"], first["class_id"], first["wnid"], first["label"]) == ("a", 0, "n1", "one")
     assert first["score"] == pytest.approx(0.7)
     assert [each["class_id"] for each in first["top_k"]] == [0, 1]  # of equal scores, the first
@@ -37,9 +37,9 @@ def test_logits_become_probabilities_and_the_best_classes() -> None:
 
 
 def test_all_probabilities_where_they_are_asked_for() -> None:
-    answers = Answers(Recipe(SPEC, "", "h", "", probabilities=True), LABELS)
-    answers.add(image("a"), np.zeros(4, np.float32))
-    (row,) = answers.to_arrow().to_pylist()
+    rows = TableRows(Recipe(SPEC, "", "h", "", probabilities=True), LABELS)
+    rows.add(image("a"), np.zeros(4, np.float32))
+    (row,) = rows.to_arrow().to_pylist()
     assert row["probabilities"] == [0.25] * 4
     assert len(row["top_k"]) == 4  # no more than there are
 
@@ -47,13 +47,13 @@ def test_all_probabilities_where_they_are_asked_for() -> None:
 @pytest.mark.parametrize(("normalize", "expected"), [(False, [3, 4]), (True, [0.6, 0.8])])
 def test_vectors(normalize: bool, expected: list[float]) -> None:
     spec = ModelSpec(name="m", task="embed", size=8, width=2, output="features")
-    answers = Answers(Recipe(spec, "", "h", "", normalize=normalize), ())
-    answers.add(image("a"), np.array([3, 4], np.float32))
-    assert answers.to_arrow().to_pylist() == [
+    rows = TableRows(Recipe(spec, "", "h", "", normalize=normalize), ())
+    rows.add(image("a"), np.array([3, 4], np.float32))
+    assert rows.to_arrow().to_pylist() == [
         {"uri": "a", "version": "v", "sha256": "s", "embedding": pytest.approx(expected)}
     ]
 
 
 def test_no_rows() -> None:
-    answers = Answers(Recipe(SPEC, "", "h", ""), LABELS)
-    assert (len(answers), answers.to_arrow().num_rows) == (0, 0)
+    rows = TableRows(Recipe(SPEC, "", "h", ""), LABELS)
+    assert (len(rows), rows.to_arrow().num_rows) == (0, 0)
