@@ -1,1 +1,1 @@
-"""Bytes in and out by URI: a disk, gs://, and whatever else Beam's file systems know."""
+"""Read and write files by URI: local paths, gs://, and the schemes that Beam supports."""

@@ -1,4 +1,4 @@
-"""What the rest asks of a file system, whichever it is."""
+"""The interface of all file systems."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from typing import BinaryIO, Protocol
 
 from transforms.errors import TooManyBytes
 
-HALF_WRITTEN = re.compile(r"\.[0-9]+-[0-9a-f]{16}\.tmp")  # beside what it will be, where a rename makes it whole
+HALF_WRITTEN = re.compile(r"\.[0-9]+-[0-9a-f]{16}\.tmp")  # beside the target; a rename makes the file complete
 
 
 @dataclass(frozen=True, slots=True)
 class Stat:
-    """One file: its URI as a user would write it, its size in bytes and its version.
+    """A file.
 
-    ``version`` is the generation on gs://, ``<mtime_ns>-<size>`` on a disk, ``<mtime>-<size>`` elsewhere. It
-    is another one whenever the content is another one, and the same from a listing and from a look at one
-    file. ``size`` is of the bytes as they are stored.
+    Attributes:
+        uri: The URI as a user writes it.
+        size: The number of stored bytes.
+        version: The generation on gs://, ``<mtime_ns>-<size>`` on a local disk, ``<mtime>-<size>`` elsewhere. It
+            changes whenever the content changes. A listing and ``stat`` give the same version.
     """
 
     uri: str
@@ -28,64 +30,77 @@ class Stat:
 
 
 class FileSystem(Protocol):
-    """Files by URI. Methods raise ``transforms.errors`` only: ``NotFound`` and the other ``FetchError``s.
+    """Files by URI. All methods are thread-safe.
 
-    ``UsageError`` is for what no run can mend: a URI that names no file, no credentials, no right to write.
-    Safe to call from many threads at once.
+    Methods raise only ``NotFound`` and other subclasses of ``FetchError``, and ``UsageError``. A ``UsageError`` needs
+    an action of the user: the URI is invalid, or credentials or the permission to write are missing.
     """
 
     def stat(self, uri: str) -> Stat:
-        """URI -> its size and version. Raises NotFound."""
+        """Return the size and version of a file. Raises NotFound."""
 
     def read(
         self, uri: str, version: str | None = None, max_bytes: int | None = None, *, size: int | None = None
     ) -> tuple[bytes, Stat]:
-        """URI -> all its bytes, and what exactly was read.
+        """Return all bytes of a file, and the size and version of these bytes.
 
-        With ``version``, these bytes are of that version or ``Changed`` is raised. More than ``max_bytes``
-        raise ``TooManyBytes``, before the download where the size can be known by then. ``size`` is that of
-        ``version`` as it was listed: with both, gs:// need not be asked for them again.
+        Args:
+            uri: The file.
+            version: The version to read. None for the current version.
+            max_bytes: Maximum size. It is checked before the download if the size is known by then.
+            size: The listed size of ``version``. With both, gs:// needs one request instead of two.
+
+        Raises:
+            Changed: The file has another version.
+            TooManyBytes: The file is larger than ``max_bytes``.
+            NotFound: The file does not exist.
         """
 
     def open(self, uri: str) -> BinaryIO:
-        """URI -> a binary stream that can be read to its end without holding it all in memory."""
+        """Return a binary stream of a file. The stream does not hold the whole file in memory."""
 
     def write(self, uri: str, data: bytes) -> None:
-        """Put ``data`` at ``uri``, whole or not at all, over whatever is there. Makes missing folders.
+        """Write a file, whole or not at all. Overwrites an existing file and creates missing folders.
 
-        Raises UsageError where it can never be (no right to, no such bucket), else Unreadable: it may pass.
+        Raises:
+            UsageError: The error is permanent, such as a missing permission or bucket.
+            Unreadable: The error may be transient.
         """
 
     def delete(self, uri: str) -> None:
-        """Remove ``uri``; it is no error when it is not there."""
+        """Delete a file. It is no error if the file does not exist."""
 
     def write_if(self, uri: str, data: bytes, version: str | None) -> str | None:
-        """Write only over this version, or with None only where there is no file -> the new version, or None.
+        """Write a file only if it has this version, or only if it does not exist for ``version=None``.
 
-        Of all that try at once with the same version one succeeds; on what Beam alone can write, most often. After
-        a lost answer a try that did succeed may say None, so let the data tell whose it is.
+        One of several concurrent calls with the same version succeeds. On file systems that only Beam can write,
+        more than one may succeed in rare cases.
+
+        Returns:
+            The new version, or None if nothing was written. If a response is lost, the result may be None although
+            the file was written, so put something into ``data`` that identifies the writer.
         """
 
     def delete_if(self, uri: str, version: str) -> bool:
-        """Remove ``uri`` if it has this version still -> whether it was removed."""
+        """Delete a file only if it has this version. Return whether it was deleted."""
 
     def written_at(self, uri: str) -> datetime:
-        """When ``uri`` was last written, in UTC by the clock of where it lies. Raises NotFound."""
+        """Return when a file was last written, in UTC by the clock of its file system. Raises NotFound."""
 
     def half_written(self, prefix: str, *, recursive: bool = True) -> Iterator[str]:
-        """What killed processes left of files that ``write`` was writing, below a folder; a walk leaves it out."""
+        """Yield incomplete files below a folder that killed calls of ``write`` left. ``walk`` omits them."""
 
     def walk(self, prefix: str, *, recursive: bool = True) -> Iterator[Stat]:
-        """All files below a folder, or none when there is no such folder; in any order.
+        """Yield all files below a folder, in any order. Yield none if the folder does not exist.
 
-        ``prefix`` ends in ``/``. URIs are spelled as it was, followed by the rest of the path. Without
-        ``recursive``, only the files right in the folder; what is below it is not looked at where that can
-        be avoided.
+        Args:
+            prefix: The folder, with a slash at the end. The URIs of the files start with it.
+            recursive: Include the folders in this folder. If not, they are not even listed where that is possible.
         """
 
 
 def check_size(file: Stat, max_bytes: int | None) -> None:
-    """Raise TooManyBytes for a file larger than ``max_bytes``, if there is such a limit."""
+    """Raise TooManyBytes for a file larger than ``max_bytes``. None means no limit."""
     if max_bytes is not None and file.size > max_bytes:
         raise TooManyBytes(
             f"{file.uri} has {file.size:,} bytes, more than --max-bytes {max_bytes:,}", version=file.version

@@ -1,4 +1,4 @@
-"""Files of every other kind, through ``apache_beam.io.filesystems``: s3://, azfs://, and hdfs:// in part."""
+"""Files on s3://, azfs:// and, with limits, hdfs://, through ``apache_beam.io.filesystems``."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from apache_beam.io.filesystems import FileSystems
 from transforms.errors import BeamsightError, Changed, NotFound, Unreadable, UsageError
 from transforms.storage.base import HALF_WRITTEN, Stat, check_size
 
-# Beam knows a scheme before what it needs is there: the module to be imported, and the extra that brings it.
+# Beam registers a scheme even if its module is not installed. By scheme: the module, and the extra that installs it.
 _NEEDS = {"s3": ("boto3", "aws"), "azfs": ("azure.storage.blob", "azure"), "hdfs": ("hdfs", "hadoop")}
-_AS_IT_IS: dict[str, Any] = {"compression_type": CompressionTypes.UNCOMPRESSED}
+_UNCOMPRESSED: dict[str, Any] = {"compression_type": CompressionTypes.UNCOMPRESSED}
 
 
 def schemes() -> frozenset[str]:
-    """The schemes that Beam has a file system for, installed or not."""
+    """Return the schemes that Beam supports, whether their modules are installed or not."""
     return frozenset(found for system in BeamFileSystem.get_all_subclasses() if (found := system.scheme()))
 
 
 class BeamFiles:
-    """``FileSystem`` for what Beam's file systems know.
+    """``FileSystem`` for the schemes that Beam supports.
 
-    A version is ``<mtime in seconds>-<size>``. Beam lists one folder of hdfs:// at a time, so a walk of all below it
-    is refused there; what is in a manifest can still be read.
+    A version is ``<mtime in seconds>-<size>``. Beam lists one folder of hdfs:// at a time, so a recursive walk is
+    refused there. Files that a manifest names can still be read.
     """
 
     def stat(self, uri: str) -> Stat:
-        """URI -> its size and version. Wildcards in a name mean themselves. Raises NotFound, Unreadable."""
+        """Return the size and version of a file. Wildcards in its name are literal. Raises NotFound, Unreadable."""
         with _errors(uri):
             return _stat_of(_system(uri).metadata(uri))
 
@@ -46,15 +46,17 @@ class BeamFiles:
         version: str | None = None,
         max_bytes: int | None = None,
         *,
-        size: int | None = None,  # noqa: ARG002 - the metadata is asked for anyway
+        size: int | None = None,  # noqa: ARG002 - the metadata is requested anyway
     ) -> tuple[bytes, Stat]:
-        """URI -> its bytes, after one look at its metadata and before another, since Beam pins no version."""
+        """Return the bytes of a file. The metadata is checked before and after, because Beam cannot read a version."""
         before = self.stat(uri)
         if version is not None and before.version != version:
-            raise Changed(f"{uri} was overwritten: {version} was listed, {before.version} is there now")
+            raise Changed(
+                f"{uri} was overwritten: version {version} was listed, the current version is {before.version}"
+            )
         check_size(before, max_bytes)
         with self.open(uri) as file, _errors(uri):
-            data = file.read(before.size + 1)  # one more, to see that it has not grown
+            data = file.read(before.size + 1)  # one more byte shows whether the file has grown
         after = self.stat(uri)
         if after != before or len(data) != before.size:
             raise Changed(
@@ -64,53 +66,55 @@ class BeamFiles:
         return data, before
 
     def open(self, uri: str) -> BinaryIO:
-        """URI -> a stream of the bytes as they are stored, whatever the name ends in."""
+        """Return a stream of the stored bytes. Names such as ``.gz`` do not cause decompression."""
         with _errors(uri):
-            stream: BinaryIO = _system(uri).open(uri, **_AS_IT_IS)
+            stream: BinaryIO = _system(uri).open(uri, **_UNCOMPRESSED)
             return stream
 
     def write(self, uri: str, data: bytes) -> None:
-        """Write beside, then rename. Raises Unreadable when that fails, for whatever reason: Beam does not say."""
+        """Write a temporary file and rename it. Raises Unreadable for any error: Beam does not distinguish them."""
         folder, slash, _ = uri.rpartition("/")
-        beside = f"{folder}{slash}.{os.getpid()}-{secrets.token_hex(8)}.tmp"
+        temporary = f"{folder}{slash}.{os.getpid()}-{secrets.token_hex(8)}.tmp"
         with _errors(uri, "write"):
             system = _system(uri)
             try:
-                with system.create(beside, **_AS_IT_IS) as file:
+                with system.create(temporary, **_UNCOMPRESSED) as file:
                     file.write(data)
                 if system.scheme() == "hdfs" and system.exists(uri):
-                    system.delete([uri])  # it renames onto nothing that is there
-                system.rename([beside], [uri])
+                    system.delete([uri])  # a rename on hdfs:// does not overwrite
+                system.rename([temporary], [uri])
             except BaseException:
-                if system.exists(beside):
-                    system.delete([beside])
+                if system.exists(temporary):
+                    system.delete([temporary])
                 raise
 
     def delete(self, uri: str) -> None:
-        """Remove a file; it is no error when it is not there. Raises UsageError for a name with wildcards."""
+        """Delete a file. It is no error if it does not exist. Raises UsageError for a name with wildcards."""
         if re.search(r"[*?[]", uri):
-            raise UsageError(f"cannot delete {uri}: Beam would delete all that it matches")
+            raise UsageError(
+                f"cannot delete {uri}: Beam would delete all files that match its wildcards; rename the file"
+            )
         with _errors(uri, "delete"):
             system = _system(uri)
             if system.exists(uri):
                 system.delete([uri])
 
     def write_if(self, uri: str, data: bytes, version: str | None) -> str | None:
-        """Look, write, look again -> the new version, or None: Beam has no condition that would make it one step."""
+        """See ``FileSystem.write_if``. It takes several steps, because Beam has no conditional write."""
         if self._version(uri) != version:
             return None
         self.write(uri, data)
         return self.stat(uri).version if self.read(uri)[0] == data else None
 
     def delete_if(self, uri: str, version: str) -> bool:
-        """Look, and remove a file of this version -> whether it was removed."""
+        """See ``FileSystem.delete_if``. It takes two steps, because Beam has no conditional delete."""
         if self._version(uri) != version:
             return False
         self.delete(uri)
         return True
 
     def written_at(self, uri: str) -> datetime:
-        """When a file was last written, to the second. Raises NotFound, Unreadable."""
+        """Return when a file was last written, to the second. Raises NotFound, Unreadable."""
         with _errors(uri):
             return datetime.fromtimestamp(_system(uri).metadata(uri).last_updated_in_seconds, timezone.utc)
 
@@ -121,13 +125,13 @@ class BeamFiles:
             return None
 
     def walk(self, prefix: str, *, recursive: bool = True) -> Iterator[Stat]:
-        """All files below ``prefix``, without what an interrupted write left. Raises UsageError on hdfs://."""
+        """Yield all files below ``prefix`` except incomplete ones. Raises UsageError on hdfs://."""
         for found, rest in self._below(prefix, recursive):
             if not re.search(r"(^|/)\.[^/]*\.tmp$", rest):
                 yield _stat_of(found)
 
     def half_written(self, prefix: str, *, recursive: bool = True) -> Iterator[str]:
-        """What was written beside and never renamed; nothing on hdfs://, whose folders Beam lists one at a time."""
+        """Yield temporary files that were never renamed; none on hdfs://, where Beam cannot walk."""
         if prefix.startswith("hdfs://"):
             return
         for found, rest in self._below(prefix, recursive):
@@ -135,12 +139,12 @@ class BeamFiles:
                 yield found.path
 
     def _below(self, prefix: str, recursive: bool) -> Iterator[tuple[Any, str]]:
-        # Beam cannot quote a wildcard: one in the prefix matches any character here, and is compared below.
+        # Beam cannot escape a wildcard, so one in the prefix becomes ?, and the comparison below removes other matches.
         pattern = re.sub(r"[*?[]", "?", prefix) + "**"
         with _errors(prefix, "list"):
             system = _system(prefix)
             if recursive and system.scheme() == "hdfs":
-                raise UsageError(f"{prefix}: Beam lists one folder of hdfs:// at a time; list the files in a manifest")
+                raise UsageError(f"{prefix}: Beam cannot list hdfs:// recursively; pass a manifest of the files")
             for found in system.match([pattern])[0].metadata_list:
                 rest = found.path.removeprefix(prefix)
                 if rest == found.path or rest.endswith("/") or (not recursive and "/" in rest):
@@ -149,7 +153,7 @@ class BeamFiles:
 
 
 def check(uri: str) -> None:
-    """Raise UsageError when what Beam needs for this scheme is not installed or not set up."""
+    """Raise UsageError if the module for this scheme is not installed or not configured."""
     with _errors(uri):
         _system(uri)
 
@@ -171,9 +175,9 @@ def _stat_of(found: Any) -> Stat:
 
 @contextmanager
 def _errors(uri: str, doing: Literal["read", "write", "delete", "list"] = "read") -> Iterator[None]:
-    """Whatever a file system raises -> NotFound for a file to be read that is not there, else Unreadable.
+    """Convert any error to NotFound if a file to read does not exist, or to Unreadable.
 
-    They have no errors in common, so all are caught and taken to be passing; errors of ours go through.
+    Beam's file systems have no common errors, so all of them count as transient. Errors of beamsight are kept.
     """
     try:
         yield
@@ -188,5 +192,5 @@ def _errors(uri: str, doing: Literal["read", "write", "delete", "list"] = "read"
 def _is_missing(uri: str) -> bool:
     try:
         return not _system(uri).exists(uri)
-    except Exception:  # it does not answer: then it is not known to be missing
+    except Exception:  # without a response, the file may exist
         return False

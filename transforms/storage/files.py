@@ -1,10 +1,10 @@
-"""The one way to files: by URI, whichever file system it is on.
+"""Read, write and list files by URI on any file system.
 
-    photos/a.jpg, /data/a.jpg, file:///data/a.jpg   a disk
+    photos/a.jpg, /data/a.jpg, file:///data/a.jpg   a local disk
     gs://bucket/a.jpg                               Google Cloud Storage
-    s3://, azfs://, hdfs://                         what Apache Beam has a file system for
+    s3://, azfs://, hdfs://                         file systems of Apache Beam
 
-Wildcards: ``*``, ``?`` and ``[a-z]`` stay within a folder, ``**`` crosses any number of them, also none.
+Wildcards: ``*``, ``?`` and ``[a-z]`` match within a folder, ``**`` matches any number of folders, also none.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from transforms.storage.base import FileSystem, Stat
 from transforms.storage.beam_files import BeamFiles
 from transforms.storage.local import LocalFiles, path_of
 
-# What is not here goes to Beam. A test may put a file system of its own in.
+# Beam serves all other schemes. A test may add a file system of its own.
 SYSTEMS: dict[str, FileSystem] = {"file": LocalFiles(), "gs": gcs.GcsObjects()}
 _BEAM = BeamFiles()
 
-_AGAIN = 3  # times to read what is overwritten meanwhile
+_REREADS = 3  # of a file that is overwritten during the read
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _MAGIC = re.compile(r"[*?[]")
@@ -37,7 +37,7 @@ _TOKEN = re.compile(
       | .""",
     re.DOTALL | re.VERBOSE,
 )
-_SPECIAL, _BACKSLASH = re.compile(r"[][\\&~|^]"), r"\\\g<0>"  # what would mean something inside a set
+_SPECIAL, _BACKSLASH = re.compile(r"[][\\&~|^]"), r"\\\g<0>"  # characters with a meaning inside a set
 
 
 def scheme(uri: str) -> str:
@@ -47,23 +47,23 @@ def scheme(uri: str) -> str:
 
 
 def is_local(uri: str) -> bool:
-    """Whether a URI is a path on this machine, which other machines may not see."""
+    """Return whether a URI is a local path, which other machines may not see."""
     return scheme(uri) == "file"
 
 
 def check(uri: str) -> None:
-    """Raise UsageError for a URI that can name no file here. Asks no server, and not whether it is there."""
+    """Raise UsageError for a URI that cannot name a file. Sends no request."""
     _system(uri)
     {"file": path_of, "gs": gcs.check}.get(scheme(uri), beam_files.check)(uri)
 
 
 def stat(uri: str) -> Stat:
-    """URI -> its size and version. Raises NotFound, Unreadable."""
+    """Return the size and version of a file. Raises NotFound, Unreadable."""
     return _system(uri).stat(uri)
 
 
 def exists(uri: str) -> bool:
-    """Whether there is a file. Raises Unreadable where that cannot be told."""
+    """Return whether a file exists. Raises Unreadable if the request fails."""
     try:
         stat(uri)
     except NotFound:
@@ -74,64 +74,64 @@ def exists(uri: str) -> bool:
 def read(
     uri: str, version: str | None = None, max_bytes: int | None = None, *, size: int | None = None
 ) -> tuple[bytes, Stat]:
-    """URI -> all its bytes and what was read; see ``FileSystem.read``. Raises FetchError.
+    """Return all bytes of a file, with their size and version; see ``FileSystem.read``. Raises FetchError.
 
-    Without ``version``, one that is overwritten while it is read is read again: what is newest then will do.
+    Without ``version``, a file that is overwritten during the read is read again.
     """
     system = _system(uri)
-    for _ in range(0 if version else _AGAIN):
+    for _ in range(0 if version else _REREADS):
         with suppress(Changed):
             return system.read(uri, None, max_bytes, size=size)
     return system.read(uri, version, max_bytes, size=size)
 
 
 def open(uri: str) -> BinaryIO:  # noqa: A001 - read as files.open
-    """URI -> a binary stream. Raises NotFound, Unreadable."""
+    """Return a binary stream of a file. Raises NotFound, Unreadable."""
     return _system(uri).open(uri)
 
 
 def write(uri: str, data: bytes) -> None:
-    """Put ``data`` at ``uri``, whole or not at all. Raises UsageError, Unreadable."""
+    """Write a file, whole or not at all. Raises UsageError, Unreadable."""
     _system(uri).write(uri, data)
 
 
 def delete(uri: str) -> None:
-    """Remove ``uri``, if it is there."""
+    """Delete a file if it exists."""
     _system(uri).delete(uri)
 
 
 def write_if(uri: str, data: bytes, version: str | None) -> str | None:
-    """Write over this version alone -> the new one, or None; see ``FileSystem.write_if``."""
+    """Write a file if it has this version. Return the new version or None; see ``FileSystem.write_if``."""
     return _system(uri).write_if(uri, data, version)
 
 
 def delete_if(uri: str, version: str) -> bool:
-    """Remove ``uri`` if it has this version still -> whether it was removed."""
+    """Delete a file if it has this version. Return whether it was deleted."""
     return _system(uri).delete_if(uri, version)
 
 
 def has_conditions(uri: str) -> bool:
-    """Whether ``write_if`` is one step there, so that of two who try at once one fails."""
+    """Return whether ``write_if`` is atomic, so that one of two concurrent calls fails."""
     return scheme(uri) in SYSTEMS
 
 
 def written_at(uri: str) -> datetime:
-    """When ``uri`` was last written, by the clock of where it lies. Raises NotFound, Unreadable."""
+    """Return when a file was last written, by the clock of its file system. Raises NotFound, Unreadable."""
     return _system(uri).written_at(uri)
 
 
 def half_written(prefix: str, *, recursive: bool = True) -> Iterator[str]:
-    """What killed processes left of files they were writing; see ``FileSystem.half_written``."""
+    """Yield incomplete files that killed processes left; see ``FileSystem.half_written``."""
     return _system(prefix).half_written(prefix, recursive=recursive)
 
 
 def walk(prefix: str, *, recursive: bool = True) -> Iterator[Stat]:
-    """All files below the folder ``prefix``, which ends in ``/``; see ``FileSystem.walk``."""
+    """Yield all files below the folder ``prefix``, which ends in ``/``; see ``FileSystem.walk``."""
     return _system(prefix).walk(prefix, recursive=recursive)
 
 
 def glob(pattern: str) -> Iterator[Stat]:
-    """All files that match, in any order; without wildcards, the file of that name if there is one."""
+    """Yield all files that match, in any order. A pattern without wildcards matches the file of that name."""
     magic = _MAGIC.search(pattern)
     if magic is None:
         try:
@@ -148,36 +148,36 @@ def glob(pattern: str) -> Iterator[Stat]:
 
 
 def has_magic(uri: str) -> bool:
-    """Whether a URI holds a wildcard."""
+    """Return whether a URI has a wildcard."""
     return _MAGIC.search(uri) is not None
 
 
 def translate(pattern: str) -> re.Pattern[str]:
-    """Wildcards -> a regular expression for the whole URI. Raises UsageError for a range such as ``[z-a]``.
+    """Return a regular expression that matches whole URIs. Raises UsageError for a range such as ``[z-a]``.
 
-    ``[!ab]`` and ``[^ab]`` are any but these; ``[[]`` is the bracket itself.
+    ``[!ab]`` and ``[^ab]`` match any other character; ``[[]`` matches a bracket.
     """
     expression = "".join(_translated(token) for token in _TOKEN.finditer(pattern))
     try:
         return re.compile(expression, re.DOTALL)
     except re.error as exc:
-        raise UsageError(f"{pattern} is no pattern: {exc.msg}") from exc
+        raise UsageError(f"{pattern} is not a valid pattern: {exc.msg}") from exc
 
 
 def join(base: str, *parts: str) -> str:
-    """``gs://bucket/a/``, ``b`` -> ``gs://bucket/a/b``, for paths and URIs alike."""
+    """Join paths or URIs: ``gs://bucket/a/`` and ``b`` give ``gs://bucket/a/b``."""
     for part in parts:
         base = f"{base}/{part.lstrip('/')}" if base and not base.endswith("/") else base + part.lstrip("/")
     return base
 
 
 def name(uri: str) -> str:
-    """``gs://bucket/a/b.jpg`` -> ``b.jpg``; of a folder, with or without its last slash, its own name."""
+    """Return the name of a file or folder: ``b.jpg`` for ``gs://bucket/a/b.jpg``, ``a`` for ``gs://bucket/a/``."""
     return uri.rstrip("/").rpartition("/")[2]
 
 
 def absolute(uri: str) -> str:
-    """A relative path, or one from ``~`` -> the same from the root, with its last slash. Other URIs stay."""
+    """Return the absolute path of a relative path or one with ``~``. Keeps the last slash, and other URIs."""
     if _SCHEME.match(uri) or uri.startswith("/"):
         return uri
     path = os.path.abspath(os.path.expanduser(uri))  # noqa: PTH100, PTH111 - pathlib drops what a pattern needs
@@ -202,13 +202,13 @@ def _translated(token: re.Match[str]) -> str:
 
 
 def _system(uri: str) -> FileSystem:
-    """The file system of a URI. Raises UsageError when there is none."""
+    """Return the file system of a URI. Raises UsageError if there is none."""
     kind = scheme(uri)
     if (system := SYSTEMS.get(kind)) is not None:
         return system
     if kind in ("http", "https"):
-        raise UsageError(f"{uri}: the web is not read from; download the files first, or copy them to a bucket")
+        raise UsageError(f"{uri}: {kind}:// is not supported; download the files first, or copy them to a bucket")
     known = sorted(SYSTEMS.keys() | beam_files.schemes())
     if kind not in known:
-        raise UsageError(f"{uri}: {kind}:// cannot be read; what can: paths, {', '.join(f'{k}://' for k in known)}")
+        raise UsageError(f"{uri}: {kind}:// is not supported; use a local path, {', '.join(f'{k}://' for k in known)}")
     return _BEAM

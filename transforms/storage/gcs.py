@@ -1,8 +1,8 @@
 """Objects on gs://, through google-cloud-storage.
 
-An object is read at one generation, its checksum verified. What is stored with ``Content-Encoding: gzip``
-comes decoded, as a browser shows it: it travels as stored, so that size and checksum are those of the list,
-and is decoded here, never to more than ``max_bytes``. Other encodings come as they are stored.
+A read returns one generation of an object and verifies its checksum. An object with ``Content-Encoding: gzip`` is
+downloaded as stored, so that its size and checksum match the listing, and is decoded here to at most ``max_bytes``.
+Other encodings are not decoded.
 """
 
 from __future__ import annotations
@@ -27,31 +27,32 @@ from transforms.storage.gcs_client import client, reading, writing
 
 RETRY: Retry = DEFAULT_RETRY.with_timeout(120.0)  # seconds over all attempts of one request
 _TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two packets
-_PAGE = 5_000  # the server gives as many names a request as it likes, up to this
-_BUFFER = 1 << 20  # bytes a request of a stream that is read in small pieces
+_PAGE = 5_000  # maximum number of names in a response
+_BUFFER = 1 << 20  # bytes per request if a stream is read in small pieces
 
 
 class GcsObjects:
     """``FileSystem`` for gs://.
 
-    ``retry`` is google-api-core's policy for each request; its timeout is in seconds over all attempts.
+    Args:
+        retry: The policy of google-api-core for each request. Its timeout, in seconds, covers all attempts.
     """
 
     def __init__(self, retry: Retry = RETRY) -> None:
         self._request = {"retry": retry, "timeout": _TIMEOUT}
-        # As it is stored, and in one piece: to resume after a cut would leave the checksum unverified.
+        # As stored and in one piece: the checksum of a resumed download is not verified.
         self._download = {**self._request, "raw_download": True, "single_shot_download": True}
 
     def stat(self, uri: str) -> Stat:
-        """URI -> its size and generation: one request. Raises NotFound, Unreadable."""
+        """Return the size and generation of an object with one request. Raises NotFound, Unreadable."""
         return _stat_of(uri, self._metadata(uri))
 
     def read(
         self, uri: str, version: str | None = None, max_bytes: int | None = None, *, size: int | None = None
     ) -> tuple[bytes, Stat]:
-        """URI -> the bytes of one generation.
+        """Return the bytes of one generation.
 
-        One request when ``version`` and ``size`` are known (or ``version``, without a limit), else two.
+        This takes one request if ``version`` and ``size`` are given, or ``version`` without a limit, and else two.
         """
         if version is None or (size is None and max_bytes is not None):
             known = _stat_of(uri, self._metadata(uri, version))
@@ -62,15 +63,15 @@ class GcsObjects:
         with self._one_generation(uri, version):
             data = blob.download_as_bytes(**self._download)
         stored = Stat(uri, len(data), version)
-        check_size(stored, max_bytes)  # a manifest may have told a wrong size
+        check_size(stored, max_bytes)  # the given size may be wrong
         if blob.content_encoding == "gzip":
             data = _gunzip(data, stored, max_bytes)
         return data, stored
 
     def open(self, uri: str) -> BinaryIO:
-        """URI -> a seekable stream of one generation, fetched piece by piece (which no checksum covers).
+        """Return a seekable stream of one generation. No checksum is verified.
 
-        Small reads share requests of 1 MiB; a larger read is one request, so copy in large pieces.
+        Small reads share requests of 1 MiB. A larger read is one request, so copy in large pieces.
         """
         blob = self._metadata(uri)
         file = _stat_of(uri, blob)
@@ -78,31 +79,31 @@ class GcsObjects:
         return gzip.GzipFile(fileobj=stream) if blob.content_encoding == "gzip" else stream  # type: ignore[return-value]
 
     def write(self, uri: str, data: bytes) -> None:
-        """Upload with a checksum. An object appears whole or not at all, and to do it twice does no harm."""
+        """Upload with a checksum. An object becomes visible only when it is complete, and a repetition is harmless."""
         with writing(uri):
             self._upload(uri, data)
 
     def delete(self, uri: str) -> None:
-        """Remove an object; it is no error when it is not there."""
+        """Delete an object. It is no error if it does not exist."""
         blob = _blob(uri)
         with writing(uri), suppress(NoSuchObject):
             blob.delete(**self._request)
 
     def write_if(self, uri: str, data: bytes, version: str | None) -> str | None:
-        """Upload over one generation, or with None where there is no object -> the new generation, or None."""
+        """See ``FileSystem.write_if``. The server checks the generation."""
         with writing(uri), suppress(PreconditionFailed):
             return self._upload(uri, data, if_generation_match=int(version or 0))
         return None
 
     def delete_if(self, uri: str, version: str) -> bool:
-        """Remove an object of one generation -> whether it was removed."""
+        """See ``FileSystem.delete_if``. The server checks the generation."""
         with writing(uri), suppress(NoSuchObject, PreconditionFailed):
             _blob(uri).delete(if_generation_match=int(version), **self._request)
             return True
         return False
 
     def written_at(self, uri: str) -> datetime:
-        """When an object was last written, by the server's clock. Raises NotFound."""
+        """Return when an object was last written, by the clock of the server. Raises NotFound."""
         updated: datetime = self._metadata(uri).updated
         return updated
 
@@ -115,11 +116,11 @@ class GcsObjects:
         return str(blob.generation)
 
     def half_written(self, prefix: str, *, recursive: bool = True) -> Iterator[str]:  # noqa: ARG002
-        """Nothing: an object is there when its upload has ended, and what was uploaded of others is never seen."""
+        """Yield nothing, because an object does not exist before its upload ends."""
         return iter(())
 
     def walk(self, prefix: str, *, recursive: bool = True) -> Iterator[Stat]:
-        """All objects below ``prefix``, without the empty ``folder/`` ones. Raises NotFound without a bucket."""
+        """Yield all objects below ``prefix`` except those named as folders. Raises NotFound if there is no bucket."""
         bucket, folder = _bucket(prefix)
         with reading(prefix):
             for blob in bucket.client.list_blobs(
@@ -140,7 +141,7 @@ class GcsObjects:
         return blob
 
     def _piece(self, file: Stat, start: int, end: int) -> bytes:
-        """The stored bytes from ``start`` up to ``end``."""
+        """Return the stored bytes from ``start`` up to ``end``."""
         blob = _blob(file.uri, file.version)
         with self._one_generation(file.uri, file.version):
             data: bytes = blob.download_as_bytes(start=start, end=end - 1, checksum=None, **self._download)
@@ -148,19 +149,21 @@ class GcsObjects:
 
     @contextmanager
     def _one_generation(self, uri: str, version: str | None) -> Iterator[None]:
-        """As ``reading``; but what is missing in ``version`` and there in another is Changed."""
+        """Convert errors as ``reading`` does, and raise Changed if only another version exists."""
         try:
             with reading(uri):
                 yield
         except NotFound:
             if version is None:
                 raise
-            now = self.stat(uri)  # NotFound again when it is gone altogether
-            raise Changed(f"{uri} was overwritten: {version} was listed, {now.version} is there now") from None
+            now = self.stat(uri)  # raises NotFound if there is no version
+            raise Changed(
+                f"{uri} was overwritten: version {version} was listed, the current version is {now.version}"
+            ) from None
 
 
 class _Pieces(io.RawIOBase):
-    """``size`` bytes as a seekable raw stream, of which ``fetch(start, end)`` gets a piece at each read."""
+    """A seekable raw stream of ``size`` bytes. Each read calls ``fetch(start, end)``."""
 
     def __init__(self, size: int, fetch: Callable[[int, int], bytes]) -> None:
         self._size, self._fetch, self._at = size, fetch, 0
@@ -194,11 +197,11 @@ def check(uri: str) -> None:
     """Raise UsageError for a URI without a bucket or without a name."""
     bucket, name = _split(uri)
     if not name:
-        raise UsageError(f"{uri} names a bucket and no object; write gs://{bucket}/NAME")
+        raise UsageError(f"{uri} names a bucket but no object; write gs://{bucket}/NAME")
 
 
 def _split(uri: str) -> tuple[str, str]:
-    """``gs://bucket/any/name`` -> ``bucket`` and ``any/name``, which may well hold ``?``, ``#`` and ``%``."""
+    """Return ``bucket`` and ``any/name`` for ``gs://bucket/any/name``. Names may contain ``?``, ``#`` and ``%``."""
     bucket, _, name = uri[len("gs://") :].partition("/")
     if not bucket:
         raise UsageError(f"{uri} names no bucket; write gs://BUCKET/NAME")
@@ -207,19 +210,19 @@ def _split(uri: str) -> tuple[str, str]:
 
 def _bucket(uri: str) -> tuple[Any, str]:
     bucket, name = _split(uri)
-    made = client()
+    connection = client()
     try:
         name.encode()
-        return made.bucket(bucket), name
+        return connection.bucket(bucket), name
     except ValueError as exc:
-        raise NotFound(f"{uri!r} cannot be: {exc}") from exc
+        raise NotFound(f"{uri!r} is not a valid name: {exc}") from exc
 
 
 def _blob(uri: str, version: str | None = None) -> Any:
     check(uri)
     bucket, name = _bucket(uri)
     if version is not None and not version.isdecimal():
-        raise Changed(f"{uri}: version {version!r} was asked for, which is no generation of an object")
+        raise Changed(f"{uri}: version {version!r} is not a generation of an object")
     return bucket.blob(name, generation=None if version is None else int(version))
 
 

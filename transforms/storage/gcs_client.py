@@ -1,6 +1,6 @@
-"""The one client for gs:// of this process, and what its errors mean to us.
+"""The client for gs://, one in each process, and the conversion of its errors.
 
-It is made at the first request, and again in a forked child.
+The first request creates the client. A forked child creates its own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from google.cloud.storage.exceptions import DataCorruption
 
 from transforms.errors import FetchError, NoCredentials, NotFound, Unreadable, UsageError
 
-_CONNECTIONS = 64  # as many threads can fetch at once and keep their connection
+_CONNECTIONS = 64  # number of threads that can keep a connection each
 
 _LOGIN = "run `gcloud auth application-default login`, or attach a service account to the machine"
 
@@ -29,32 +29,32 @@ _client: Any = None
 
 
 def client() -> Any:
-    """The ``google.cloud.storage.Client`` of this process. Raises NoCredentials."""
+    """Return the ``google.cloud.storage.Client`` of this process. Raises NoCredentials."""
     global _client
     with _lock:
         if _client is None:
             try:
-                made = storage.Client(project=None)  # objects are found without one
+                new = storage.Client(project=None)  # reading and writing objects needs no project
             except auth_exceptions.DefaultCredentialsError as exc:
                 raise NoCredentials(f"gs:// needs credentials and there are none: {_LOGIN} ({exc})") from exc
-            session = made._http
-            if not session.is_mtls:  # it has an adapter of its own then, with the certificate
+            session = new._http
+            if not session.is_mtls:  # with mTLS, it has an adapter of its own with the certificate
                 adapter = requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS)
                 session.mount("https://", adapter)
                 session.mount("http://", adapter)
             session.hooks["response"].append(_finish_refusal)
-            _client = made
+            _client = new
         return _client
 
 
 def _finish_refusal(response: Any, **_: Any) -> None:
-    # The library leaves the body of a refused download unread, and its connection then serves no other request.
+    # The library does not read the body of a failed download, so its connection could not be used again.
     if response.status_code >= 400:
         _ = response.content
 
 
 def close() -> None:
-    """Close this process's connections; the next request makes a client from the environment of then."""
+    """Close all connections of this process. The next request creates a client from the environment at that time."""
     global _client
     with _lock:
         if _client is not None:
@@ -63,7 +63,7 @@ def close() -> None:
 
 
 def _after_fork() -> None:
-    # Connections must not be shared with the parent, and its other threads will never release the lock here.
+    # Connections must not be shared with the parent. Its other threads do not exist here and cannot release the lock.
     global _client, _lock
     _client, _lock = None, threading.Lock()
 
@@ -73,30 +73,30 @@ os.register_at_fork(after_in_child=_after_fork)
 
 @contextmanager
 def reading(uri: str, role: str = "roles/storage.objectViewer") -> Iterator[None]:
-    """Errors of a request, after its retries -> NotFound, Unreadable, NoCredentials."""
+    """Convert errors of a request, after its retries, to NotFound, Unreadable or NoCredentials."""
     try:
         yield
     except exceptions.NotFound as exc:
         bucket = uri.split("/")[2]
         raise NotFound(f"there is no {uri}: no such object, or no bucket gs://{bucket}") from exc
     except (exceptions.Unauthorized, exceptions.Forbidden) as exc:
-        # Mended without a change of the image, so the next run tries again.
-        remedy = f"give the account that runs this {role} on the bucket"
+        # Granting the role does not change the image, so the next run retries.
+        remedy = f"give the account of this process {role} on the bucket"
         raise Unreadable(f"{uri}: {remedy} ({exc})", retryable=True) from exc
     except auth_exceptions.GoogleAuthError as exc:
         if exc.retryable or isinstance(exc, auth_exceptions.TransportError):
-            raise Unreadable(f"{uri}: no token to be had ({exc})", retryable=True) from exc
+            raise Unreadable(f"{uri}: no access token is available ({exc})", retryable=True) from exc
         raise NoCredentials(f"{uri}: the credentials are refused: {_LOGIN} ({exc})") from exc
     except (exceptions.ClientError, exceptions.ServerError, exceptions.RetryError) as exc:
-        passing = not isinstance(exc, exceptions.ClientError) or exc.code in (408, 429)
-        raise Unreadable(f"{uri}: {exc}", retryable=passing) from exc
+        transient = not isinstance(exc, exceptions.ClientError) or exc.code in (408, 429)
+        raise Unreadable(f"{uri}: {exc}", retryable=transient) from exc
     except (OSError, urllib3.exceptions.HTTPError, DataCorruption) as exc:
         raise Unreadable(f"{uri}: {type(exc).__name__}: {exc}", retryable=True) from exc
 
 
 @contextmanager
 def writing(uri: str) -> Iterator[None]:
-    """As ``reading``; but what lasts is a UsageError, since there is nowhere to put what the run makes."""
+    """Convert errors as ``reading`` does, and permanent ones to UsageError: a run cannot go on without its output."""
     try:
         with reading(uri, "roles/storage.objectUser"):
             yield

@@ -1,6 +1,6 @@
-"""Files on a disk, by path or ``file://`` URI.
+"""Local files, by path or ``file://`` URI.
 
-A ``file://`` URI is the path behind a prefix: nothing in it is percent-decoded, so every name can be written.
+A ``file://`` URI is a prefix and a path. The path is not percent-decoded, so a URI can have any file name.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import BinaryIO
 from transforms.errors import Changed, NotFound, Unreadable, UsageError
 from transforms.storage.base import HALF_WRITTEN, Stat, check_size
 
-# What another attempt does not mend. All else may pass: a network disk that is away, too many open files.
-_LASTING = frozenset(
+# Permanent errors. All others may be transient: an unavailable network disk, too many open files.
+_PERMANENT = frozenset(
     {
         errno.EACCES,
         errno.EPERM,
@@ -34,32 +34,33 @@ _LASTING = frozenset(
     }
 )
 
-# Lasts for what writes. For what reads it is mended without a change of the image, so the next run tries again.
+# Permanent for writes. A read is retried by the next run, because granting the permission does not change the file.
 _PERMISSION = frozenset({errno.EACCES, errno.EPERM})
 
 
 def path_of(uri: str) -> str:
-    """``file:///a/b`` or ``file://localhost/a/b`` -> ``/a/b``; a path as it is.
+    """Return the path of a URI: ``/a/b`` for ``file:///a/b``, ``file://localhost/a/b`` and ``/a/b``.
 
-    Raises UsageError for ``file://a/b``, which names a machine and not a folder.
+    Raises:
+        UsageError: The URI names another host, as ``file://a/b`` does.
     """
     if not uri.lower().startswith("file://"):
         return uri
     path = uri[len("file://") :].removeprefix("localhost")
     if not path.startswith("/"):
-        raise UsageError(f"{uri} names a host; write file:///{path} with three slashes, or the path alone")
+        raise UsageError(f"{uri} names a host; write file:///{path} with three slashes, or only the path")
     return path
 
 
 class LocalFiles:
     """``FileSystem`` for paths and ``file://`` URIs.
 
-    Only regular files are read; a fifo or a device is refused and never waited for. Names that start with a
-    dot are left out of a walk, and with them what an interrupted write left behind.
+    Only regular files are read. A fifo or a device is refused without waiting for it. A walk omits names that start
+    with a dot, and with them the incomplete files of interrupted writes.
     """
 
     def stat(self, uri: str) -> Stat:
-        """URI -> its size and version. Raises NotFound, Unreadable."""
+        """Return the size and version of a file. Raises NotFound, Unreadable."""
         with _reading(uri):
             return _stat(uri, os.stat(path_of(uri)))  # noqa: PTH116 - pathlib would drop a last slash
 
@@ -69,15 +70,17 @@ class LocalFiles:
         version: str | None = None,
         max_bytes: int | None = None,
         *,
-        size: int | None = None,  # noqa: ARG002 - the open file tells it anyway
+        size: int | None = None,  # noqa: ARG002 - the open file gives its size
     ) -> tuple[bytes, Stat]:
-        """URI -> its bytes, which were neither another version before nor overwritten meanwhile."""
+        """Return the bytes of a file. Raises Changed for another version, or if it is overwritten during the read."""
         with _reading(uri), _opened(uri) as file:
             before = _stat(uri, os.fstat(file.fileno()))
             if version is not None and before.version != version:
-                raise Changed(f"{uri} was overwritten: {version} was listed, {before.version} is there now")
+                raise Changed(
+                    f"{uri} was overwritten: version {version} was listed, the current version is {before.version}"
+                )
             check_size(before, max_bytes)
-            data = file.read(before.size + 1)  # one more, to see that it has not grown
+            data = file.read(before.size + 1)  # one more byte shows whether the file has grown
             after = _stat(uri, os.fstat(file.fileno()))
         if after != before or len(data) != before.size:
             raise Changed(
@@ -87,7 +90,7 @@ class LocalFiles:
         return data, before
 
     def open(self, uri: str) -> BinaryIO:
-        """URI -> the open file. Raises NotFound, Unreadable."""
+        """Return the open file. Raises NotFound, Unreadable."""
         with _reading(uri):
             file = _opened(uri)
             try:
@@ -98,30 +101,30 @@ class LocalFiles:
             return file
 
     def write(self, uri: str, data: bytes) -> None:
-        """Write beside, flush to the disk, rename: ``uri`` is the old file or the new one, come what may."""
+        """Write a temporary file, flush it to the disk and rename it, so that ``uri`` is always a complete file."""
         with _writing(uri):
             path = Path(path_of(uri))
             path.parent.mkdir(parents=True, exist_ok=True)
-            beside = path.parent / f".{os.getpid()}-{secrets.token_hex(8)}.tmp"
+            temporary = path.parent / f".{os.getpid()}-{secrets.token_hex(8)}.tmp"
             try:
-                with beside.open("xb") as file:
+                with temporary.open("xb") as file:
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
-                beside.replace(path)
+                temporary.replace(path)
             except BaseException:
-                beside.unlink(missing_ok=True)
+                temporary.unlink(missing_ok=True)
                 raise
             _sync_folder(path.parent)
 
     def delete(self, uri: str) -> None:
-        """Remove a file; it is no error when it is not there."""
+        """Delete a file. It is no error if it does not exist."""
         with _writing(uri), suppress(FileNotFoundError, NotADirectoryError):
             Path(path_of(uri)).unlink()
 
     def write_if(self, uri: str, data: bytes, version: str | None) -> str | None:
-        """Write over one version, or with None create a file that is not there -> the new version, or None."""
-        with _writing(uri), suppress(FileExistsError), _alone(Path(path_of(uri))) as path:
+        """See ``FileSystem.write_if``."""
+        with _writing(uri), suppress(FileExistsError), _exclusive(Path(path_of(uri))) as path:
             if self._version(uri) == version:
                 if version is not None:
                     self.write(uri, data)
@@ -132,15 +135,15 @@ class LocalFiles:
         return None
 
     def delete_if(self, uri: str, version: str) -> bool:
-        """Remove a file of one version -> whether it was removed."""
-        with _writing(uri), _alone(Path(path_of(uri))) as path:
+        """See ``FileSystem.delete_if``."""
+        with _writing(uri), _exclusive(Path(path_of(uri))) as path:
             if self._version(uri) != version:
                 return False
             path.unlink()
             return True
 
     def written_at(self, uri: str) -> datetime:
-        """When a file was last written, by the clock of its file system. Raises NotFound."""
+        """Return when a file was last written, by the clock of its file system. Raises NotFound."""
         with _reading(uri):
             return datetime.fromtimestamp(Path(path_of(uri)).stat().st_mtime, timezone.utc)
 
@@ -151,17 +154,17 @@ class LocalFiles:
             return None
 
     def half_written(self, prefix: str, *, recursive: bool = True) -> Iterator[str]:
-        """What was written beside and never renamed. Links are not followed."""
+        """Yield temporary files that were never renamed. Links are not followed."""
         for folder, _, names in os.walk(path_of(prefix) or os.curdir):
             yield from (os.path.join(folder, name) for name in names if HALF_WRITTEN.fullmatch(name))  # noqa: PTH118
             if not recursive:
                 return
 
     def walk(self, prefix: str, *, recursive: bool = True) -> Iterator[Stat]:
-        """All regular files below ``prefix``, one folder at a time.
+        """Yield all regular files below ``prefix``, one folder at a time.
 
-        Left out are names that start with a dot, and what vanishes on the way. Links are followed, but into no
-        folder that is its own ancestor. Raises Unreadable for a folder that may not be listed.
+        Names that start with a dot are omitted, and so are files that vanish during the walk. Links are followed,
+        except into a folder that contains the link. Raises Unreadable for a folder that cannot be listed.
         """
         folders: list[tuple[str, frozenset[tuple[int, int]]]] = [(prefix, frozenset())]
         while folders:
@@ -183,7 +186,7 @@ class LocalFiles:
 
 
 def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """What an entry, or the end of a link, is; None for a broken link, or what has vanished."""
+    """Return the status of an entry or of the target of a link. None for a broken link or a vanished file."""
     try:
         return entry.stat()
     except OSError as exc:
@@ -194,14 +197,14 @@ def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
 
 def _stat(uri: str, status: os.stat_result) -> Stat:
     if stat.S_ISDIR(status.st_mode):
-        raise Unreadable(f"{uri} is a folder; {uri.rstrip('/')}/** is all files in it")
+        raise Unreadable(f"{uri} is a folder; {uri.rstrip('/')}/** matches all files in it")
     if not stat.S_ISREG(status.st_mode):
-        raise Unreadable(f"{uri} is no regular file but a fifo, a socket or a device")
+        raise Unreadable(f"{uri} is not a regular file but a fifo, a socket or a device")
     return Stat(uri, status.st_size, f"{status.st_mtime_ns}-{status.st_size}")
 
 
 def _opened(uri: str) -> BinaryIO:
-    # O_NONBLOCK: to open a fifo would else wait for its writer. Regular files do not know it.
+    # Without O_NONBLOCK, opening a fifo waits for its writer. It has no effect on regular files.
     def opener(path: str, flags: int) -> int:
         return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
@@ -209,10 +212,10 @@ def _opened(uri: str) -> BinaryIO:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[Path]:
-    """Have ``path`` to oneself among all who ask for it so, by a lock of the kernel on a hidden file beside it.
+def _exclusive(path: Path) -> Iterator[Path]:
+    """Hold an exclusive lock for ``path``: a kernel lock on a hidden file in the same folder.
 
-    Some network disks know no such lock. To create a file is safe there too, as it fails where there is one.
+    Some network disks do not support such locks. Creating a file is safe there too: it fails if the file exists.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f".{path.name}.guard").open("ab") as guard:
@@ -222,7 +225,7 @@ def _alone(path: Path) -> Iterator[Path]:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename in ``folder`` outlast a power cut."""
+    """Make a rename in ``folder`` durable in case of a power failure."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -232,28 +235,28 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def _reading(uri: str) -> Iterator[None]:
-    """Errors of the system -> NotFound or Unreadable."""
+    """Convert errors of the system to NotFound or Unreadable."""
     try:
         yield
     except (FileNotFoundError, NotADirectoryError) as exc:
         raise NotFound(f"there is no file {uri}") from exc
     except PermissionError as exc:
-        raise Unreadable(f"{uri}: {exc.strerror}; let the account that runs this read it") from exc
+        raise Unreadable(f"{uri}: {exc.strerror}; give the account of this process permission to read it") from exc
     except OSError as exc:
-        raise Unreadable(f"{uri}: {exc.strerror}", retryable=exc.errno not in _LASTING - _PERMISSION) from exc
+        raise Unreadable(f"{uri}: {exc.strerror}", retryable=exc.errno not in _PERMANENT - _PERMISSION) from exc
     except ValueError as exc:  # NUL, or a character that no file name can hold
-        raise Unreadable(f"{uri!r} is no name of a file: {exc}") from exc
+        raise Unreadable(f"{uri!r} is not a valid file name: {exc}") from exc
 
 
 @contextmanager
 def _writing(uri: str) -> Iterator[None]:
-    """Errors of the system -> UsageError where they last, else Unreadable."""
+    """Convert errors of the system to UsageError if they are permanent, else to Unreadable."""
     try:
         yield
     except OSError as exc:
         message = f"cannot write {uri}: {exc.strerror}"
-        if exc.errno in _LASTING:
-            raise UsageError(f"{message}; give a folder that the account that runs this can write to") from exc
+        if exc.errno in _PERMANENT:
+            raise UsageError(f"{message}; choose a folder that the account of this process can write to") from exc
         raise Unreadable(message, retryable=True) from exc
     except ValueError as exc:
         raise UsageError(f"cannot write {uri!r}: {exc}") from exc

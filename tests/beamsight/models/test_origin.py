@@ -219,7 +219,7 @@ def test_an_ir_that_is_not_whole(ir: Path, scratch: Path, bucket: Bucket, where:
 
 
 def test_an_ir_on_the_web(scratch: Path):
-    with pytest.raises(UsageError, match=r"^https://zoo/b7.xml: the web is not read from; download the files first"):
+    with pytest.raises(UsageError, match=r"^https://zoo/b7.xml: https:// is not supported; download the files first"):
         origin.fetch("https://zoo/b7.xml", scratch)
 
 

@@ -234,10 +234,10 @@ def test_bad_lines_are_faults_and_the_rest_goes_on(tmp_path: Path):
     assert short == "line 4 has only 1 column, but 'uri' is column 2"
     assert text == "line 5 is not UTF-8"
     assert ftp is not None
-    assert ftp.startswith("line 6 names 'ftp://h/a.jpg': ftp://h/a.jpg: ftp:// cannot be read; what can: paths, ")
+    assert ftp.startswith("line 6 names 'ftp://h/a.jpg': ftp://h/a.jpg: ftp:// is not supported; use a local path, ")
     assert web is not None
-    assert web.startswith("line 7 names 'https://h/a.jpg': https://h/a.jpg: the web is not read from; download")
-    assert bucket == "line 8 names 'gs://b': gs://b names a bucket and no object; write gs://b/NAME"
+    assert web.startswith("line 7 names 'https://h/a.jpg': https://h/a.jpg: https:// is not supported; download")
+    assert bucket == "line 8 names 'gs://b': gs://b names a bucket but no object; write gs://b/NAME"
     assert quote == "line 9 is not a valid row: unexpected end of data; check for a quote that is not closed"
 
 
@@ -297,14 +297,14 @@ def test_check_refuses(tmp_path: Path, bucket: Bucket, where: str, name: str, me
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("https://h/a.jpg", "the web is not read from; download the files first"),
-        ("https://h/*.jpg", "the web is not read from"),
-        ("ftp://h/a.jpg", "ftp:// cannot be read; what can: paths, "),
-        ("ftp://h/m.csv", "ftp:// cannot be read"),
+        ("https://h/a.jpg", "https:// is not supported; download the files first"),
+        ("https://h/*.jpg", "https:// is not supported"),
+        ("ftp://h/a.jpg", "ftp:// is not supported; use a local path, "),
+        ("ftp://h/m.csv", "ftp:// is not supported"),
         ("gs://", "gs:// names no bucket"),
         ("file://h/a.jpg", "write file:///h/a.jpg"),
-        ("/x/[z-a].jpg", "/x/[z-a].jpg is no pattern"),
-        ("/x\0", "is no name of a file"),
+        ("/x/[z-a].jpg", "/x/[z-a].jpg is not a valid pattern"),
+        ("/x\0", "is not a valid file name"),
     ],
 )
 def test_check_refuses_what_nobody_can_read(gcs: object, source: str, message: str):
@@ -322,7 +322,7 @@ def test_check_refuses_a_bucket_that_is_not_there_or_holds_nothing(bucket: Bucke
 
 def test_a_fifo_is_refused_and_not_waited_for(tmp_path: Path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(UsageError, match=r"pipe is no regular file but a fifo"):
+    with pytest.raises(UsageError, match=r"pipe is not a regular file but a fifo"):
         sources.check([f"{tmp_path}/pipe"])
 
 

@@ -96,7 +96,7 @@ def test_delete(tmp_path: Path):
         (tmp_path / name).touch()
     beam.delete(f"{tmp_path}/a")
     beam.delete(f"{tmp_path}/a")
-    with pytest.raises(UsageError, match="all that it matches"):
+    with pytest.raises(UsageError, match="all files that match"):
         beam.delete(f"{tmp_path}/*")
     assert sorted(in_folder(tmp_path)) == ["*", "b"]
 
