@@ -116,7 +116,9 @@ class _Read(beam.PTransform):
 
 def _list(source: str, uri_column: str) -> Iterator[Any]:
     for chunk in sources.list_images(source, uri_column):
-        counts.publish(Counter({counts.LISTED: len(chunk.refs), counts.IGNORED: chunk.ignored}))
+        listed = Counter({counts.LISTED: len(chunk.refs), counts.IGNORED: chunk.ignored})
+        counts.publish(listed)
+        counts.LIVE.add(listed)
         yield beam.pvalue.TaggedOutput(_TALLY, Counter({counts.IGNORED: chunk.ignored}))
         for shard, refs in subtract.shard_refs(chunk.refs):
             yield shard, [tuple(ref) for ref in refs]
@@ -164,9 +166,9 @@ def _subtract(shard: tuple[int, Any], tables: tuple[str, ...], check_versions: b
     known = (KnownKeys(*fields) for fields in sides["known"])
     look_up = sources.look_up if check_versions else None
     work, tally = subtract.missing(sides["refs"], known, tables, look_up)
-    # "Read" has published the number of listed images.
-    counts.publish(Counter({name: count for name, count in tally.items() if name != counts.LISTED}))
-    counts.LIVE.add(tally)
+    unlisted = Counter({name: count for name, count in tally.items() if name != counts.LISTED})  # _list adds those
+    counts.publish(unlisted)
+    counts.LIVE.add(unlisted)
     counts.KEPT.add(tally)
     yield beam.pvalue.TaggedOutput(_TALLY, tally)
     yield from _chunks([(tuple(item.ref), item.tables, item.attempt) for item in work])
