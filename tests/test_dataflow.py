@@ -233,7 +233,7 @@ def test_the_counters_of_the_job_are_shown_while_it_is_watched(
     with pytest.raises(RunFailed, match=r"the job 2026.*-1 was cancelled"):
         watched(job, dataflow, stream)
     assert "200 of 800 images" in stream.getvalue()
-    assert "3 failed" in stream.getvalue()
+    assert "3 failures" in stream.getvalue()
     report = the_report(pictures)
     assert (report["state"], report["counts"]["images"]) == ("failed", 200)
     assert report["counts"]["failed"] == {"decode": 3}

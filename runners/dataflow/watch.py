@@ -19,7 +19,8 @@ from transforms import counts
 from transforms.counts import Tally
 from transforms.errors import UsageError
 
-TERMINAL_SECONDS, PIPE_SECONDS = 15.0, 60.0  # between looks at the counters, which workers report every few seconds
+LOOK_SECONDS = 15.0  # between reads of the counters, which workers report every few seconds
+PIPE_SECONDS = 60.0  # between lines on a pipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +62,20 @@ def send(options: CatalogOptions, beam_options: PipelineOptions, write_report: W
     return Job(result.job_id(), cloud.region, cloud.project, result)
 
 
-def watch(job: Job, tables: tuple[str, ...], stream: TextIO) -> None:
-    """Show the job's own counters until it ends. Raises whatever stopped it, JobStopped where somebody did."""
-    shown = JobCounters(job, tables)
-    with Progress(shown, stream, pipe_seconds=PIPE_SECONDS, terminal_seconds=TERMINAL_SECONDS):
+def watch(job: Job, tables: tuple[str, ...], stream: TextIO | None) -> None:
+    """Show the counters of the job until it ends.
+
+    Args:
+        job: The job.
+        tables: Folders of the tables that the job fills.
+        stream: Where to show the counters; None shows nothing.
+
+    Raises:
+        JobStopped: Somebody cancelled the job.
+        Exception: The job failed.
+    """
+    counters = JobCounters(job, tables)
+    with Progress(counters, stream, look_seconds=LOOK_SECONDS, pipe_seconds=PIPE_SECONDS):
         try:
             job.result.wait_until_finish()
         except Exception as error:
@@ -78,7 +89,7 @@ class JobStopped(Exception):
 
 
 class JobCounters:
-    """The sums of a job so far, by the names of ``transforms.counts``, asked of Dataflow."""
+    """The counters of a job, as Dataflow reports them."""
 
     def __init__(self, job: Job, tables: tuple[str, ...]) -> None:
         self._result = job.result
@@ -86,16 +97,16 @@ class JobCounters:
         self._last: Tally = Counter()
 
     def reset(self) -> None:
-        """Nothing: the counters are those of this job alone."""
+        """Do nothing: no other job adds to these counters."""
 
     def snapshot(self) -> Tally:
-        """What the counters say now, or what they said last while Dataflow does not answer."""
+        """Return the counts so far, by the keys of ``transforms.counts``; the last known ones if Dataflow fails."""
         try:
-            found = self._result.metrics().query()["counters"]
+            counters = self._result.metrics().query()["counters"]
         except GoogleAPICallError:
             return self._last
         tally: Tally = Counter()
-        for metric in found:
+        for metric in counters:
             if metric.key.metric.namespace == counts.NAMESPACE and (key := self._keys.get(metric.key.metric.name)):
                 tally[key] += metric.attempted if metric.attempted is not None else metric.committed or 0
         self._last = tally

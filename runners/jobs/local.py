@@ -32,9 +32,9 @@ def run(
     options: CatalogOptions,
     beam_options: PipelineOptions,
     write_report: WriteReport,
-    stream: TextIO = sys.stderr,
+    stream: TextIO | None = sys.stderr,
 ) -> None:
-    """Run the job to its end and show its progress. Raises the exception that stopped it.
+    """Run the job to its end and show its progress on ``stream``, if any. Raises the exception that stopped it.
 
     Beam's DirectRunner chooses between several engines by the network and the graph. FnApiRunner always behaves the
     same.
