@@ -1,4 +1,4 @@
-"""The page in a real Chromium: it fits every screen, can be read in light and dark, and no file's name is ever code."""
+"""The page in Chromium: it fits every screen, is readable in light and dark, and never runs a file name as code."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ HOSTILE = {
 TITLE = f"{DAY} \u2013 beamsight"
 LABEL = "</span><script>document.title='label'</script>" + "w" * 90
 
-# What stands farther right or left than the window, but for what is hidden or scrolls by itself.
+# Elements that extend beyond the left or right edge of the window, except hidden and scrollable ones.
 BEYOND = """() => [...document.querySelectorAll('body *')].filter(each => {
     if (each.closest('.scroll, .hidden, .skip, svg') && !each.matches('.scroll, svg')) return false;
     const box = each.getBoundingClientRect();
     return box.width && (box.right > window.innerWidth + 0.5 || box.left < -0.5);
 }).map(each => each.outerHTML.slice(0, 120))"""
 
-# Text whose contrast with what is behind it is below 4.5, or 3 where it is large (WCAG 2.2 AA).
+# Text whose contrast with its background is below 4.5, or below 3 for large text (WCAG 2.2 AA).
 FAINT = """() => {
     const numbers = colour => colour.match(/[\\d.]+/g).map(Number);
     const linear = v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
@@ -65,51 +65,51 @@ FAINT = """() => {
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        pytest.skip("no Chromium on this machine: install the package chromium to look at pages in it")
+    executable = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if executable is None:
+        pytest.skip("no Chromium on this machine: install the package `chromium`")
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright drives Chromium: pip install .[dev]")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found)
+        browser = playwright.chromium.launch(executable_path=executable)
         yield browser
         browser.close()
 
 
-def report(made: Nights, *options: str) -> str:
-    to = str(Path(made.photos).parent / "page.html")
-    assert app.main(["report", made.output, "--to", to, *options]) == codes.DONE
+def report(output: Nights, *options: str) -> str:
+    to = str(Path(output.photos).parent / "page.html")
+    assert app.main(["report", output.output, "--to", to, *options]) == codes.DONE
     return to
 
 
-def begun(folder: Path) -> Nights:
+def new_output(folder: Path) -> Nights:
     return Nights(str(folder / "out"), str(folder / "photos"))
 
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A page with all there can be on it, and names that would be code if they could."""
-    made = begun(tmp_path_factory.mktemp("full"))
+    """A page with all sections, and with file names and labels that look like code."""
+    output = new_output(tmp_path_factory.mktemp("full"))
     model = nights.classifier()
     labels = (nights.Label(None, LABEL), *model.labels[1:])
-    made.models = (nights.Model(model.recipe, model.engine, labels), nights.embedder())
-    nights.fortnight(made, per_night=6)
-    drawn = nights.pictures(range(1, 40))
-    images = {name: drawn[f"{seed:05}.jpg"] for name, seed in HOSTILE.items()} | drawn
-    images |= {f"bad {name}": b"no picture" for name in HOSTILE if len(name) < 180}
+    output.models = (nights.Model(model.recipe, model.engine, labels), nights.embedder())
+    nights.fortnight(output, per_night=6)
+    images_by_name = nights.pictures(range(1, 40))
+    images = {name: images_by_name[f"{seed:05}.jpg"] for name, seed in HOSTILE.items()} | images_by_name
+    images |= {f"bad {name}": b"not an image" for name in HOSTILE if len(name) < 180}
     images["again.jpg"] = nights.drawn.encode(nights.drawn.draw(9, 96, 72)[1:, 1:], quality=70)
-    made.run(images, hour=1, state="failed", error=f"stopped at {next(iter(HOSTILE))}", unit_size=30)
-    made.run(images | nights.pictures(range(50, 70)), hour=3, options={"note": '"><script>document.title=2</script>'})
-    return report(made)
+    output.run(images, hour=1, state="failed", error=f"stopped at {next(iter(HOSTILE))}", unit_size=30)
+    output.run(images | nights.pictures(range(50, 70)), hour=3, options={"note": '"><script>document.title=2</script>'})
+    return report(output)
 
 
-def opened(chromium: Any, path: str, width: int = 1280, scheme: str = "light") -> Any:
+def open_page(chromium: Any, path: str, width: int = 1280, scheme: str = "light") -> Any:
     page = chromium.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page.set_default_timeout(20_000)
-    page.asked, page.wrong = [], []
-    page.on("request", lambda request: page.asked.append(request.url))
-    page.on("pageerror", lambda error: page.wrong.append(str(error)))
-    page.on("console", lambda message: page.wrong.append(message.text))
-    page.on("dialog", lambda dialog: page.wrong.append(dialog.message))
+    page.requested, page.errors = [], []
+    page.on("request", lambda request: page.requested.append(request.url))
+    page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.on("console", lambda message: page.errors.append(message.text))
+    page.on("dialog", lambda dialog: page.errors.append(dialog.message))
     page.goto(Path(path).as_uri())
     return page
 
@@ -118,12 +118,12 @@ def unfold(page: Any) -> None:
     page.eval_on_selector_all("details", "all => all.forEach(each => each.open = true)")
 
 
-def test_it_renders_and_asks_nobody(chromium: Any, full: str) -> None:
-    page = opened(chromium, full)
+def test_it_renders_without_network_requests(chromium: Any, full: str) -> None:
+    page = open_page(chromium, full)
     assert page.title() == TITLE
     assert page.inner_text("h1") == "Friday, 20 November 2026"
-    assert [url for url in page.asked if not url.startswith("data:")] == [Path(full).as_uri()]
-    assert page.wrong == []
+    assert [url for url in page.requested if not url.startswith("data:")] == [Path(full).as_uri()]
+    assert page.errors == []
     assert page.locator(".card").count() == 12
     broken = "all => all.filter(each => !each.complete || !each.naturalWidth).length"
     assert page.eval_on_selector_all("img", broken) == 0
@@ -134,7 +134,7 @@ def test_it_renders_and_asks_nobody(chromium: Any, full: str) -> None:
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
 def test_nothing_overflows(chromium: Any, full: str, width: int) -> None:
-    page = opened(chromium, full, width)
+    page = open_page(chromium, full, width)
     for _ in range(2):
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.evaluate(BEYOND) == []
@@ -143,7 +143,7 @@ def test_nothing_overflows(chromium: Any, full: str, width: int) -> None:
 
 
 def test_names_stay_text(chromium: Any, full: str) -> None:
-    page = opened(chromium, full)
+    page = open_page(chromium, full)
     unfold(page)
     text = page.inner_text("body")
     for name in HOSTILE:
@@ -155,24 +155,24 @@ def test_names_stay_text(chromium: Any, full: str) -> None:
     assert page.locator("script, b, iframe, object, link, form, [onerror], [onfocus], [autofocus]").count() == 0
     assert page.eval_on_selector_all("img", "all => all.every(each => each.src.startsWith('data:image/webp'))")
     assert page.title() == TITLE
-    assert page.wrong == []
+    assert page.errors == []
     page.close()
 
 
-def test_scripts_would_not_run(chromium: Any, full: str, tmp_path: Path) -> None:
-    """Were a name ever to become an element, the page's own policy would stop it."""
-    spoilt = tmp_path / "spoilt.html"
+def test_scripts_do_not_run(chromium: Any, full: str, tmp_path: Path) -> None:
+    """If a file name became an element, the content security policy of the page would block it."""
+    modified = tmp_path / "modified.html"
     code = "<script>document.title='owned'</script><img src='https://localhost:1/x.png'>"
-    spoilt.write_text(Path(full).read_text(encoding="utf-8").replace("<footer>", f"{code}<footer>"), encoding="utf-8")
-    page = opened(chromium, str(spoilt))
+    modified.write_text(Path(full).read_text(encoding="utf-8").replace("<footer>", f"{code}<footer>"), encoding="utf-8")
+    page = open_page(chromium, str(modified))
     assert page.title() == TITLE
-    assert len(page.wrong) == 2
-    assert all("Content Security Policy" in message for message in page.wrong)
+    assert len(page.errors) == 2
+    assert all("Content Security Policy" in message for message in page.errors)
     page.close()
 
 
-def test_links_lead_somewhere(chromium: Any, full: str) -> None:
-    page = opened(chromium, full)
+def test_links_have_targets(chromium: Any, full: str) -> None:
+    page = open_page(chromium, full)
     links = page.eval_on_selector_all("a", "all => all.map(each => each.getAttribute('href'))")
     assert len(links) > 20
     assert [link for link in links if not link.startswith("#")] == []
@@ -186,8 +186,8 @@ def test_links_lead_somewhere(chromium: Any, full: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out(chromium: Any, full: str, scheme: str) -> None:
-    page = opened(chromium, full, scheme=scheme)
+def test_text_has_enough_contrast(chromium: Any, full: str, scheme: str) -> None:
+    page = open_page(chromium, full, scheme=scheme)
     unfold(page)
     assert page.evaluate(FAINT) == []
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -196,8 +196,8 @@ def test_text_stands_out(chromium: Any, full: str, scheme: str) -> None:
     page.close()
 
 
-def test_for_keyboards_and_screen_readers(chromium: Any, full: str) -> None:
-    page = opened(chromium, full)
+def test_keyboards_and_screen_readers(chromium: Any, full: str) -> None:
+    page = open_page(chromium, full)
     assert page.get_attribute("html", "lang") == "en"
     for landmark in ("header", "nav", "main", "footer"):
         assert page.locator(landmark).count() == 1
@@ -227,56 +227,56 @@ def test_for_keyboards_and_screen_readers(chromium: Any, full: str) -> None:
     page.close()
 
 
-def no_vectors(made: Nights) -> None:
-    made.run(nights.pictures(range(8)), models=[nights.classifier()])
+def no_vectors(output: Nights) -> None:
+    output.run(nights.pictures(range(8)), models=[nights.classifier()])
 
 
-def no_predictions(made: Nights) -> None:
-    made.run(nights.pictures(range(8)), models=[nights.embedder()])
+def no_predictions(output: Nights) -> None:
+    output.run(nights.pictures(range(8)), models=[nights.embedder()])
 
 
-def nothing_new(made: Nights) -> None:
-    made.run(nights.pictures(range(8)), DAY - timedelta(days=1))
-    made.run({})
+def no_new_images(output: Nights) -> None:
+    output.run(nights.pictures(range(8)), DAY - timedelta(days=1))
+    output.run({})
 
 
-def one_image(made: Nights) -> None:
-    made.run(nights.pictures([1]))
+def one_image(output: Nights) -> None:
+    output.run(nights.pictures([1]))
 
 
-def all_failed(made: Nights) -> None:
-    made.run({f"{number}.jpg": b"no picture" for number in range(8)})
+def all_failed(output: Nights) -> None:
+    output.run({f"{number}.jpg": b"not an image" for number in range(8)})
 
 
-def killed_at_once(made: Nights) -> None:
-    made.run({}, state="running")
+def killed_at_once(output: Nights) -> None:
+    output.run({}, state="running")
 
 
-def pictures_gone(made: Nights) -> None:
-    made.run(nights.pictures(range(8)))
-    shutil.rmtree(made.photos)
+def images_deleted(output: Nights) -> None:
+    output.run(nights.pictures(range(8)))
+    shutil.rmtree(output.photos)
 
 
-def spoilt_vectors(made: Nights) -> None:
+def constant_vectors(output: Nights) -> None:
     def spoil(vectors: nights.Floats) -> nights.Floats:
         vectors[:] = 1
         return vectors
 
-    made.run(nights.pictures(range(8)), models=[nights.embedder(engine=nights.MosaicEngine(spoil=spoil))])
+    output.run(nights.pictures(range(8)), models=[nights.embedder(engine=nights.MosaicEngine(spoil=spoil))])
 
 
-def recipes(made: Nights) -> None:
-    made.run(nights.pictures(range(8)), unit_size=2)
-    made.run(nights.pictures(range(8, 12)), hour=3, models=[nights.classifier("other")])
+def recipes(output: Nights) -> None:
+    output.run(nights.pictures(range(8)), unit_size=2)
+    output.run(nights.pictures(range(8, 12)), hour=3, models=[nights.classifier("other")])
 
 
 @pytest.mark.parametrize(
-    ("night", "words"),
+    ("run", "texts"),
     [
         (no_vectors, ["No problems found", "No new vectors.", "No vectors to compare."]),
         (no_predictions, ["No new predictions.", "all images"]),
         (
-            nothing_new,
+            no_new_images,
             [
                 "No new images: 8 listed images skipped.",
                 "No new images.",
@@ -294,19 +294,19 @@ def recipes(made: Nights) -> None:
         ),
         (all_failed, ["8 of 8 images failed", "No new predictions.", "decode · NotAnImage"]),
         (killed_at_once, ["is still running or was killed", "0 images, 0 failures"]),
-        (pictures_gone, ["All images of the sample that were read again are missing or have changed", "8 NotFound"]),
-        (spoilt_vectors, ["contain one repeated value", "equal the vector", "too similar to detect near-duplicates"]),
+        (images_deleted, ["All images of the sample that were read again are missing or have changed", "8 NotFound"]),
+        (constant_vectors, ["contain one repeated value", "equal the vector", "too similar to detect near-duplicates"]),
         (recipes, ["Not shown above, because another table of this kind has more new files.", "in 2 runs"]),
     ],
 )
-def test_nights_that_lack_something(chromium: Any, tmp_path: Path, night: Any, words: list[str]) -> None:
-    made = begun(tmp_path)
-    night(made)
-    page = opened(chromium, report(made), 360)
+def test_days_with_missing_data(chromium: Any, tmp_path: Path, run: Any, texts: list[str]) -> None:
+    output = new_output(tmp_path)
+    run(output)
+    page = open_page(chromium, report(output), 360)
     text = page.inner_text("body")
-    for word in words:
-        assert word in text
+    for expected in texts:
+        assert expected in text
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     assert page.evaluate(BEYOND) == []
-    assert page.wrong == []
+    assert page.errors == []
     page.close()

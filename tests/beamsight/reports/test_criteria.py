@@ -30,6 +30,6 @@ def test_allows(text: str, failed: int, images: int, allowed: bool) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "%", "x", "-1", "-1%", "101%", "1.5", "nan%"])
-def test_refused(text: str) -> None:
+def test_invalid_limits(text: str) -> None:
     with pytest.raises(UsageError, match="neither a count such as 25 nor a share such as 1%"):
         MaxFailures.parse(text)

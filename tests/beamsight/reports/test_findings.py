@@ -1,4 +1,4 @@
-"""The box at the top: what is said of which night, and what is not."""
+"""Findings: which data cause an error or a warning, and which do not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from beamsight.reports.totals import Totals
 from beamsight.reports.vectors import Health
 
 DAY = date(2026, 11, 20)
-WELL = Health(not_finite=0, zero=0, constant=0, same=0, median_cosine=0.3)
+VALID = Health(not_finite=0, zero=0, constant=0, same=0, median_cosine=0.3)
 
 
 def run(**changes: Any) -> Run:
@@ -40,7 +40,7 @@ def run(**changes: Any) -> Run:
 
 
 def totals(done: int = 1000, failed: int = 0, **changes: Any) -> Totals:
-    made = Totals(
+    base = Totals(
         runs=1,
         unfinished=0,
         done=done,
@@ -51,7 +51,7 @@ def totals(done: int = 1000, failed: int = 0, **changes: Any) -> Totals:
         steps={},
         reasons={},
     )
-    return replace(made, **changes)
+    return replace(base, **changes)
 
 
 def tally(scores: list[float], classes: dict[int, int] | None = None) -> Tally:
@@ -60,7 +60,7 @@ def tally(scores: list[float], classes: dict[int, int] | None = None) -> Tally:
     return Tally(len(scores), float(sum(scores)), bins, counted, {0: "cat", 1: "dog"})
 
 
-SURE, UNSURE = [0.5 + number / 400 for number in range(200)], [0.2 + number / 400 for number in range(200)]
+HIGH, LOW = [0.5 + number / 400 for number in range(200)], [0.2 + number / 400 for number in range(200)]
 
 
 def evidence(**changes: Any) -> Evidence:
@@ -70,26 +70,24 @@ def evidence(**changes: Any) -> Evidence:
         "now": totals(),
         "before": [totals(), totals(1100), totals(900, failed=2)],
         "missed": [],
-        "tally": tally(SURE),
-        "tally_before": tally(SURE * 3),
+        "tally": tally(HIGH),
+        "tally_before": tally(HIGH * 3),
         "vectors": 500,
-        "health": WELL,
+        "health": VALID,
     }
     return Evidence(**(values | changes))
 
 
-def said(**changes: Any) -> list[tuple[str, str]]:
-    return [
-        (found.severity, found.text.replace("\u00a0", " ")) for found in findings.find_problems(evidence(**changes))
-    ]
+def find(**changes: Any) -> list[tuple[str, str]]:
+    return [(each.severity, each.text.replace("\u00a0", " ")) for each in findings.find_problems(evidence(**changes))]
 
 
-def test_a_good_night() -> None:
-    assert said() == []
+def test_no_findings_on_a_normal_day() -> None:
+    assert find() == []
 
 
 @pytest.mark.parametrize(
-    ("changes", "weight", "text"),
+    ("changes", "severity", "text"),
     [
         ({"run": run(state="running")}, "error", "Run r1 did not finish: it is still running or was killed."),
         ({"run": run(state="running"), "later": (run(run_id="r2"),)}, "error", "Run r1 did not finish: it was killed."),
@@ -120,43 +118,42 @@ def test_a_good_night() -> None:
             "warning",
             "Low throughput: 0.50 images/s. The median of earlier days is 10.00 images/s.",
         ),
-        ({"tally": tally(SURE, {0: 190, 1: 10})}, "warning", "95 % of the images have the same class, cat."),
+        ({"tally": tally(HIGH, {0: 190, 1: 10})}, "warning", "95 % of the images have the same class, cat."),
         (
-            {"tally": tally(UNSURE)},
+            {"tally": tally(LOW)},
             "warning",
             "The scores have shifted: the mean is 0.45, on earlier days 0.75.",
         ),
-        ({"health": replace(WELL, zero=3)}, "error", "3 of 500 sampled vectors contain only zeros."),
-        ({"health": replace(WELL, constant=1)}, "error", "1 of 500 sampled vectors contains one repeated value."),
-        ({"health": replace(WELL, not_finite=1)}, "error", "1 of 500 sampled vectors contains NaN or infinity."),
-        ({"health": replace(WELL, same=9)}, "error", "9 of 500 sampled vectors equal the vector of an image"),
-        ({"health": replace(WELL, median_cosine=0.99)}, "warning", "nearly identical: the median cosine is 0.990."),
+        ({"health": replace(VALID, zero=3)}, "error", "3 of 500 sampled vectors contain only zeros."),
+        ({"health": replace(VALID, constant=1)}, "error", "1 of 500 sampled vectors contains one repeated value."),
+        ({"health": replace(VALID, not_finite=1)}, "error", "1 of 500 sampled vectors contains NaN or infinity."),
+        ({"health": replace(VALID, same=9)}, "error", "9 of 500 sampled vectors equal the vector of an image"),
+        ({"health": replace(VALID, median_cosine=0.99)}, "warning", "nearly identical: the median cosine is 0.990."),
     ],
 )
-def test_what_looks_wrong(changes: dict[str, Any], weight: str, text: str) -> None:
-    found = [(each, words) for each, words in said(**changes) if text in words]
-    assert [each for each, _ in found] == [weight]
+def test_findings(changes: dict[str, Any], severity: str, text: str) -> None:
+    assert [found for found, message in find(**changes) if text in message] == [severity]
 
 
 @pytest.mark.parametrize(
     "changes",
     [
         {"now": totals(995, failed=5)},  # half a percent
-        {"now": totals(98, failed=2), "before": [totals()]},  # too few nights to say what is usual
+        {"now": totals(98, failed=2), "before": [totals()]},  # too few days for a median
         {"now": totals(20), "before": [totals()]},
-        {"tally": tally(UNSURE[:40])},  # too few images
-        {"tally": tally(UNSURE), "tally_before": None},
+        {"tally": tally(LOW[:40])},  # too few images
+        {"tally": tally(LOW), "tally_before": None},
         {"tally": None, "tally_before": None, "health": None, "vectors": 0},
         {"before": []},
     ],
 )
-def test_what_does_not(changes: dict[str, Any]) -> None:
-    assert said(**changes) == []
+def test_no_findings(changes: dict[str, Any]) -> None:
+    assert find(**changes) == []
 
 
-def test_the_worst_stands_first() -> None:
-    found = said(missed=[date(2026, 11, 19)], health=replace(WELL, zero=1))
-    assert [weight for weight, _ in found] == ["error", "warning"]
+def test_errors_come_first() -> None:
+    found = find(missed=[date(2026, 11, 19)], health=replace(VALID, zero=1))
+    assert [severity for severity, _ in found] == ["error", "warning"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The run report: its sums add up, and its summary says what a person wants to know."""
+"""The run report: its counts and its summary."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def run(output: str = "/out") -> run_report.Run:
 
 
 def test_compose() -> None:
-    made = run_report.compose(TALLY, run(), START + timedelta(seconds=200))
-    assert (made["state"], made["error"], made["seconds"], made["images_per_second"]) == ("done", None, 200, 3)
-    assert made["counts"] == {
+    report = run_report.compose(TALLY, run(), START + timedelta(seconds=200))
+    assert (report["state"], report["error"], report["seconds"], report["images_per_second"]) == ("done", None, 200, 3)
+    assert report["counts"] == {
         "listed": 1010,
         "ignored": 2,
         "duplicates": 10,
@@ -62,12 +62,12 @@ def test_compose() -> None:
         "units": 2,
         "bytes": 5000,
     }
-    assert made["reasons"] == {"decode/Truncated": 2, "decode/NotAnImage": 1, "fetch/NotFound": 1}
-    assert made["seconds_by_step"] == {"decode": 1.5}
-    assert made["models"] == {"predictions/model=m-1": {"model": "m"}}
-    assert made["options"] == {"images": ["a"]}
-    assert made["host"].keys() == {"name", "cpus", "system"}
-    assert {"python", "beamsight", "apache-beam", "openvino", "tensorflow"} <= made["versions"].keys()
+    assert report["reasons"] == {"decode/Truncated": 2, "decode/NotAnImage": 1, "fetch/NotFound": 1}
+    assert report["seconds_by_step"] == {"decode": 1.5}
+    assert report["models"] == {"predictions/model=m-1": {"model": "m"}}
+    assert report["options"] == {"images": ["a"]}
+    assert report["host"].keys() == {"name", "cpus", "system"}
+    assert {"python", "beamsight", "apache-beam", "openvino", "tensorflow"} <= report["versions"].keys()
 
 
 def test_written_and_read_back(tmp_path: Path) -> None:
@@ -79,8 +79,8 @@ def test_written_and_read_back(tmp_path: Path) -> None:
 
 
 def test_summary() -> None:
-    made = run_report.compose(TALLY, run(), START + timedelta(seconds=200))
-    assert run_report.summary(made, "/out").splitlines() == [
+    report = run_report.compose(TALLY, run(), START + timedelta(seconds=200))
+    assert run_report.summary(report, "/out").splitlines() == [
         "done: 600 images in 3 min 20 s, 3.00 images/s with start-up",
         "  596 new rows            /out/predictions/model=m-1/",
         "  4 failures              /out/failures/",
@@ -94,10 +94,10 @@ def test_summary() -> None:
     ]
 
 
-def test_summary_of_a_run_that_had_nothing_to_do() -> None:
+def test_summary_of_a_run_without_missing_images() -> None:
     tally = Counter({"listed": 12, "duplicates": 2, "done before": 10})
-    made = run_report.compose(tally, run(), START + timedelta(seconds=1))
-    assert run_report.summary(made, "/out").startswith(
+    report = run_report.compose(tally, run(), START + timedelta(seconds=1))
+    assert run_report.summary(report, "/out").startswith(
         "nothing to do: none of the 10 images is missing from the tables\n"
     )
 

@@ -1,4 +1,4 @@
-"""Samples, neighbours, the map, copies: as plain arrays."""
+"""Samples, neighbours, the map and duplicates, on plain arrays."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def test_a_sample_is_bounded_and_by_hash(tmp_path: Path) -> None:
     assert without.vectors.shape == (100, 0)
 
 
-def test_what_is_wrong_with_vectors() -> None:
+def test_invalid_vectors() -> None:
     rows = np.random.RandomState(1).normal(size=(12, 8)).astype(np.float32)
     rows[0] = 0
     rows[1] = 3.5
     rows[2, 3] = np.nan
     rows[3, 0] = np.inf
-    rows[5] = rows[4]  # other bytes, same vector
-    rows[7] = rows[6]  # a copy has the same vector, as it should
+    rows[5] = rows[4]  # different bytes, same vector
+    rows[7] = rows[6]  # A copy correctly has the same vector.
     images = [image(number, 6 if number == 7 else None) for number in range(12)]
     found = vectors.health(Sample(tuple(images), rows))
     assert (found.not_finite, found.zero, found.constant, found.same) == (2, 1, 1, 2)
@@ -63,7 +63,7 @@ def test_what_is_wrong_with_vectors() -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(3, 20), st.integers(1, 30))
-def test_the_map_keeps_the_most_that_a_plane_can(seed: int, count: int, width: int) -> None:
+def test_the_map_explains_the_most_variance_of_any_plane(seed: int, count: int, width: int) -> None:
     rows = np.random.RandomState(seed).normal(size=(count, width)).astype(np.float32)
     places, share = vectors.project(rows)
     centred = rows - rows.mean(axis=0)
@@ -81,7 +81,7 @@ def test_no_plane(rows: np.ndarray) -> None:
     assert share == 0
 
 
-def test_nearest_are_those_with_the_greatest_cosine() -> None:
+def test_nearest_have_the_greatest_cosine() -> None:
     rows = np.random.RandomState(2).normal(size=(30, 5)).astype(np.float32)
     unit = vectors.unit_length(rows)
     cosines = vector_math.cosine_matrix(unit, unit)
@@ -93,10 +93,10 @@ def test_nearest_are_those_with_the_greatest_cosine() -> None:
         assert [cosine for _, cosine in found] == pytest.approx([by_hand[other] for other in wanted], abs=1e-5)
 
 
-def test_near_duplicates_are_grouped_and_copies_left_out() -> None:
+def test_near_duplicates_are_grouped_without_exact_duplicates() -> None:
     rows = np.eye(8, dtype=np.float32)
-    rows[1] = rows[0] + 0.1 * rows[1]  # near to 0
-    rows[2] = rows[1] + 0.1 * rows[2]  # near to 1
+    rows[1] = rows[0] + 0.1 * rows[1]  # close to row 0
+    rows[2] = rows[1] + 0.1 * rows[2]  # close to row 1
     rows[4] = rows[3]  # the same bytes
     images = [image(number, 3 if number == 4 else None) for number in range(8)]
     unit = vectors.unit_length(rows)
@@ -105,12 +105,12 @@ def test_near_duplicates_are_grouped_and_copies_left_out() -> None:
     assert groups[0].greatest == pytest.approx(0.995, abs=1e-3)
 
 
-def test_copies_are_found_across_files(tmp_path: Path) -> None:
+def test_exact_duplicates_are_found_across_files(tmp_path: Path) -> None:
     rows = np.zeros((4, 2), np.float32)
     one = table(tmp_path, "one", [image(0), image(1), image(2), image(3, 0)], rows)
     two = table(tmp_path, "two", [image(4, 0), image(5, 1), image(6), image(0)], rows)
     found = duplicates.find_exact([one, two])
-    assert (found.images, found.copies) == (7, 3)  # image 0 stands in both, and is one image
+    assert (found.images, found.copies) == (7, 3)  # Image 0 is in both files and counts once.
     assert [(group.count, group.uris) for group in found.groups] == [
         (3, ("/photos/0.jpg", "/photos/3.jpg", "/photos/4.jpg")),
         (2, ("/photos/1.jpg", "/photos/5.jpg")),
