@@ -173,7 +173,7 @@ def test_what_is_there_is_shown_in_words_until_it_is_deleted(
     assert lines["when"] == f"each day at 02:30, {ZONE}"
     assert lines["next"] == "2026-11-21 01:30 UTC"
     assert lines["last"] == "2026-11-20 12:30 UTC, failed with code 7, no role"
-    assert lines["retries"] == "3, the first after 60 s"
+    assert lines["retries"] == "3, the first after 1 min 00 s"
     assert lines["as"] == LAUNCHER
     assert lines["launches"] == bucket.uri("templates/beamsight.json")
     assert lines["job"] == "birds"

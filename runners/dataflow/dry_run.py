@@ -21,6 +21,7 @@ from apache_beam.options.pipeline_options import (
 
 from beamsight.models import registry
 from beamsight.reports import run_report
+from beamsight.text import columns
 from runners.dataflow import checks, estimate, options, submit, watch
 from runners.dataflow.submit_options import Figures, SubmitOptions
 from runners.jobs import beam_options, resolve
@@ -72,9 +73,10 @@ def describe(run: RunOptions, where: SubmitOptions, arguments: Sequence[str], fi
         unit_size=run.unit_size,
         workers=beam_options.workers(beam),
     )
-    parts = [_job(run, beam, engine), _models(run, known, options.models_folder(beam)), made.lines()]
-    parts.append([("Beam's checks", _beams_checks(run, known, beam))])
-    text = "\n\n".join(_columns(part) for part in parts)
+    blank_line = [("", "")]
+    rows = _job(run, beam, engine) + blank_line + _models(run, known, options.models_folder(beam)) + blank_line
+    rows += [*made.lines(), *blank_line, ("Beam's checks", _beams_checks(run, known, beam))]
+    text = columns(rows)
     if known.lacks:
         text += "\n\nnot looked up:\n" + "\n".join(f"  {line}" for line in known.lacks)
     return f"{text}\n\nnothing was sent"
@@ -201,7 +203,3 @@ def _within(until: float, work: Callable[[], _Found]) -> tuple[_Found | None, st
     thread.start()
     thread.join(max(0.0, until - time.monotonic()))
     return answer[0] if answer else (None, "no answer in time")
-
-
-def _columns(lines: list[tuple[str, str]]) -> str:
-    return "\n".join(f"{name:16}  {value}" for name, value in lines)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from beamsight.text import duration
+from beamsight.text import count, duration
 from runners.dataflow.machine import Machine
 from runners.dataflow.submit_options import Figures
 from transforms.history import units
@@ -44,6 +44,7 @@ class Estimate:
         """As a table for a person: each figure, where it is from, and how to change it."""
         counted = "" if self.figures.count is not None else ", assumed: say --count"
         unknown = "not known: say "
+        machines = count(self.machines, "machine")
         return [
             ("images to do", f"{self.images:,}{counted}, if the tables hold none of them"),
             ("units", f"{self.units:,} of up to {self.unit_size:,} images: files a table"),
@@ -61,7 +62,7 @@ class Estimate:
             ),
             (
                 "time",
-                f"{duration(self.seconds)} on {self.machines} machines, {duration(START_SECONDS)} of it to start"
+                f"{duration(self.seconds)} on {machines}, including {duration(START_SECONDS)} to start"
                 if self.seconds is not None
                 else "not known",
             ),

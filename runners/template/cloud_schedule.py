@@ -9,6 +9,7 @@ from typing import Any
 from apache_beam.options.pipeline_options import GoogleCloudOptions
 from google.cloud import dataflow_v1beta3, scheduler_v1
 
+from beamsight.text import columns, duration
 from runners.dataflow import checks, options
 from runners.jobs import beam_options
 from runners.template import cron_fields, parameters, scheduler_api
@@ -17,8 +18,6 @@ from runners.template.options import CreateOptions, PlaceOptions
 from runners.template.scheduler_api import Retries, ScheduleRef
 from transforms.errors import FetchError, UsageError
 from transforms.storage import files
-
-_WIDTH = 18
 
 
 def create(
@@ -114,12 +113,12 @@ def _stage_models(parameter: dataflow_v1beta3.LaunchFlexTemplateParameter) -> No
 def _said(ref: ScheduleRef, made: scheduler_v1.Job) -> str:
     launch = scheduler_api.read_launch(made)
     retries = made.retry_config
-    lines = [
+    lines: list[tuple[str, str]] = [
         ("schedule", f"{ref}{_state(made)}"),
         ("when", _when(made)),
         *_history(made),
-        ("retries", f"{retries.retry_count}, the first after {_seconds(retries.min_backoff_duration)}"),
-        ("time to answer", _seconds(made.attempt_deadline)),
+        ("retries", f"{retries.retry_count}, the first after {duration(retries.min_backoff_duration.total_seconds())}"),
+        ("time to answer", duration(made.attempt_deadline.total_seconds())),
         ("as", made.http_target.oauth_token.service_account_email),
         ("launches", launch.container_spec_gcs_path),
         ("at", made.http_target.uri),
@@ -128,7 +127,7 @@ def _said(ref: ScheduleRef, made: scheduler_v1.Job) -> str:
     ]
     if launch.environment.additional_pipeline_options:
         lines.append(("Beam's options", " ".join(launch.environment.additional_pipeline_options)))
-    return "\n".join(f"{name:<{_WIDTH}}{value}" for name, value in lines)
+    return columns(lines)
 
 
 def _when(made: scheduler_v1.Job) -> str:
@@ -157,7 +156,3 @@ def _history(made: scheduler_v1.Job) -> Iterator[tuple[str, str]]:
 
 def _utc(moment: datetime) -> str:
     return f"{moment.astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"
-
-
-def _seconds(duration: timedelta) -> str:
-    return f"{duration.total_seconds():.0f} s"

@@ -33,19 +33,19 @@ def test_with_a_cloud(
     assert app.main(command) == codes.DONE
     said = capsys.readouterr().out
     for line in (
-        "project, region   test-project, europe-west4",
-        "machines          1 to 10, as Dataflow finds right",
-        "machine           c3-standard-8, 8 vCPUs, 32 GB, 50 GB disk",
-        "process           one a machine, all cores to the models, 2 threads for units",
-        "container image   repository/beamsight:0.1.0-cpu",
-        "network           no public IPs",
-        "labels            beamsight=0-1-0, team=birds",
-        f"classify          tiny, content hash {made.content_hash[:16]}…, at {in_bucket}\n",
+        "project, region  test-project, europe-west4",
+        "machines         1 to 10, as Dataflow finds right",
+        "machine          c3-standard-8, 8 vCPUs, 32 GB, 50 GB disk",
+        "process          one a machine, all cores to the models, 2 threads for units",
+        "container image  repository/beamsight:0.1.0-cpu",
+        "network          no public IPs",
+        "labels           beamsight=0-1-0, team=birds",
+        f"classify         tiny, content hash {made.content_hash[:16]}…, at {in_bucket}\n",
         f", at {tiny_embedder}, to be copied to gs://{bucket.name}/beamsight/models",
-        "images to do      3, if the tables hold none of them",
-        "units             3 of up to 512 images",
-        "images/s          10 a machine, as you said",
-        "Beam's checks     passed",
+        "images to do     3, if the tables hold none of them",
+        "units            3 of up to 512 images",
+        "images/s         10 a machine, as you said",
+        "Beam's checks    passed",
         "\nnothing was sent\n",
     ):
         assert line in said
@@ -64,15 +64,15 @@ def test_without_a_cloud(
     assert app.main([*command, "--embedder", "gs://b/model", "--gpu", "nvidia-l4"]) == codes.DONE
     assert time.monotonic() - since < 30
     said = capsys.readouterr().out
-    assert "machine           g2-standard-8, 8 vCPUs, 32 GB, 100 GB disk, nvidia-l4\n" in said
-    assert "engine            tensorflow, f32, batches of 32\n" in said
-    assert "images to do      1,000,000, assumed: say --count" in said
-    assert "images/s          not known: say --images-per-second" in said
+    assert "machine          g2-standard-8, 8 vCPUs, 32 GB, 100 GB disk, nvidia-l4\n" in said
+    assert "engine           tensorflow, f32, batches of 32\n" in said
+    assert "images to do     1,000,000, assumed: say --count" in said
+    assert "images/s         not known: say --images-per-second" in said
     not_known = said[said.index("not looked up:") :]
     assert "efficientnet-b7: never staged on this machine; that is done when the job is sent" in not_known
     assert "gs://b/model: no answer in time" in not_known
     assert "the number of images" in not_known
-    assert "Beam's checks     not made, as not all models are known" in said
+    assert "Beam's checks    not made, as not all models are known" in said
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def test_from_figures_that_were_said() -> None:
     assert found.price == pytest.approx(10 * 0.5 * 3900 / 3600)
     lines = dict(found.lines())
     assert lines["images/s"] == "10 a machine, as you said"
-    assert lines["time"] == "1 h 05 min on 10 machines, 5 min 00 s of it to start"
+    assert lines["time"] == "1 h 05 min on 10 machines, including 5 min 00 s to start"
     assert lines["price"] == "5.42 USD for the machines"
     assert "assumed" not in lines["images to do"]
 
