@@ -1,1 +1,1 @@
-"""From bytes to the pixels that a model takes."""
+"""Turn the bytes of an image into the input of a model."""

@@ -1,7 +1,7 @@
-"""A picture in any of Pillow's modes -> uint8 RGB in sRGB, as a person would see it on white paper.
+"""Convert an image of any Pillow mode to RGB in sRGB.
 
-Embedded ICC profiles are followed, transparency lies on white, 16 bits are scaled to 8. Pixels that have no agreed
-range, floating-point or integers beyond 16 bits, are refused.
+Embedded ICC profiles are applied, transparent pixels are blended with white, and 16 bits are scaled to 8. Pixels
+without a standard range, such as floats and integers of more than 16 bits, are refused.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from transforms.errors import NotAnImage
 
 
 def to_srgb(image: Image.Image) -> Image.Image:
-    """A loaded picture of any mode -> mode RGB, of the same size; of one that is RGB already, maybe itself.
+    """Return a loaded image of any mode in mode RGB, with the same size. The result may be the image itself.
 
-    Raises ``NotAnImage`` where the pixels have no agreed range.
+    Raises:
+        NotAnImage: The pixels have no standard range.
     """
     profile = image.info.get("icc_profile")
     if image.mode == "F":
-        raise NotAnImage("floating-point pixels have no agreed range; save the picture with 8 or 16 bits")
+        raise NotAnImage("floating-point pixels have no standard range; save the image with 8 or 16 bits")
     if image.mode.startswith("I"):
         image = _eight_bits(image)
-    # A profile speaks of colours alone: it comes before transparency meets the white of sRGB.
+    # The profile applies to colours only, so it is applied before they are blended with the white of sRGB.
     image, alpha = _without_alpha(image)
     if profile and (transform := _transform(profile, image.mode)):
         mode = transform.input_mode
@@ -38,7 +39,7 @@ def to_srgb(image: Image.Image) -> Image.Image:
 
 
 def _without_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """The colours, of no palette and of 8 bits a channel, and the alpha channel if there is transparency."""
+    """Return the colours without a palette and with 8 bits a channel, and the alpha channel if there is one."""
     if image.has_transparency_data:
         image = image.convert("LA" if image.mode in ("1", "L", "LA", "La") else "RGBA")
         return image.convert(image.mode.removesuffix("A")), image.getchannel("A")
@@ -48,19 +49,19 @@ def _without_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits -> 8, value / 257 rounded, where Pillow would clip.
+    """Scale 16-bit grey to 8 bits, as value / 257 rounded. Pillow would clip it.
 
-    Colours of 16 bits do not come here: Pillow reads their high bytes, the same within one level.
+    Pillow reads 16-bit colours as their high bytes, which is the same within one level.
     """
     values = np.asarray(image)
     low, high = int(values.min()), int(values.max())
     if low < 0 or high > 65535:
-        raise NotAnImage(f"grey from {low:,} to {high:,} has no agreed range; save the picture with 8 or 16 bits")
+        raise NotAnImage(f"grey from {low:,} to {high:,} has no standard range; save the image with 8 or 16 bits")
     wide = values.astype(np.uint32)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         if image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE) == (12,):
             wide *= 16
-        # White is 0; Pillow knows it for 8 bits only.
+        # White is 0. Pillow inverts 8-bit pixels only.
         if image.tag_v2.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:
             np.subtract(65535, wide, out=wide)
     wide += 128
@@ -71,21 +72,21 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     return grey
 
 
-@functools.lru_cache(maxsize=16)  # a phone's pictures share one profile, and threads may share a transform
+@functools.lru_cache(maxsize=16)  # images of one phone share a profile, and threads can share a transform
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Embedded profile -> the way to sRGB; None where there is none to go.
+    """Return the transform from an embedded profile to sRGB, or None if the profile is not applied.
 
-    That is so where it is sRGB, where it is made for other colours than the picture's, and where it is broken:
-    better the picture in slightly other colours than a failure.
+    That is the case for sRGB itself, for a profile of other channels than the image's, and for a broken profile:
+    slightly wrong colours are better than a failure.
     """
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if (source.profile.profile_description or "").startswith("sRGB"):
             return None
-        takes = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}.get(source.profile.xcolor_space)
-        # A grey picture with an RGB profile is common, and right: grey is red = green = blue.
-        if takes is None or (takes != mode and (takes, mode) != ("RGB", "L")):
+        mode_of_profile = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}.get(source.profile.xcolor_space)
+        # Grey images with an RGB profile are common and valid: grey is red = green = blue.
+        if mode_of_profile is None or (mode_of_profile != mode and (mode_of_profile, mode) != ("RGB", "L")):
             return None
-        return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), takes, "RGB")
+        return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode_of_profile, "RGB")
     except (OSError, TypeError, ValueError, ImageCms.PyCMSError):
         return None

@@ -1,7 +1,7 @@
-"""bytes -> uint8 RGB: the picture as a person would see it, or one error that says why there is none.
+"""Decode an image file to upright RGB pixels, or raise an error that says why that is impossible.
 
-The order of steps: tell the format and check the header (``formats``), decode, go over to sRGB (``colour``), turn
-upright. Of several frames or pages the first counts, of a HEIC the primary one.
+The steps are: detect the format and check the header (``formats``), decode, convert to sRGB (``colour``), rotate.
+Of several frames or pages, the first is used; of a HEIC, the primary image.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from transforms import defaults
 from transforms.errors import Corrupt, DecodeError, EmptyFile, NotAnImage, TooManyPixels, Truncated
 from transforms.imaging import colour, formats
 
-LARGE = 24_000_000  # pixels; above, one picture is decoded at a time: threads must not multiply the memory
+LARGE = 24_000_000  # pixels; larger images are decoded one at a time, so that threads do not multiply the memory
 
-_TURNS = {
+_ROTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -35,10 +35,12 @@ _one_large = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A picture, upright and in sRGB.
+    """An upright image in sRGB.
 
-    image: RGB; smaller than the picture where a JPEG was decoded scaled.
-    width, height: of the picture itself, in pixels, after EXIF orientation.
+    Attributes:
+        image: The image in mode RGB. It is smaller than the original if a JPEG was decoded at reduced size.
+        width: Width of the original in pixels, after EXIF orientation.
+        height: Height of the original in pixels, after EXIF orientation.
     """
 
     image: Image.Image
@@ -47,38 +49,45 @@ class Decoded:
 
     @property
     def pixels(self) -> npt.NDArray[np.uint8]:
-        """uint8[h, w, 3], RGB, read-only: a copy, which fitting does without."""
+        """Return uint8[h, w, 3], RGB, read-only. It is a copy."""
         return np.asarray(self.image)
 
 
 def decode_image(data: bytes, *, min_side: int | None = None, max_pixels: int = defaults.MAX_PIXELS) -> Decoded:
-    """File -> upright sRGB pixels, transparency on white, 16 bits scaled to 8.
+    """Decode a file to upright sRGB pixels. Transparent pixels are blended with white, and 16 bits are scaled to 8.
 
-    min_side: a JPEG is decoded at 1/2, 1/4 or 1/8, several times faster, where its shorter side keeps at least
-    this many pixels; None for full size.
-    max_pixels: the most that a header may declare; for more, nothing is allocated.
+    Args:
+        data: The file.
+        min_side: A JPEG is decoded at 1/2, 1/4 or 1/8 of its size, which is several times faster, if its shorter side
+            keeps at least this many pixels. None for the full size.
+        max_pixels: Maximum number of pixels in the header. Nothing is allocated for a larger image.
 
-    Raises ``EmptyFile``, ``NotAnImage``, ``Truncated``, ``Corrupt`` or ``TooManyPixels``, and nothing else.
+    Raises:
+        EmptyFile: There are no bytes.
+        NotAnImage: The format is unknown or not supported.
+        Truncated: The bytes end before the image does.
+        Corrupt: The content is broken.
+        TooManyPixels: The image is larger than ``max_pixels``, or than the memory.
     """
     if not data:
-        raise EmptyFile("the file holds no bytes")
+        raise EmptyFile("the file is empty")
     kind = formats.kind_of(data)
     if kind is None:
-        raise NotAnImage(f"no image format that can be read starts with {data[:8]!r}")
+        raise NotAnImage(f"no supported image format starts with {data[:8]!r}")
     try:
         return _decode(data, kind, min_side, max_pixels)
     except DecodeError:
         raise
     except MemoryError as error:
-        raise TooManyPixels(f"this {kind} takes more memory than there is; lower --max-pixels") from error
-    except Exception as error:  # broken bytes make the parsers raise nearly anything
+        raise TooManyPixels(f"this {kind} needs more memory than the machine has; lower --max-pixels") from error
+    except Exception as error:  # parsers raise almost any exception for broken bytes
         if formats.ends_early(data, kind, error):
-            raise Truncated(f"this {kind} ends after {len(data):,} bytes, before the picture does") from error
+            raise Truncated(f"this {kind} ends after {len(data):,} bytes, before its image is complete") from error
         raise Corrupt(f"this {kind} cannot be decoded: {_reason(error)}") from error
 
 
 def _reason(error: Exception) -> str:
-    """Return what a parser says of broken bytes, in words where it raises a bare code or key."""
+    """Return the reason that a parser gives. If that is only a code or a key, describe it."""
     text = str(error)
     if text.startswith("decoder error"):  # libtiff's reason does not reach Pillow
         return "its compressed pixels are broken"
@@ -91,24 +100,24 @@ def _decode(data: bytes, kind: str, min_side: int | None, max_pixels: int) -> De
     if kind == "JPEG" and min_side is not None:
         image.draft(None, (min_side, min_side))
     drafted = image.size
-    # A progressive JPEG is held as coefficients, and these at full size, before it is scaled.
-    held = math.prod(size if image.info.get("progressive") else drafted)
-    with _one_large if held > LARGE else contextlib.nullcontext():
+    # A progressive JPEG needs memory for the coefficients of the full size before it is scaled.
+    in_memory = math.prod(size if image.info.get("progressive") else drafted)
+    with _one_large if in_memory > LARGE else contextlib.nullcontext():
         image.load()
-        if image.size != drafted:  # libheif finds some sizes out only now
+        if image.size != drafted:  # libheif detects some sizes only now
             size = image.size
             formats.check_size(size, kind, max_pixels)
         orientation = _orientation(image)
         upright = colour.to_srgb(image)
-        if orientation in _TURNS:
-            upright = upright.transpose(_TURNS[orientation])
+        if orientation in _ROTATIONS:
+            upright = upright.transpose(_ROTATIONS[orientation])
         return Decoded(upright, *(size if orientation < 5 else size[::-1]))
 
 
 def _orientation(image: Image.Image) -> int:
-    """1 to 8, as in EXIF. TIFF and HEIC were turned by their parsers, and say 1 by now."""
+    """Return the EXIF orientation, 1 to 8. The parsers of TIFF and HEIC rotate themselves and return 1."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # broken metadata: better the picture as it lies than none
+    except Exception:  # broken metadata: an image that is not upright is better than a failure
         return 1
-    return orientation if orientation in _TURNS else 1
+    return orientation if orientation in _ROTATIONS else 1

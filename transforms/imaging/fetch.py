@@ -1,4 +1,4 @@
-"""ImageRef -> its bytes, their version and their hash."""
+"""Read the bytes of a listed image, with their version and hash."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transforms.storage import files
 
 
 class Fetched(NamedTuple):
-    """``version`` is never empty; ``sha256`` is 64 hex digits over ``data``."""
+    """The bytes of an image. ``version`` is never empty; ``sha256`` is 64 hex digits over ``data``."""
 
     data: bytes
     version: str
@@ -20,16 +20,18 @@ class Fetched(NamedTuple):
 
 
 def fetch(ref: ImageRef, max_bytes: int = defaults.MAX_BYTES) -> Fetched:
-    """Read the version that was listed, or the present one where the list did not say.
+    """Read the listed version of an image, or the current version if the listing has none.
 
-    Raises FetchError, or ListError for a line of a manifest that names no image.
+    Raises:
+        ListError: The line of a manifest names no image.
+        FetchError: The bytes cannot be read.
     """
     if ref.fault is not None:
         raise ListError(ref.fault)
     try:
         data, stat = files.read(ref.uri, version=ref.version, size=ref.size, max_bytes=max_bytes)
     except NoCredentials:
-        raise  # the fault of no image: the run must stop
-    except UsageError as error:  # such as gs://bucket, which names no object
+        raise  # not the fault of the image, so the run must stop
+    except UsageError as error:  # for example gs://bucket, which names no object
         raise ListError(str(error)) from error
     return Fetched(data, stat.version, hashlib.sha256(data).hexdigest())

@@ -1,11 +1,11 @@
-"""A picture -> a model's square input: crop and resize as the model was trained for.
+"""Crop and resize an image to the square input of a model, as in the training of the model.
 
-| crop    | what the model sees                                                     | as in           |
+| crop    | part of the image                                                       | used by         |
 |---------|-------------------------------------------------------------------------|-----------------|
-| square  | the middle square, its side size / (size + 32) of the shorter side      | EfficientNet    |
-| central | the middle, 0.875 of the width and of the height; aspect not kept       | Open Model Zoo  |
-| squash  | everything; aspect not kept                                             |                 |
-| pad     | everything, aspect kept, in the middle of black                         |                 |
+| square  | central square with a side of size / (size + 32) of the shorter side    | EfficientNet    |
+| central | central 0.875 of the width and of the height; changes the aspect ratio  | Open Model Zoo  |
+| squash  | all; changes the aspect ratio                                           |                 |
+| pad     | all, centred on black; keeps the aspect ratio                           |                 |
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from PIL import Image
 
 from transforms.inference import spec as specs
 
-# Pixels of the shorter side that a scaled decode keeps for every model that needs no more (B7 needs 632, its
-# auto_aug form 686): so these share one decode, and the numbers of one do not depend on which other runs beside it.
+# A JPEG decoded at reduced size keeps this many pixels of the shorter side for all models that need no more (B7 needs
+# 632, its auto_aug variant 686). So these models share one decode, and no model's result depends on the other models.
 DRAFT_SIDE = 704
 
 CROP_PADDING = 32  # tensorflow/tpu, models/official/efficientnet/preprocessing.py
@@ -28,32 +28,33 @@ CENTRAL_FRACTION = 0.875  # openvinotoolkit/open_model_zoo, models/public/effici
 Box = tuple[float, float, float, float]
 
 
-def fit_image(picture: Image.Image, spec: specs.ModelSpec) -> npt.NDArray[np.uint8]:
-    """RGB picture -> uint8[size, size, 3], contiguous, read-only, by Pillow's bicubic filter.
+def fit_image(image: Image.Image, spec: specs.ModelSpec) -> npt.NDArray[np.uint8]:
+    """Crop and resize an RGB image of any size with Pillow's bicubic filter.
 
-    Any width and height from 1 on. The channels stay red, green, blue: their order is the engine's matter.
+    Returns:
+        uint8[size, size, 3], contiguous, read-only. The channels stay in RGB order; the engine reorders them.
     """
-    width, height = picture.size
+    width, height = image.size
     if spec.crop != "pad":
         left, upper, right, lower = _box(width, height, spec)
-        # Pillow's filter looks beyond the box it is given; models were trained on pictures that were cropped first.
+        # Pillow's filter reads pixels outside its box, but models were trained on images that were cropped first.
         x, y = math.floor(left), math.floor(upper)
-        cropped = picture.crop((x, y, math.ceil(right), math.ceil(lower)))
+        cropped = image.crop((x, y, math.ceil(right), math.ceil(lower)))
         box = left - x, upper - y, right - x, lower - y
         return np.asarray(cropped.resize((spec.size, spec.size), Image.Resampling.BICUBIC, box))
     scale = spec.size / max(width, height)
     inner = max(1, round(width * scale)), max(1, round(height * scale))
-    whole = picture.resize(inner, Image.Resampling.BICUBIC)
+    whole = image.resize(inner, Image.Resampling.BICUBIC)
     square = Image.new("RGB", (spec.size, spec.size))
     square.paste(whole, ((spec.size - inner[0]) // 2, (spec.size - inner[1]) // 2))
     return np.asarray(square)
 
 
 def min_side(spec: specs.ModelSpec) -> int:
-    """The least shorter side, in pixels, that a scaled decode must keep so that the crop is not enlarged for it.
+    """Return the minimum shorter side, in pixels, of a JPEG decoded at reduced size, so that no crop is enlarged.
 
-    ``squash`` needs ``size`` of both sides. ``pad`` needs it of the longer side only, but where the shorter side
-    has it the longer one has it too.
+    ``squash`` needs ``size`` for both sides. ``pad`` needs it for the longer side only, which the limit on the
+    shorter side ensures too.
     """
     match spec.crop:
         case "square":
@@ -66,7 +67,7 @@ def min_side(spec: specs.ModelSpec) -> int:
 
 
 def _box(width: int, height: int, spec: specs.ModelSpec) -> Box:
-    """Left, upper, right and lower edge of the crop, in pixels and fractions of them."""
+    """Return the left, upper, right and lower edge of the crop, in fractional pixels."""
     if spec.crop == "squash":
         return 0, 0, width, height
     if spec.crop == "central":

@@ -1,6 +1,7 @@
-"""bytes -> an opened picture, its header checked: which format it is, how large, and whether it is all there.
+"""Detect the format of an image file, check its header and open it.
 
-Read are JPEG, PNG, GIF, BMP, WebP, TIFF, JPEG 2000, HEIC and AVIF, told by their first bytes, never by a name.
+The formats are JPEG, PNG, GIF, BMP, WebP, TIFF, JPEG 2000, HEIC and AVIF. They are detected by their first bytes; the
+name of the file makes no difference.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ from transforms.imaging import tiff
 
 MAX_READS = 10_000  # pieces of a header; real ones have a few hundred
 MAX_SCANS = 200  # of a JPEG; real ones have up to about ten
-MAX_BMP_WIDTH = 1 << 16  # its run-length codes skip up to 255 rows at once, and Pillow writes them out
+MAX_BMP_WIDTH = 1 << 16  # a run-length code skips up to 255 rows, and Pillow fills them all
 
-# Pillow's settings are globals of its modules: set once, here, and never within a call, as threads share them.
-Image.MAX_IMAGE_PIXELS = None  # checked here, against max_pixels
-PngImagePlugin.MAX_TEXT_CHUNK = 16 << 20  # at 1 MiB, pictures are refused whose editors keep their own data in them
-AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # pictures are decoded side by side already
+# Pillow's settings are globals that all threads share, so they are set once, here.
+Image.MAX_IMAGE_PIXELS = None  # check_size compares with max_pixels instead
+PngImagePlugin.MAX_TEXT_CHUNK = 16 << 20  # the default, 1 MiB, refuses images in which editors store their own data
+AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # images are already decoded in parallel
 pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 # Pillow's warnings and log records about odd metadata are not shown: an image that fails because of it has a failure
 # row, and under -W error they would fail images that are fine. The settings are for the whole process, because
@@ -43,7 +44,7 @@ pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_image
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
-# The parsers themselves, as Image.open would hide their reasons and try formats that nobody asked for.
+# The parsers are called directly, because Image.open hides their errors and tries other formats.
 _PARSERS: dict[str, type[ImageFile.ImageFile]] = {
     "AVIF": AvifImagePlugin.AvifImageFile,
     "BMP": BmpImagePlugin.BmpImageFile,
@@ -55,7 +56,7 @@ _PARSERS: dict[str, type[ImageFile.ImageFile]] = {
     "TIFF": TiffImagePlugin.TiffImageFile,
     "WebP": WebPImagePlugin.WebPImageFile,
 }
-MAGIC = {  # those that their first bytes tell alone
+MAGIC = {  # formats that the first bytes identify
     "JPEG": (b"\xff\xd8\xff",),
     "PNG": (b"\x89PNG\r\n\x1a\n",),
     "GIF": (b"GIF87a", b"GIF89a"),
@@ -68,7 +69,7 @@ _JPEG_MARKER = re.compile(rb"\xff([\xc0-\xcf\xd9-\xfe])")
 
 
 def kind_of(data: bytes) -> str | None:
-    """The format of a file, as messages name it: "JPEG 2000". None where it is none that can be read."""
+    """Return the format of a file as in messages, such as "JPEG 2000". None if it is not supported."""
     for kind, magic in MAGIC.items():
         if data.startswith(magic):
             return kind
@@ -82,9 +83,11 @@ def kind_of(data: bytes) -> str | None:
 
 
 def open_image(data: bytes, kind: str, max_pixels: int) -> ImageFile.ImageFile:
-    """File of a known format -> the picture with its header read and checked, its pixels not yet decoded.
+    """Open a file of a known format and check its header. The pixels are not decoded yet.
 
-    Raises a ``DecodeError`` for what was checked here, and nearly anything for bytes that the parser stumbles over.
+    Raises:
+        DecodeError: The header fails a check.
+        Exception: The parser fails on broken bytes. It may raise almost any exception.
     """
     _check_bytes(data, kind, max_pixels)
     source = _Source(data)
@@ -95,23 +98,23 @@ def open_image(data: bytes, kind: str, max_pixels: int) -> ImageFile.ImageFile:
         check_size(tiff.tile_size(image), "TIFF's tile", max_pixels)
         tiff.check_tags(image, len(data))
     if kind == "BMP" and image.width > MAX_BMP_WIDTH:
-        raise TooManyPixels(f"this BMP is {image.width:,} pixels wide; more than {MAX_BMP_WIDTH:,} cannot be read")
+        raise TooManyPixels(f"this BMP is {image.width:,} pixels wide; the maximum is {MAX_BMP_WIDTH:,}")
     return image
 
 
 def check_size(size: tuple[int, int], what: str, max_pixels: int) -> None:
-    """Raise ``TooManyPixels`` where width x height is more than ``max_pixels``."""
+    """Raise ``TooManyPixels`` if width x height is more than ``max_pixels``."""
     width, height = size
     if width * height > max_pixels:
         has = f"{width:,} x {height:,} = {width * height:,} pixels"
-        raise TooManyPixels(f"this {what} has {has}, more than {max_pixels:,}; raise --max-pixels to take it")
+        raise TooManyPixels(f"this {what} has {has}, more than {max_pixels:,}; raise --max-pixels to include it")
 
 
 def ends_early(data: bytes, kind: str, error: Exception) -> bool:
-    """Whether a file that failed was cut off: by what its container says, else by what its parser said."""
+    """Return whether a file that failed is truncated, according to its container or the error of its parser."""
     match kind:
         case "PNG":
-            return False  # seen to before it was opened
+            return False  # checked before it is opened
         case "WebP":
             return len(data) < 8 + int.from_bytes(data[4:8], "little")
         case "JPEG 2000":
@@ -124,7 +127,7 @@ def ends_early(data: bytes, kind: str, error: Exception) -> bool:
 
 
 class _Source(io.BytesIO):
-    """A file whose header may be read in so many pieces only: parsers join pieces in quadratic time."""
+    """A file that limits the reads of its header, because parsers join the pieces in quadratic time."""
 
     reads_left: float = MAX_READS
 
@@ -136,18 +139,18 @@ class _Source(io.BytesIO):
 
 
 def _check_bytes(data: bytes, kind: str, max_pixels: int) -> None:
-    """What has to be refused before the parser sees it, or what the parser would not notice."""
+    """Check what must be refused before the parser runs, or what the parser does not notice."""
     if kind == "PNG" and b"IEND\xae\x42\x60\x82" not in data:
         raise Truncated(f"this PNG ends after {len(data):,} bytes, before its IEND")
-    # Each scan costs a pass over the whole picture, even an empty one. (Counting bytes is quick, but a video that
-    # a phone has put behind the picture holds some by chance.)
+    # Each scan costs a pass over the whole image, even if it is empty. Counting bytes is a fast first check, but a
+    # video that a phone appends to the image contains some of these bytes by chance.
     if kind == "JPEG" and data.count(b"\xff\xda") > MAX_SCANS and (scans := _scans(data)) > MAX_SCANS:
-        raise Corrupt(f"this JPEG has {scans:,} scans; a picture has about ten")
-    if kind == "WebP" and data[12:16] == b"VP8X":  # its canvas is allocated on opening
+        raise Corrupt(f"this JPEG has {scans:,} scans; an image has about ten")
+    if kind == "WebP" and data[12:16] == b"VP8X":  # the parser allocates its canvas
         width, height = (1 + int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
         check_size((width, height), kind, max_pixels)
     if kind == "JPEG 2000" and 0 <= (at := data.find(b"\xff\x4f\xff\x51")) <= len(data) - 24:
-        # What OpenJPEG allocates for; Pillow looks at the box around it.
+        # OpenJPEG allocates memory for this size. Pillow reports the size in the enclosing box.
         right, bottom, left, top = struct.unpack_from(">4I", data, at + 8)
         check_size((max(0, right - left), max(0, bottom - top)), kind, max_pixels)
     if kind == "TIFF":
@@ -163,11 +166,11 @@ def _scans(data: bytes) -> int:
 
 
 def _boxes_end_early(data: bytes) -> bool:
-    """Of a HEIC or AVIF: whether its last box goes on behind the end, or none holds pixels."""
+    """Return whether the last box of a HEIC or AVIF extends beyond the end, or no box has pixels."""
     at = 0
     while at + 8 <= len(data):
         size = int.from_bytes(data[at : at + 4], "big")
-        if size == 0:  # a box that goes on to the end, wherever that is
+        if size == 0:  # this box extends to the end of the file
             return False
         at += max(8, size if size > 1 else int.from_bytes(data[at + 8 : at + 16], "big"))
     return at != len(data) or b"mdat" not in data

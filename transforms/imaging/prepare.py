@@ -1,4 +1,4 @@
-"""ImageRef -> the pixels that each model takes: fetch, decode, fit."""
+"""Fetch, decode and fit one image for all its models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is refused: files of more bytes, pictures of more pixels."""
+    """Maximum number of bytes in a file and of pixels in an image."""
 
     max_bytes: int = defaults.MAX_BYTES
     max_pixels: int = defaults.MAX_PIXELS
@@ -33,9 +33,15 @@ class Limits:
 class Prepared:
     """An image that is ready for its models.
 
-    pixels: uint8[size, size, 3] RGB by the name of the table that it is for; a model that has taken its pixels
-    removes them. unanswered: how many models have not done it yet. width, height: of the picture, in pixels, after EXIF
-    orientation.
+    Attributes:
+        work: The image and the tables that lack it.
+        version: The version of the bytes.
+        sha256: 64 hex digits over the bytes.
+        width: Width of the image in pixels, after EXIF orientation.
+        height: Height of the image in pixels, after EXIF orientation.
+        pixels: uint8[size, size, 3] RGB by the name of the table. A model removes its pixels when it starts.
+        tally: Counts and times of the preparation.
+        unanswered: Number of models without a result yet.
     """
 
     work: Work
@@ -53,19 +59,19 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An image that cannot be done, and what was spent on it."""
+    """An image that cannot be processed, and the counts and times of the attempt."""
 
     failure: Failure
     tally: Tally
 
 
-# Fetching waits and may run in many threads; decoding computes, and more of it at once than there are cores would only
-# hold more pictures at their full size.
+# Fetching mostly waits, so many threads fetch. Decoding computes: more concurrent decodes than cores would only hold
+# more images at full size in memory.
 _DECODING = threading.BoundedSemaphore(os.cpu_count() or 1)
 
 
 def prepare(work: Work, specs: dict[str, ModelSpec], limits: Limits) -> Prepared | Failed:
-    """Do one image up to the models. ``specs`` are those of all tables, of which ``work`` names those that lack it."""
+    """Fetch, decode and fit one image for the tables in ``work``. ``specs`` has the models of all tables."""
     tally: Tally = Counter()
     stamp = _Stopwatch(tally)
     try:
@@ -88,7 +94,7 @@ def prepare(work: Work, specs: dict[str, ModelSpec], limits: Limits) -> Prepared
 def _pixels(
     work: Work, fetched: fetch.Fetched, specs: dict[str, ModelSpec], limits: Limits, stamp: _Stopwatch
 ) -> Prepared:
-    """Decode once for all models that can share it, fit once for all that take the same."""
+    """Decode once for all models that can share a decode, and fit once for all models with the same input."""
     decoded: dict[int, decode.Decoded] = {}
     fitted: dict[str, Pixels] = {}
     pixels: dict[str, Pixels] = {}
@@ -97,17 +103,17 @@ def _pixels(
         if side not in decoded:
             decoded[side] = decode.decode_image(fetched.data, min_side=side, max_pixels=limits.max_pixels)
             stamp("decode")
-        way = f"{spec.crop} {spec.size}"
-        if way not in fitted:
-            fitted[way] = fit.fit_image(decoded[side].image, spec)
+        crop = f"{spec.crop} {spec.size}"
+        if crop not in fitted:
+            fitted[crop] = fit.fit_image(decoded[side].image, spec)
             stamp("fit")
-        pixels[table] = fitted[way]
-    picture = next(iter(decoded.values()))
-    return Prepared(work, fetched.version, fetched.sha256, picture.width, picture.height, pixels, stamp.tally)
+        pixels[table] = fitted[crop]
+    image = next(iter(decoded.values()))
+    return Prepared(work, fetched.version, fetched.sha256, image.width, image.height, pixels, stamp.tally)
 
 
 class _Stopwatch:
-    """``stamp(step)`` adds the time since the last stamp to the step's sum."""
+    """Adds the time since the last call to the sum of a step."""
 
     def __init__(self, tally: Tally) -> None:
         self.tally = tally

@@ -19,23 +19,15 @@ from typing import BinaryIO
 from transforms.errors import Changed, NotFound, Unreadable, UsageError
 from transforms.storage.base import HALF_WRITTEN, Stat, check_size
 
-# Permanent errors. All others may be transient: an unavailable network disk, too many open files.
-_PERMANENT = frozenset(
-    {
-        errno.EACCES,
-        errno.EPERM,
-        errno.EROFS,
-        errno.EEXIST,
-        errno.EISDIR,
-        errno.ENOTDIR,
-        errno.ENAMETOOLONG,
-        errno.ELOOP,
-        errno.ENXIO,  # a socket
-    }
-)
-
-# Permanent for writes. A read is retried by the next run, because granting the permission does not change the file.
+# Permanent for writes. A read is retried by the next run: granting the permission does not change the file.
 _PERMISSION = frozenset({errno.EACCES, errno.EPERM})
+
+# Permanent errors; ENXIO is a socket. All others may be transient: an unavailable network disk, too many open files.
+_PERMANENT = (
+    _PERMISSION
+    | {errno.EROFS, errno.EEXIST, errno.EISDIR, errno.ENOTDIR}
+    | {errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO}
+)
 
 
 def path_of(uri: str) -> str:

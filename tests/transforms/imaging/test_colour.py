@@ -100,12 +100,12 @@ def test_one_transparent_grey_of_sixteen_bits():
 
 
 def test_integers_beyond_sixteen_bits_are_refused():
-    with pytest.raises(NotAnImage, match="grey from 0 to 70,000 has no agreed range"):
+    with pytest.raises(NotAnImage, match="grey from 0 to 70,000 has no standard range"):
         pixels(save(Image.fromarray(np.array([[0, 70_000]], np.int32)), "tiff"))
 
 
 def test_floating_point_is_refused():
-    with pytest.raises(NotAnImage, match="floating-point pixels have no agreed range"):
+    with pytest.raises(NotAnImage, match="floating-point pixels have no standard range"):
         pixels(save(Image.fromarray(np.zeros((2, 2), np.float32)), "tiff"))
 
 

@@ -155,7 +155,7 @@ def test_large_pictures_are_decoded_one_at_a_time(monkeypatch, large, at_once):
 
 
 def test_no_bytes():
-    with pytest.raises(EmptyFile, match="the file holds no bytes"):
+    with pytest.raises(EmptyFile, match="the file is empty"):
         pixels(b"")
 
 
