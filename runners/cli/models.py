@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from beamsight.models.options import CompareOptions, QuantizeOptions, ShowOptions, StageOptions, StandinOptions
@@ -25,16 +26,20 @@ def _show(parsed: Parsed) -> Outcome:
 
 def _stage(parsed: Parsed) -> Outcome:
     from beamsight.models import make_bundle
+    from runners.jobs import progress
 
     asked = parsed.option(StageOptions)
-    return _staged(make_bundle.stage(asked), asked.to)
+    with progress.steps(sys.stderr) as report:
+        return _staged(make_bundle.stage(asked, report), asked.to)
 
 
 def _standin(parsed: Parsed) -> Outcome:
     from beamsight.models import make_bundle
+    from runners.jobs import progress
 
     asked = parsed.option(StandinOptions)
-    return _staged(make_bundle.standin(asked.name, asked.task, asked.to, asked.seed), asked.to)
+    with progress.steps(sys.stderr) as report:
+        return _staged(make_bundle.standin(asked.name, asked.task, asked.to, asked.seed, report), asked.to)
 
 
 def _staged(bundle: Bundle, to: str) -> Outcome:

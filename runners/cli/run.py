@@ -69,7 +69,7 @@ def on_dataflow(job: RunOptions, where: SubmitOptions, messages: MessageOptions,
 
     if messages.dry_run:
         return Outcome(dry_run.describe(job, where, parsed.beam, parsed.option(Figures)))
-    sent = submit.submit(job, where, parsed.beam, sys.stderr)
+    sent = submit.submit(job, where, parsed.beam, sys.stderr, show=not messages.quiet)
     if sent.report is not None:
         return ended(job, sent.report, messages)
     return Outcome(submit.summary(sent, job.output))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, SetupOptions, WorkerOptions
 
+from beamsight.models.downloads import Report, ignore
 from runners.dataflow import options
 from runners.jobs import resolve
 from runners.jobs.options import NO_MODEL
@@ -80,7 +81,7 @@ def require_writable(option: str, folder: str) -> None:
         ) from error
 
 
-def stage_model(model: str, task: Task, folder: str) -> str:
+def stage_model(model: str, task: Task, folder: str, report: Report = ignore) -> str:
     """A registered name, a bundle on this disk or in a bucket -> the URI of the bundle that workers can read.
 
     One on this disk is copied to ``folder``, unless the same files are there. Of one in a bucket it is checked that no
@@ -88,7 +89,7 @@ def stage_model(model: str, task: Task, folder: str) -> str:
     """
     if model == NO_MODEL:
         return model
-    uri = resolve.find_bundle(model, task)
+    uri = resolve.find_bundle(model, task, report)
     made = bundle.read(uri)
     if not files.is_local(uri):
         _require_whole(uri, made)

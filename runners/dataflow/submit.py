@@ -12,11 +12,12 @@ from typing import Any, TextIO
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, TestOptions
 
+from beamsight.models.downloads import Report
 from beamsight.reports import run_report
 from runners.dataflow import checks, job_state, machine, options, watch
 from runners.dataflow.submit_options import SubmitOptions
 from runners.dataflow.watch import Job
-from runners.jobs import ending, interrupts, resolve
+from runners.jobs import ending, interrupts, progress, resolve
 from runners.jobs.ending import RunFailed, WatchEnded
 from runners.jobs.interrupts import Interrupted
 from runners.jobs.options import RunOptions
@@ -37,7 +38,9 @@ class Submitted:
     report: dict[str, Any] | None = None
 
 
-def submit(run: RunOptions, where: SubmitOptions, arguments: Sequence[str], stream: TextIO) -> Submitted:
+def submit(
+    run: RunOptions, where: SubmitOptions, arguments: Sequence[str], stream: TextIO, *, show: bool = True
+) -> Submitted:
     """Send a job to Dataflow. ``arguments`` are Beam's own options, which go before those of ``where``.
 
     Raises UsageError before anything is sent; with ``where.wait``, RunFailed when the job stopped before its end, and
@@ -57,7 +60,9 @@ def submit(run: RunOptions, where: SubmitOptions, arguments: Sequence[str], stre
         checks.require_writable("--output", run.output)
         for place in dict.fromkeys((cloud.temp_location, cloud.staging_location)):
             checks.require_writable("the folder for temporary files", place)
-    run = for_machines(with_models(run, options.models_folder(beam)), beam)
+    shown = stream if show else None
+    with progress.steps(shown) as report:
+        run = for_machines(with_models(run, options.models_folder(beam), report), beam)
     job, run_ = resolve.resolve(run, beam, gpu=options.gpu_of(beam) is not None)
     checks.require_engine(job.recipes, beam)
     if not send:
@@ -76,7 +81,7 @@ def submit(run: RunOptions, where: SubmitOptions, arguments: Sequence[str], stre
     if sent is None or not where.wait:
         return Submitted(run_.run_id, sent)
     print(_accepted(sent), file=stream, flush=True)
-    ended, failed = _until_its_end(sent, run_, stream)
+    ended, failed = _until_its_end(sent, run_, shown)
     if run.on_finish is not None:
         run.on_finish.post(ended, stream)
     if failed is not None:
@@ -98,12 +103,12 @@ def report_and_release(tally: Tally, run: run_report.Run) -> None:
         lock.release(run.output, run.run_id)
 
 
-def with_models(run: RunOptions, folder: str) -> RunOptions:
+def with_models(run: RunOptions, folder: str, report: Report) -> RunOptions:
     """The same with bundles in the bucket for models."""
     return dataclasses.replace(
         run,
-        classifier=checks.stage_model(run.classifier, "classify", folder),
-        embedder=checks.stage_model(run.embedder, "embed", folder),
+        classifier=checks.stage_model(run.classifier, "classify", folder, report),
+        embedder=checks.stage_model(run.embedder, "embed", folder, report),
     )
 
 
@@ -132,7 +137,7 @@ def _found_again(sent: Job | None, cloud: GoogleCloudOptions) -> dict[str, str]:
     return place | ({"id": sent.job_id} if sent is not None else {})
 
 
-def _until_its_end(job: Job, run: run_report.Run, stream: TextIO) -> tuple[dict[str, Any], RunFailed | None]:
+def _until_its_end(job: Job, run: run_report.Run, stream: TextIO | None) -> tuple[dict[str, Any], RunFailed | None]:
     tables = tuple(run.models)
     try:
         watch.watch(job, tables, stream)

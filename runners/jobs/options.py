@@ -11,7 +11,7 @@ from beamsight.options import option
 from beamsight.reports.criteria import MaxFailures
 from runners.jobs.webhook import Webhook
 from transforms import defaults
-from transforms.inference.spec import EngineName, Precision
+from transforms.inference.spec import EngineName, Precision, Task
 
 NO_MODEL = "none"
 
@@ -157,6 +157,11 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         options.check(self)
+
+    @property
+    def models(self) -> tuple[tuple[str, Task], ...]:
+        """The models that were asked for, and their tasks."""
+        return (self.classifier, "classify"), (self.embedder, "embed")
 
     @property
     def wanted_engine(self) -> EngineName | None:

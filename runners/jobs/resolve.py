@@ -1,4 +1,4 @@
-"""What was asked of a job -> what the graph is built from. Nothing runs yet."""
+"""Resolve the options of a job to what the graph is built from. Nothing runs yet."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beamsight.models import registry, staging
+from beamsight.models.downloads import Report, ignore
 from beamsight.reports import run_report
+from beamsight.text import nearest
 from pipelines.catalog import CatalogOptions
 from runners.jobs import beam_options
 from runners.jobs.options import NO_MODEL, RunOptions
@@ -25,16 +27,28 @@ from transforms.process import Settings
 from transforms.storage import files
 
 
-def resolve(options: RunOptions, beam: PipelineOptions, *, gpu: bool) -> tuple[CatalogOptions, run_report.Run]:
-    """What was asked -> what the graph is built from: bundles found or staged, the day and the run's id fixed.
+def resolve(
+    options: RunOptions, beam: PipelineOptions, *, gpu: bool, report: Report = ignore
+) -> tuple[CatalogOptions, run_report.Run]:
+    """Find or stage the bundles, and fix the day and the id of the run.
 
-    gpu: whether the workers have one.
+    Args:
+        options: What the job does.
+        beam: Beam's options.
+        gpu: Whether the workers have a GPU.
+        report: Receives the steps of staging a model, which takes minutes.
+
+    Returns:
+        The options of the graph, and the run.
     """
     started = datetime.now(timezone.utc)
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     output = output_of(options)
-    asked = (_recipe(options, "classify", gpu), _recipe(options, "embed", gpu))
-    recipes = tuple(recipe for recipe in asked if recipe)
+    recipes = tuple(
+        _recipe(options, find_bundle(model, task, report), task, gpu)
+        for model, task in options.models
+        if model != NO_MODEL
+    )
     settings = Settings(
         output=output,
         day=f"{started:%Y-%m-%d}",
@@ -61,50 +75,53 @@ def resolve(options: RunOptions, beam: PipelineOptions, *, gpu: bool) -> tuple[C
 
 
 def require_images(options: RunOptions) -> None:
-    """Raises UsageError for a source without images. A night may have none."""
+    """Raise UsageError for a source without images. A night may have none."""
     if options.night is None:
         sources.check(options.images, options.uri_column)
 
 
 def output_of(options: RunOptions) -> str:
-    """Where the tables are, whatever folder the command was given in."""
+    """Return the folder of the tables, as an absolute path or URI."""
     return files.absolute(options.output)
 
 
-def _recipe(options: RunOptions, task: Task, gpu: bool) -> Recipe | None:
-    """A registered name or a bundle -> the table to make with it; None for ``none``."""
-    model = options.classifier if task == "classify" else options.embedder
-    if model == NO_MODEL:
-        return None
-    uri = find_bundle(model, task)
-    made = bundle.read(uri)
-    if made.spec.task != task:
-        raise UsageError(f"{model} is a model to {made.spec.task} with, and is needed to {task}; swap the options?")
-    engine = engines.choose(options.wanted_engine, options.precision, made, gpu=gpu)
-    if files.is_local(uri):  # one on gs:// is checked by the workers, as they copy it
-        bundle.verify(bundle.localize(uri, made.content_hash), made.only(engines.form(engine)))
+def _recipe(options: RunOptions, uri: str, task: Task, gpu: bool) -> Recipe:
+    """Return the recipe of the table that the bundle at ``uri`` makes."""
+    found = bundle.read(uri)
+    if found.spec.task != task:
+        raise UsageError(
+            f"{uri} is a model to {found.spec.task} with, but the option needs one to {task} with; swap --classifier "
+            "and --embedder"
+        )
+    engine = engines.choose(options.wanted_engine, options.precision, found, gpu=gpu)
+    if files.is_local(uri):  # Workers verify a bundle on gs:// when they copy it.
+        bundle.verify(bundle.localize(uri, found.content_hash), found.only(engines.form(engine)))
     return Recipe(
-        spec=made.spec,
+        spec=found.spec,
         bundle=uri,
-        content_hash=made.content_hash,
-        source=made.source,
+        content_hash=found.content_hash,
+        source=found.source,
         engine=engine,
         precision=options.precision,
-        quantized=made.quantized_hash() if options.precision == "int8" else None,
+        quantized=found.quantized_hash() if options.precision == "int8" else None,
         top_k=options.top_k,
         probabilities=options.probabilities,
         normalize=options.normalize,
     )
 
 
-def find_bundle(model: str, task: Task) -> str:
-    """A registered name, staged now if it never was on this machine, or a bundle's folder -> the bundle's URI."""
+def find_bundle(model: str, task: Task, report: Report = ignore) -> str:
+    """Return the URI of the bundle for a registered name or a folder.
+
+    A registered model that was never used on this machine is staged first, with its steps to ``report``.
+    """
     if registry.find(model, task):
-        return staging.stage_registered(model, task)
+        return staging.stage_registered(model, task, report=report)
     if "/" not in model and not Path(model).exists():
+        names = registry.names(task)
         raise UsageError(
-            f"{model!r} is neither a bundle nor the name of a model to {task} with; there are "
-            f"{', '.join(registry.names(task))}"
+            f"{model!r} is neither a bundle nor a registered model to {task} with{nearest(model, names)}; the "
+            f"registered models are {', '.join(names)}"
         )
     return files.absolute(model)
 

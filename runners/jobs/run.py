@@ -12,7 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beamsight.reports import run_report
 from pipelines.catalog import CatalogOptions
-from runners.jobs import beam_options, interrupts, local, portable, resolve
+from runners.jobs import beam_options, interrupts, local, portable, progress, resolve
 from runners.jobs.ending import RunFailed, record_stop
 from runners.jobs.options import RunOptions
 from runners.lock import cleanup, lock
@@ -50,12 +50,14 @@ def run(
     resolve.require_visible(options, beam)
     files.check(options.output)
     resolve.require_images(options)
-    job, run_ = resolve.resolve(options, beam, gpu=Path("/dev/nvidia0").exists())
+    shown = stream if show else None
+    with progress.steps(shown) as report:
+        job, run_ = resolve.resolve(options, beam, gpu=Path("/dev/nvidia0").exists(), report=report)
     command = "beamsight nightly" if options.night else "beamsight run"
     with lock.hold(
         run_.output, command, stream, run_id=run_.run_id, still_runs=still_runs, on_lost=interrupts.stop_work
     ) as held:
-        ended, error = _run(job, run_, beam, held, stream)
+        ended, error = _run(job, run_, beam, held, stream, shown)
     if options.on_finish is not None:
         hurried = {"seconds": _HURRY, "timeout": _HURRY} if isinstance(error, KeyboardInterrupt) else {}
         options.on_finish.post(ended, stream, **hurried)
@@ -65,15 +67,23 @@ def run(
 
 
 def _run(
-    job: CatalogOptions, run_: run_report.Run, beam: PipelineOptions, held: Lock, stream: TextIO
+    job: CatalogOptions,
+    run_: run_report.Run,
+    beam: PipelineOptions,
+    held: Lock,
+    stream: TextIO,
+    shown: TextIO | None,
 ) -> tuple[dict[str, Any], BaseException | None]:
     """Run the job with the lock held. Returns its report, and the error to raise where it stopped before its end."""
     cleanup.close_killed(run_.output, run_.run_id)
     run_report.write(Counter(), run_, "running")  # fails now, and not after a unit, where the output is not writable
     counts.KEPT.reset()
     try:
-        start = local.run if local.is_local(beam) else portable.run
-        start(job, beam, partial(run_report.write, run=run_), stream)
+        write_report = partial(run_report.write, run=run_)
+        if local.is_local(beam):
+            local.run(job, beam, write_report, shown)
+        else:
+            portable.run(job, beam, write_report, stream)
         done = run_report.read(run_)
         if done["state"] != "done":
             raise RunFailed(
