@@ -86,6 +86,6 @@ def quantized(shared_dir: Path, trained: dict[str, str], tmp_path_factory: pytes
     for form, agreement in (("classification", 0.85), ("feature_vector", 0.98)):  # no class is that of a drawn picture
         to = tmp_path_factory.mktemp("quantized") / form
         shutil.copytree(trained[form], to)
-        quantization.quantize(str(to), pictures, agreement, ways=(quantization.CAREFUL,))
+        quantization.quantize(str(to), pictures, agreement, methods=(quantization.CAREFUL,))
         made[form] = str(to)
     return made

@@ -1,1 +1,1 @@
-"""A model from anywhere -> a bundle that was seen to work: registry, staging, conversion, quantization, stand-ins."""
+"""Models: the registry, staging of a model into a bundle, conversion, quantization, comparison, and stand-ins."""

@@ -1,4 +1,4 @@
-"""SavedModel or IR -> an IR that takes uint8 RGB pictures, one at a time, at the spec's size."""
+"""Convert a SavedModel or an IR to an IR that takes uint8 RGB images, one at a time, at the spec's size."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ from transforms.inference.spec import ModelSpec
 
 
 def from_saved_model(folder: Path, spec: ModelSpec, to: Path) -> None:
-    """Freeze a SavedModel's variables into constants and write it as an IR (``to`` and its ``.bin``), f32.
+    """Write a SavedModel as an f32 IR: ``to`` and its ``.bin``.
 
-    The frozen graph, as OpenVINO cannot read the variables of every SavedModel; and from a file, as in Python 3.13 it
-    fails over a graph in memory. Raises ModelError.
+    The variables are frozen into constants first, because OpenVINO cannot read the variables of every SavedModel. The
+    frozen graph goes through a file, because OpenVINO cannot convert a graph in memory on Python 3.13.
+
+    Raises:
+        ModelError: The model cannot be converted.
     """
     from transforms.inference import openvino_engine, saved_model
 
@@ -38,9 +41,9 @@ def from_saved_model(folder: Path, spec: ModelSpec, to: Path) -> None:
     try:
         graph = convert_variables_to_constants_v2(function.get_concrete_function()).graph
         frozen.write_bytes(graph.as_graph_def().SerializeToString())
-        with _logging_kept():
+        with _keep_logging():
             converted = ov.convert_model(frozen)
-    except Exception as error:  # all raise what they like
+    except Exception as error:  # TensorFlow and OpenVINO raise errors of many types.
         raise ModelError(f"{folder} cannot be converted for OpenVINO: {openvino_engine.line(error)}") from error
     finally:
         frozen.unlink(missing_ok=True)
@@ -48,8 +51,8 @@ def from_saved_model(folder: Path, spec: ModelSpec, to: Path) -> None:
 
 
 @contextmanager
-def _logging_kept() -> Iterator[None]:
-    """``convert_model`` silences the warnings of the whole process, and when it fails they stay so."""
+def _keep_logging() -> Iterator[None]:
+    """Restore the root logger. ``convert_model`` silences it, and leaves it silent after a failure."""
     root = logging.getLogger()
     level, filters, handlers = root.level, list(root.filters), list(root.handlers)
     try:
@@ -60,7 +63,13 @@ def _logging_kept() -> Iterator[None]:
 
 
 def from_ir(source: Path, spec: ModelSpec, to: Path) -> None:
-    """A user's own IR, which takes what its spec says (range, channel order, layout), likewise. Raises ModelError."""
+    """Write a user's own IR as one that takes uint8 RGB images.
+
+    The spec says which range, channel order and layout the user's IR takes.
+
+    Raises:
+        ModelError: The IR cannot be read, or does not take images of the spec's size and layout.
+    """
     from transforms.inference import openvino_engine
 
     ov = openvino()
@@ -75,7 +84,7 @@ def from_ir(source: Path, spec: ModelSpec, to: Path) -> None:
     takes = model.input().partial_shape
     try:
         if not takes.compatible(ov.PartialShape([-1, *shape[1:]])):
-            raise RuntimeError(f"it takes {takes}")  # it may be possible to reshape, but is not what it was made for
+            raise RuntimeError(f"it takes {takes}")  # Reshaping may work, but the model was made for another shape.
         model.reshape(shape)
         _write(model, spec, layout, to)
     except RuntimeError as error:
@@ -85,7 +94,7 @@ def from_ir(source: Path, spec: ModelSpec, to: Path) -> None:
 
 
 def _write(model: Any, spec: ModelSpec, layout: str, to: Path) -> None:
-    """Fold layout, channel order and scaling in, keep the one output that fits, and save at full precision."""
+    """Add layout, channel order and scaling to the model, keep the one output that fits, and save it as f32."""
     ov = openvino()
     fitting = _of_shape(model.outputs, ov.PartialShape([1, -1]))
     if len(fitting) > 1:
@@ -108,7 +117,7 @@ def _write(model: Any, spec: ModelSpec, layout: str, to: Path) -> None:
     if scale != 1:
         chain.scale(scale)
     model = steps.build()
-    _name(model)
+    _number_layers(model)
     to.parent.mkdir(parents=True, exist_ok=True)
     ov.save_model(model, to, compress_to_fp16=False)
 
@@ -117,8 +126,8 @@ def _of_shape(outputs: list[Any], shape: Any) -> list[Any]:
     return [output for output in outputs if output.partial_shape.compatible(shape)]
 
 
-def _name(model: Any) -> None:
-    """Number the layers by their places and not by how many there were before: the same model gives the same file."""
+def _number_layers(model: Any) -> None:
+    """Number the layers by their position, so that the same model always gives the same file."""
     for place, layer in enumerate(model.get_ordered_ops()):
         name, numbered = re.subn(r"_\d+$", f"_{place}", layer.get_friendly_name())
         if numbered:

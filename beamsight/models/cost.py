@@ -1,4 +1,4 @@
-"""SavedModel -> its parameters and its operations for one image, counted in its graph without reading a weight."""
+"""Count the parameters and operations of a SavedModel in its graph, without reading its weights."""
 
 from __future__ import annotations
 
@@ -15,32 +15,34 @@ _OPERATIONS_AN_ELEMENT = {"Add": 1, "AddV2": 1, "BiasAdd": 1, "FusedBatchNormV3"
 
 
 def parameters(model_dir: str | Path) -> int:
-    """Parameters of a SavedModel, counted as in ``parameters_of``. Raises ModelError."""
+    """Return the number of parameters of a SavedModel, as ``parameters_of`` counts them. Raises ModelError."""
     return parameters_of(_graph(Path(model_dir), None))
 
 
 def flops(model_dir: str | Path, spec: ModelSpec) -> int:
-    """Floating-point operations of a SavedModel for one image of the spec's size, as in ``flops_of``.
+    """Return the operations of a SavedModel for one image of the spec's size, as ``flops_of`` counts them.
 
-    Raises ModelError, also where the shapes inside do not follow from the input's.
+    Raises:
+        ModelError: The folder holds no SavedModel with one signature, or its shapes do not follow from the input's.
     """
     return flops_of(_graph(Path(model_dir), spec.size))
 
 
 def parameters_of(graph: Any) -> int:
-    """Parameters of the network in a ``tf.Graph`` without function calls, as papers and model pages count them.
+    """Return the number of parameters in a ``tf.Graph`` without function calls, as papers count them.
 
-    That is each kernel and one bias a channel that it puts out. The scale of a batch norm is not a parameter, as it
-    is multiplied into the kernel before the network is used, and its offset is the bias.
+    Each kernel counts, and one bias for each of its output channels. The scale of a batch norm does not count, because
+    it is multiplied into the kernel before the network is used. The offset of a batch norm is the bias.
     """
     return sum(_defined(op.inputs[1]).num_elements() + op.outputs[0].shape[-1] for op in _ops(graph, _KERNELS))
 
 
 def flops_of(graph: Any) -> int:
-    """Floating-point operations of the network in a ``tf.Graph`` without function calls, whose input is one image.
+    """Return the floating-point operations of a ``tf.Graph`` without function calls, whose input is one image.
 
-    A multiply-add is two, and so is an element through a batch norm; sums, products and sigmoids are one an element
-    (activations, gates, residuals: 2 % in an EfficientNet). Pooling and arithmetic with a single number are left out.
+    A multiply-add is two operations, and a batch norm is two for each element. Sums, products and sigmoids are one for
+    each element (activations, gates and residuals: 2 % in an EfficientNet). Pooling and arithmetic with a single number
+    do not count.
     """
     total = 0
     for op in _ops(graph, _KERNELS):
@@ -63,9 +65,9 @@ def _defined(tensor: Any) -> Any:
 
 
 def _graph(folder: Path, size: int | None) -> Any:
-    """The ``tf.Graph`` of the signature ``serving_default`` for one square image, each function call inlined.
+    """Return the ``tf.Graph`` of the signature ``serving_default`` for one square image, with function calls inlined.
 
-    The shapes of variables stand in the graph; their values, nearly all of a SavedModel's bytes, are not needed.
+    The graph holds the shapes of variables. Their values, nearly all of a SavedModel's bytes, are not read.
     """
     tf = tensorflow()
     from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
@@ -75,7 +77,7 @@ def _graph(folder: Path, size: int | None) -> Any:
     try:
         saved = loader_impl.parse_saved_model(str(folder))
     except OSError as error:
-        raise ModelError(f"{folder} is no SavedModel: {error}") from error
+        raise ModelError(f"{folder} is not a SavedModel: {error}") from error
     signatures = [meta.signature_def.get("serving_default") for meta in saved.meta_graphs]
     if len(signatures) != 1 or signatures[0] is None or len(signatures[0].inputs) != 1:
         raise ModelError(f"{folder} must have one signature 'serving_default' with one input to be counted")
@@ -89,9 +91,9 @@ def _graph(folder: Path, size: int | None) -> Any:
 
     config = config_pb2.ConfigProto()
     config.graph_options.rewrite_options.optimizers.append("function")
-    config.graph_options.rewrite_options.min_graph_nodes = -1  # small graphs too
+    config.graph_options.rewrite_options.min_graph_nodes = -1  # Small graphs are inlined too.
     kept = meta_graph_pb2.MetaGraphDef(graph_def=definition)
-    kept.collection_def["train_op"].node_list.value.extend(outputs)  # where the optimizer looks for what is fetched
+    kept.collection_def["train_op"].node_list.value.extend(outputs)  # The optimizer keeps these.
     graph = tf.Graph()
     with graph.as_default():
         tf.import_graph_def(tf_optimizer.OptimizeGraph(config, kept), name="")

@@ -1,4 +1,4 @@
-"""``--images`` -> a sample of them as a model's pixels, for commands that look at a model and not at all images."""
+"""Draw a sample of the user's images, as pixels for a model, for the commands that examine a model."""
 
 from __future__ import annotations
 
@@ -27,10 +27,13 @@ _TABLE = "sample"
 
 
 def choose(images: Sequence[str], limit: int, uri_column: str = defaults.URI_COLUMN) -> list[ImageRef]:
-    """What ``--images`` names -> at most ``limit`` of the first ``LISTED``, the same each time, from all over them.
+    """Return at most ``limit`` images of the sources, the same ones each time.
 
-    Those with the smallest hash of the URI: the first ones of a folder tend to show the same thing. Raises UsageError
-    for a source that gives nothing.
+    The images with the smallest hash of the URI are chosen, because the first ones of a folder are often alike. Only
+    the first ``LISTED`` images are considered.
+
+    Raises:
+        UsageError: A source has no images.
     """
     sources.check(images, uri_column)
     refs = (ref for source in images for part in sources.list_images(source, uri_column) for ref in part.refs)
@@ -40,7 +43,7 @@ def choose(images: Sequence[str], limit: int, uri_column: str = defaults.URI_COL
 
 @dataclass(slots=True)
 class Sample:
-    """Chosen images, made ready a chunk at a time. ``broken`` counts those that could not be, by their error."""
+    """Chosen images and the spec of the model that they are for. ``broken`` counts unreadable images by error."""
 
     refs: list[ImageRef]
     spec: ModelSpec
@@ -48,10 +51,12 @@ class Sample:
     broken: Counter[str] = field(default_factory=Counter)
 
     def chunks(self, size: int) -> Iterator[Pixels]:
-        """The images that can be read, in order -> uint8[N, side, side, 3], N up to ``size``.
+        """Yield the readable images in order, as uint8[N, side, side, 3] with N up to ``size``.
 
-        Nothing is fetched or decoded while the caller holds a chunk, so that what it times is alone. Raises UsageError
-        where no image can be read.
+        Nothing is fetched or decoded while the caller works on a chunk, so the caller can time its own work.
+
+        Raises:
+            UsageError: No image can be read.
         """
         any_read = False
         for start in range(0, len(self.refs), size):
@@ -67,8 +72,8 @@ class Sample:
                 any_read = True
                 yield np.stack([ready[uri].pixels[_TABLE] for uri in (w.ref.uri for w in works) if uri in ready])
         if not any_read:
-            raise UsageError(f"--images: none of {len(self.refs)} can be read ({self.said()})")
+            raise UsageError(f"--images: none of the images can be read ({self.reasons()})")
 
-    def said(self) -> str:
-        """How many images were left out, and why, e.g. ``2 Truncated, 1 NotFound``."""
+    def reasons(self) -> str:
+        """Return the number of unreadable images by error, such as ``2 Truncated, 1 NotFound``."""
         return ", ".join(f"{count} {error}" for error, count in self.broken.most_common())

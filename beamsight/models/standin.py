@@ -1,7 +1,7 @@
-"""ModelSpec -> a SavedModel of the right shape with drawn weights, for where the published weights cannot be had.
+"""Write stand-ins: SavedModels with the architecture of a published module and random weights.
 
-A stand-in has the architecture, the calling contract and the cost of the published module, so that a job can be tried,
-tested and timed. Its answers differ from picture to picture and mean nothing.
+A stand-in is called like the published module and costs the same, so a job can be tried, tested and timed without the
+published weights. Its outputs differ from image to image and mean nothing.
 """
 
 from __future__ import annotations
@@ -20,36 +20,42 @@ from transforms.imaging import drawn
 from transforms.inference.libraries import tensorflow
 from transforms.inference.spec import ModelSpec
 
-# As the publisher's ``preprocessing.py`` has it, for RGB in 0..1.
+# From the publisher's ``preprocessing.py``, for RGB in 0..1.
 _MEAN = (0.485, 0.456, 0.406)
 _STDDEV = (0.229, 0.224, 0.225)
 
 INPUT = "image_input"
 OUTPUTS = {"classify": "probs", "embed": "top_pool"}
 
-# Statistics of this many pictures of this size hold at every model's own size, at a tenth of the time and memory.
-_CALIBRATION_PICTURES = 16
+# Statistics of images of this size also hold at every model's own size, and take a tenth of the time and memory.
+_CALIBRATION_IMAGES = 16
 _CALIBRATION_SIZE = 224
-# Branches weaker than what they join, as training leaves them. At full strength B7's 55 blocks multiply contrast: the
-# features of pictures differ a thousandfold in length, and half a grey level decides which class is the best.
+# Residual branches are weaker than the path that they join, as after training. At full strength, the 55 blocks of B7
+# multiply contrast: the lengths of features differ by a factor of 1000, and half a grey level changes the best class.
 _RESIDUAL_SCALE = 0.1
 _GATE_SCALE = 0.1
-# Of the logits: the best of 1,000 classes then mostly scores 0.05 to 0.9.
+# With this standard deviation of the logits, the best of 1,000 classes mostly scores 0.05 to 0.9.
 _LOGIT_STDDEV = 3.0
 
 
 def write_standin(spec: ModelSpec, to: str | Path, *, seed: int = 0) -> None:
-    """Write a stand-in for ``spec`` into the folder ``to``, which appears whole or not at all.
+    """Write a stand-in for ``spec`` into the folder ``to``. The folder is renamed into place when it is complete.
 
-    The SavedModel is called as the modules of TF-Hub are, directly or by its signature ``serving_default``:
-    ``image_input``, float32 [N, H, W, 3], RGB in 0..1, any H and W, becomes ``probs``, float32 [N, classes], rows
-    that sum to 1, or ``top_pool``, float32 [N, width]. The same ``seed`` gives the same weights.
+    The SavedModel is called like the modules of TF-Hub, directly or by its signature ``serving_default``. The input
+    ``image_input`` is float32 [N, H, W, 3], RGB in 0..1, with any H and W. The output of a classifier is ``probs``,
+    float32 [N, classes], rows that sum to 1. The output of an embedder is ``top_pool``, float32 [N, width].
 
-    Raises UsageError for a spec that is no EfficientNet in this form, and for a folder that is not empty.
+    Args:
+        spec: A registered EfficientNet that is published as a SavedModel.
+        to: Folder that does not exist yet or is empty.
+        seed: The same seed gives the same weights.
+
+    Raises:
+        UsageError: There is no stand-in for this spec, or the folder is not empty.
     """
     to = Path(to)
     if to.exists() and not (to.is_dir() and not any(to.iterdir())):
-        raise UsageError(f"{to} is there already: remove it, or name another folder for the stand-in")
+        raise UsageError(f"{to} exists already: remove it, or pass another folder for the stand-in")
     network = build(spec)
     _draw_weights(network, np.random.default_rng(seed))
     _calibrate(network, seed)
@@ -60,14 +66,14 @@ def write_standin(spec: ModelSpec, to: str | Path, *, seed: int = 0) -> None:
 
 
 def build(spec: ModelSpec) -> Any:
-    """The network of ``spec`` with Keras's initial weights: float32 [N, H, W, 3] in 0..1 -> float32 [N, width].
+    """Return the network of ``spec`` with Keras's initial weights: float32 [N, H, W, 3] in 0..1 -> float32 [N, width].
 
-    Keras's own network, with three things as the published modules have them: it takes 0..1, it pads alike for any
-    input size, and it holds nothing that only training needs. Every layer has a name of its own, so nothing depends
-    on what this process built before.
+    It is Keras's network with three changes, as in the published modules: it takes 0..1, it pads in the same way for
+    any input size, and it has no layers that only training needs. Every layer has a fixed name, so the result does not
+    depend on other networks that this process has built.
     """
     _check(spec)
-    tensorflow()  # before Keras would import it, with all its notes
+    tensorflow()  # It is imported before Keras imports it, because Keras lets it print its notes.
     import keras
 
     if keras.backend.backend() != "tensorflow":
@@ -88,7 +94,7 @@ def build(spec: ModelSpec) -> Any:
             case keras.layers.DepthwiseConv2D() | keras.layers.Conv2D():
                 config["padding"] = "same"
             case keras.layers.BatchNormalization():
-                config["momentum"] = 0.0  # one pass in training mode sets the statistics
+                config["momentum"] = 0.0  # One pass in training mode then sets the statistics.
         return type(layer).from_config(config)
 
     network = keras.models.clone_model(published, clone_function=as_published)
@@ -99,25 +105,25 @@ def build(spec: ModelSpec) -> Any:
 
 
 def _check(spec: ModelSpec) -> None:
-    known = registry.find(spec.name, spec.task)
-    if known is not None and known.source is None:
+    registered = registry.find(spec.name, spec.task)
+    if registered is not None and registered.source is None:
         raise UsageError(
-            f"{spec.name} was published as OpenVINO IR and never as a SavedModel, which is what a stand-in is; "
-            f"make one for {spec.name.partition('_')[0]}, which has the same architecture"
+            f"{spec.name} was published as an OpenVINO IR only, and a stand-in is a SavedModel; "
+            f"make a stand-in for {spec.name.partition('_')[0]}, which has the same architecture"
         )
-    if known is None or (spec.task == "embed" and spec.width != known.width):
+    if registered is None or (spec.task == "embed" and spec.width != registered.width):
         names = ", ".join(model.name for model in registry.MODELS if model.source and model.task == spec.task)
-        raise UsageError(f"no stand-in for {spec.name!r} to {spec.task}, {spec.width} wide; there are {names}")
+        raise UsageError(f"no stand-in for {spec.name!r}, task {spec.task}, width {spec.width}; choose from {names}")
 
 
 def _draw_weights(network: Any, random: np.random.Generator) -> None:
-    """Kernels after He et al., https://arxiv.org/abs/1502.01852; biases stay zero, scales one but on residuals."""
+    """Set random kernels after He et al., https://arxiv.org/abs/1502.01852, and weaken the residual branches."""
     import keras
 
     for layer in network.layers:
         match layer:
             case keras.layers.DepthwiseConv2D():
-                _draw_kernel(layer, math.prod(layer.kernel.shape[:2]), random)  # each channel for itself
+                _draw_kernel(layer, math.prod(layer.kernel.shape[:2]), random)  # Each channel has its own kernel.
             case keras.layers.Conv2D() | keras.layers.Dense():
                 scale = _GATE_SCALE if "_se_" in layer.name else 1.0
                 _draw_kernel(layer, math.prod(layer.kernel.shape[:-1]), random, scale)
@@ -132,16 +138,16 @@ def _draw_kernel(layer: Any, inputs: int, random: np.random.Generator, scale: fl
 
 
 def _calibrate(network: Any, seed: int) -> None:
-    """Set the statistics of the batch norms, and the scale of the head, from drawn pictures."""
+    """Set the statistics of the batch norms, and the scale of the head, from drawn images."""
     import keras
 
     tf = tensorflow()
     pooled = keras.Model(network.input, network.get_layer("avg_pool").output)
-    # A graph frees each activation after its last use; Keras's eager loop would hold them all.
-    features = tf.function(lambda images: pooled(images, training=True))(_pictures(seed)).numpy()
+    # A graph frees each activation after its last use. Keras's eager loop keeps all of them.
+    features = tf.function(lambda images: pooled(images, training=True))(_images(seed)).numpy()
     head = network.layers[-1]
     if isinstance(head, keras.layers.Dense):
-        # Centred: the features of any two pictures point much the same way, and one class would always be the best.
+        # The features are centred, because all of them point in similar directions and one class would always be best.
         centre = features.mean(axis=0)
         length = np.linalg.norm(features - centre, axis=1).mean()
         kernel = head.kernel.numpy()
@@ -150,18 +156,18 @@ def _calibrate(network: Any, seed: int) -> None:
         head.bias.assign(-centre @ kernel)
 
 
-def _pictures(seed: int) -> npt.NDArray[np.float32]:
-    """Drawn pictures to calibrate with, float32 [N, side, side, 3] in 0..1."""
+def _images(seed: int) -> npt.NDArray[np.float32]:
+    """Return drawn images for the calibration, float32 [N, side, side, 3] in 0..1."""
     side = _CALIBRATION_SIZE
-    pictures = [drawn.draw(seed + index, side, side) for index in range(_CALIBRATION_PICTURES)]
-    return np.stack(pictures).astype(np.float32) / np.float32(255)
+    images = [drawn.draw(seed + index, side, side) for index in range(_CALIBRATION_IMAGES)]
+    return np.stack(images).astype(np.float32) / np.float32(255)
 
 
 def _save(network: Any, output: str, to: Path) -> None:
     tf = tensorflow()
     images = tf.TensorSpec([None, None, None, 3], tf.float32, name=INPUT)
     module = tf.Module()
-    # The bare variables: Keras's own objects would bring their training graphs along.
+    # Only the variables are saved, because Keras's own objects would also save their training graphs.
     module.weights = [weight.value for weight in network.weights]
     module.__call__ = tf.function(lambda image_input: network(image_input, training=False), [images])
     serve = tf.function(lambda image_input: {output: module.__call__(image_input)}, [images])

@@ -103,7 +103,7 @@ def test_counts_by_hand() -> None:
 
 
 def test_refuses_what_is_no_saved_model(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="is no SavedModel"):
+    with pytest.raises(ModelError, match="is not a SavedModel"):
         cost.parameters(tmp_path)
 
 

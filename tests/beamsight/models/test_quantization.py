@@ -51,8 +51,8 @@ def test_a_trained_classifier_agrees(quantized: Mapping[str, str], unseen: Mappi
     assert vector_math.top1_agreement(before, after) >= 0.97
     assert vector_math.cosines(before, after).mean() >= 0.98
     assert agreement.score_drift(before, after).mean <= 0.02
-    # Drawn pictures show nothing that the model knows. Where its best class has a score of 0.2 a breath turns it, in
-    # bf16 as well (0.78 of 300 pictures agree, against 0.87 in int8): the probabilities stay close all the same.
+    # Drawn images show nothing that the model was trained on. Their best class often has a score of only 0.2, and tiny
+    # changes flip it, also in bf16 (0.78 of 300 images agree, 0.87 in int8). The probabilities still stay close.
     before, after = outputs(quantized["classification"], unseen["drawn"])
     assert vector_math.top1_agreement(before, after) >= 0.8
     assert vector_math.cosines(before, after).mean() >= 0.98
@@ -113,19 +113,19 @@ def test_one_that_disagrees_is_refused_and_nothing_changes(
 ) -> None:
     copy = shutil.copytree(request.getfixturevalue(fixture), tmp_path / "copy")
     before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
-    with pytest.raises(ModelError, match=r"tiny agrees with f32 to \S+ \(.* 40 pictures, 0 of them .* 1\.01 is needed"):
+    with pytest.raises(ModelError, match=r"tiny agrees with f32 to \S+ \(.* 40 images, 0 of them .* 1\.01 is needed"):
         quantization.quantize(str(copy), TINY, 1.01)
     assert {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()} == before
 
 
-def test_the_careful_way_is_taken_where_the_quick_one_disagrees(copy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A form of each way is made; the first is made to disagree by other outputs than its own."""
-    tried: list[quantization.Way] = []
+def test_the_careful_method_is_used_where_the_quick_one_disagrees(copy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both methods make a form. The first one gets outputs in another order, so that it disagrees."""
+    tried: list[quantization.Method] = []
     write, measure = quantization._write, quantization.measure
 
-    def written(nncf: object, source: Path, calibration: Pixels, way: quantization.Way, to: Path) -> None:
-        tried.append(way)
-        write(nncf, source, calibration, way, to)
+    def written(nncf: object, source: Path, calibration: Pixels, method: quantization.Method, to: Path) -> None:
+        tried.append(method)
+        write(nncf, source, calibration, method, to)
 
     def measured(reference: Floats, found: Floats, spec: ModelSpec) -> dict[str, float]:
         return measure(reference, found[::-1] if len(tried) == 1 else found, spec)
@@ -203,7 +203,7 @@ def test_a_bundle_without_an_ir_is_refused(copy: str) -> None:
     files = {path: digest for path, digest in made.files.items() if not path.startswith("openvino/")}
     without = bundle.Bundle(made.spec, made.source, files, made.made_with)
     Path(copy, "model.json").write_text(without.to_json())
-    with pytest.raises(ModelError, match=r"no form for OpenVINO, .* stage the model again"):
+    with pytest.raises(ModelError, match=r"no OpenVINO form .* stage the model again"):
         quantization.quantize(copy, TINY)
 
 

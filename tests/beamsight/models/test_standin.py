@@ -145,7 +145,7 @@ def test_comes_for_another_number_of_classes() -> None:
     [
         (registry.get("efficientnet-b7_auto_aug", "classify"), "OpenVINO IR.* make one for efficientnet-b7,"),
         (replace(registry.get(B0, "embed"), width=7), "7 wide; there are efficientnet-b0, efficientnet-b1"),
-        (replace(registry.get(B0, "embed"), name="resnet50"), "no stand-in for 'resnet50' to embed"),
+        (replace(registry.get(B0, "embed"), name="resnet50"), "no stand-in for 'resnet50', task embed"),
     ],
 )
 def test_refuses_what_is_no_efficientnet(spec: Any, why: str, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_refuses_what_is_no_efficientnet(spec: Any, why: str, tmp_path: Path) ->
 
 def test_refuses_to_overwrite(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(UsageError, match="there already"):
+    with pytest.raises(UsageError, match="exists already"):
         architecture.write_standin(registry.get(B0, "embed"), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
