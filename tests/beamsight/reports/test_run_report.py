@@ -54,6 +54,7 @@ def test_compose() -> None:
         "duplicates": 10,
         "already_done": 300,
         "failed_before": 100,
+        "left": 0,
         "missing": 600,
         "images": 600,
         "ok": {"predictions/model=m-1": 596},
