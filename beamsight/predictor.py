@@ -17,7 +17,7 @@ from transforms.errors import UsageError
 from transforms.imaging import colour, fit
 from transforms.imaging import decode as decoding
 from transforms.inference import bundle, engines, heads
-from transforms.inference.engine import Engine
+from transforms.inference.engine import Engine, Floats
 from transforms.inference.labels import Label
 from transforms.inference.spec import EngineName, ModelSpec, Precision
 from transforms.storage import files
@@ -102,7 +102,7 @@ class Predictor:
             UsageError: A value is none of these kinds.
         """
         remaining = iter(images)
-        parts = [np.zeros((0, self.spec.width), np.float32)]
+        parts: list[Floats] = [np.zeros((0, self.spec.width), np.float32)]
         while chunk := [fit.fit_image(self._picture(image), self.spec) for image in islice(remaining, _CHUNK)]:
             parts.append(self._engine.infer(np.stack(chunk)))
         outputs = np.concatenate(parts)

@@ -22,6 +22,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 
 from transforms.storage import files, gcs_client
 from transforms.storage import gcs as gcs_objects
+from transforms.storage.base import FileSystem
 
 pytest_plugins = ["bundles", "standins"]
 
@@ -66,7 +67,7 @@ def bucket(gcs: GcsServer) -> Iterator[Bucket]:
 
 
 @pytest.fixture
-def quick_retries(gcs: GcsServer, monkeypatch: pytest.MonkeyPatch) -> files.FileSystem:
+def quick_retries(gcs: GcsServer, monkeypatch: pytest.MonkeyPatch) -> FileSystem:
     """gs:// as ``files`` sees it, giving up after 2 s instead of 120."""
     retry = DEFAULT_RETRY.with_timeout(2.0).with_delay(initial=0.01, maximum=0.05)
     system = gcs_objects.GcsObjects(retry)

@@ -115,4 +115,4 @@ class _Handler(JsonHandler):
         return {"id": job_id, "currentState": server.states[0], "createTime": server.times[job_id], **sent}
 
     def _server(self) -> DataflowServer:
-        return self.server.dataflow  # type: ignore[attr-defined,no-any-return]
+        return self.server.dataflow  # type: ignore[attr-defined]

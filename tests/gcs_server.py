@@ -167,6 +167,8 @@ class _Handler(RequestHandler):
     protocol_version = "HTTP/1.1"  # connections stay open, as those of the real one
     disable_nagle_algorithm = True
     wbufsize = -1
+    rfile: Any
+    wfile: Any
 
     def __init__(self, request: Any, client_address: Any, server: _Server) -> None:
         self.gcs = server.gcs

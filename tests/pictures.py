@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,7 +16,7 @@ PICTURE = drawn.draw(3, 48, 40)
 SMOOTH = np.asarray(Image.fromarray(drawn.draw(4, 12, 9)).resize((96, 72), Image.Resampling.BICUBIC))
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
-LOSSLESS = {
+LOSSLESS: dict[str, tuple[str, dict[str, Any]]] = {
     "png": ("png", {}),
     "interlaced gif": ("gif", {"interlace": 1}),
     "bmp": ("bmp", {}),
@@ -28,7 +29,7 @@ LOSSLESS = {
     "jp2": ("jpeg2000", {}),
     "j2k": ("jpeg2000", {"no_jp2": True}),
 }
-LOSSY = {
+LOSSY: dict[str, tuple[str, dict[str, Any]]] = {
     "jpeg": ("jpeg", {"quality": 95, "subsampling": 0}),
     "progressive jpeg": ("jpeg", {"quality": 95, "subsampling": 0, "progressive": True}),
     "tiff jpeg": ("tiff", {"compression": "jpeg", "quality": 95}),
@@ -47,17 +48,17 @@ def sample(name: str) -> bytes:
     return drawn.encode(pixels, kind, **options)
 
 
-def save(image: Image.Image, kind: str, **options: object) -> bytes:
+def save(image: Image.Image, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
 
 
-def pixels(data: bytes, **options: int) -> np.ndarray:
+def pixels(data: bytes, **options: Any) -> drawn.Pixels:
     return decode.decode_image(data, **options).pixels
 
 
-def patches(*colours: object, mode: str = "RGB") -> Image.Image:
+def patches(*colours: Any, mode: str = "RGB") -> Image.Image:
     """A picture with one square of 16 x 16 pixels a colour."""
     image = Image.new(mode, (16 * len(colours), 16))
     for index, colour in enumerate(colours):

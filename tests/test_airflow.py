@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from runners.cli import arguments
+from runners.cli import app
 from runners.template import parameters
 
 ROOT = Path(__file__).parents[1]
@@ -66,9 +66,9 @@ def test_the_commands_are_ours() -> None:
     assert [words[0] for words in ours] == ["nightly", "report"]
     for words in ours:
         needed = ["--images=gs://b/*", "--output=gs://b/out"] if words[0] == "nightly" else []  # they are in the file
-        known, rest = arguments.parser().parse_known_args([*words, *needed])
-        assert not rest
-        assert str(known.date) == ("2026-11-21" if needed else "None")
+        parsed = app.parser().parse([*words, *needed])
+        assert not parsed.beam
+        assert str(parsed.values.get("day")) == ("2026-11-21" if needed else "None")
     (codes,) = (ast.literal_eval(node.value) for node in calls if node.arg == "skip_on_exit_code")
     assert codes == [4]  # another run works on the output
 

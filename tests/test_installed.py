@@ -62,7 +62,7 @@ def users(tmp_path: Path) -> Path:
 
 
 def beamsight(environment: Path, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    command = [environment / "bin" / "beamsight", *words]
+    command = [str(environment / "bin" / "beamsight"), *words]
     return subprocess.run(
         command, cwd=folder, env=os.environ | {"PYTHONPATH": "."}, capture_output=True, text=True, check=False
     )

@@ -50,7 +50,7 @@ def hook() -> Iterator[ThreadingHTTPServer]:
         server.shutdown()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, app.INTERRUPTED), (signal.SIGTERM, app.TERMINATED)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, codes.INTERRUPTED), (signal.SIGTERM, codes.TERMINATED)])
 def test_a_signal_stops_the_run_and_the_next_run_continues(
     number: int,
     code: int,
@@ -93,7 +93,7 @@ def test_a_signal_does_not_wait_for_slow_downloads(
 ) -> None:
     for number in range(8):
         bucket.put(f"in/{number}.jpg", b"never sent")
-    gcs.faults = lambda _, path: time.sleep(30) if "alt=media" in path else None  # type: ignore[func-returns-value]
+    gcs.faults = lambda _, path: time.sleep(30) if "alt=media" in path else None
     arguments = ["run", "--images", bucket.uri("in/*.jpg"), "--output", str(tmp_path / "out")]
     arguments += ["--classifier", tiny_classifier, "--embedder", "none"]
     with subprocess.Popen([sys.executable, "-m", "beamsight", *arguments], stderr=subprocess.DEVNULL) as running:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import duckdb
 import long_runs
+import pyarrow.parquet as pq
 import pytest
 import tables
 from long_runs import IMAGES, command, reports, require_complete, start, wait_for_files
@@ -48,7 +49,7 @@ def test_killed_at_random_moments_and_run_again(
                 if name.endswith(".parquet")
             }
             for name in whole:
-                assert tables.pq.read_table(name, partitioning=None).num_rows > 0, f"seed {seed}"
+                assert pq.read_table(name, partitioning=None).num_rows > 0, f"seed {seed}"
     assert app.main(arguments) == codes.DONE
     assert not list((tmp_path / "out").rglob("*.tmp"))
     states = [report["state"] for report in reports(tmp_path)]
@@ -62,7 +63,7 @@ def test_readers_do_not_see_incomplete_files(
     assert app.main(command(images, tiny_classifier, tiny_embedder)) == codes.DONE
     (part,) = tables.files_of(tmp_path / "out", "predictions")
     (Path(part).parent / f".{Path(part).name}.123.tmp").write_bytes(Path(part).read_bytes()[:100])
-    count = duckdb.sql(f"select count(*) from '{tmp_path}/out/predictions/**/*.parquet'").fetchall()
+    count = duckdb.execute(f"select count(*) from '{tmp_path}/out/predictions/**/*.parquet'").fetchall()
     assert count == [(IMAGES - IMAGES // 10,)]
     assert app.main(command(images, tiny_classifier, tiny_embedder)) == codes.DONE
 
@@ -132,7 +133,7 @@ def test_the_next_run_cleans_up_after_a_killed_one(
     (dead,) = reports(tmp_path)
     assert dead["state"] == "running"
     whole = (tmp_path / "out" / "predictions").rglob("*.parquet")
-    kept = [row for path in whole for row in tables.pq.ParquetFile(path).read().to_pylist()]
+    kept = [row for path in whole for row in pq.ParquetFile(path).read().to_pylist()]
     assert len(kept) >= 5
     (tmp_path / "out" / "failures").mkdir(exist_ok=True)
     (tmp_path / "out" / "failures" / ".1-0123456789abcdef.tmp").write_bytes(b"PAR1")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import tables
 from PIL import Image
@@ -95,10 +96,11 @@ def test_normalized_vectors_have_length_1(photos: Path, trained: Mapping[str, st
     command = ["run", "--images", str(photos), "--output", str(tmp_path / "out"), "--classifier", "none"]
     for options in ([], ["--normalize"]):
         assert app.main([*command, "--embedder", trained["feature_vector"], *options]) == codes.DONE
-    plain, unit = ([], [])
+    plain: tables.Rows = []
+    unit: tables.Rows = []
     for path, data in tables.files_of(tmp_path, "embeddings").items():
         assert data
-        rows = tables.pq.read_table(path, partitioning=None).to_pylist()
+        rows = pq.read_table(path, partitioning=None).to_pylist()
         (unit if abs(np.linalg.norm(rows[0]["embedding"]) - 1) < 1e-6 else plain).extend(rows)
     for row, other in zip(plain, unit, strict=True):
         expected = np.asarray(row["embedding"]) / np.linalg.norm(row["embedding"])

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import tables
 
@@ -46,7 +47,7 @@ def test_b7_and_b6_at_their_sizes(standin: Callable[[str, Task], Path], tmp_path
     metadata = {
         key.decode(): value.decode()
         for path in tables.files_of(tmp_path / "out", "predictions")
-        for key, value in tables.pq.read_schema(path).metadata.items()
+        for key, value in pq.read_schema(path).metadata.items()
     }
     assert metadata["beamsight.preprocessing"] == "square 600x600 bicubic rgb 0..1"
     assert metadata["beamsight.precision"] == "f32"

@@ -24,6 +24,7 @@ from pinned import ROOT, applicable
 
 from beamsight.reports import run_report
 from pipelines import catalog
+from runners.cli import app
 from runners.dataflow.options import IMAGES_PYTHON
 from runners.jobs import resolve
 from runners.jobs import run as jobs
@@ -147,7 +148,8 @@ def test_a_launched_template_makes_the_job_on_a_machine_without_tensorflow(
         ),
         *("--classifier", bucket.uri("models/tiny"), "--embedder=none", "--max-workers=4", "--label=team=birds"),
     ]
-    request = parameters.launch_request(bucket.uri("beamsight.json"), words).launch_parameter
+    values = app.parser().parse(["submit", *words]).values
+    request = parameters.launch_request(bucket.uri("beamsight.json"), values, []).launch_parameter
     called = [
         *("--runner=DataflowRunner", "--project=my-project", "--region=europe-west4", f"--job_name={request.job_name}"),
         f"--template_location={bucket.uri('launch/job_object')}",
@@ -156,14 +158,14 @@ def test_a_launched_template_makes_the_job_on_a_machine_without_tensorflow(
         "--of_the_launcher=1",
         *(f"--{name}={value}" for name, value in request.parameters.items()),
     ]
-    command = [python, "-I", ROOT / "containers" / "launch.py", *called]
+    command: list[str | Path] = [python, "-I", ROOT / "containers" / "launch.py", *called]
     ours = sys.version_info[:2] == IMAGES_PYTHON  # another Python needs an image that was built for it
     built = "europe/beamsight" if ours else "europe/beamsight:own"
     environment = {**os.environ, "BEAMSIGHT_IMAGE": built, "BEAMSIGHT_CACHE": str(tmp_path)}
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", env=environment, timeout=300)
     assert done.returncode == 0, done.stderr
 
-    assert "passed over --of_the_launcher=1" in done.stderr
+    assert "ignored --of_the_launcher=1" in done.stderr
 
     job = json.loads(bucket.get("launch/job_object"))
     assert job["name"] == "beamsight"
@@ -183,7 +185,14 @@ def test_a_launched_template_makes_the_job_on_a_machine_without_tensorflow(
 
 def test_what_needs_tensorflow_says_so_in_one_line(python: Path, tmp_path: Path) -> None:
     (tmp_path / "0.jpg").write_bytes(drawn.encode(drawn.draw(0, 90, 60)))
-    ours = [python.with_name("beamsight"), "run", "--images", tmp_path / "0.jpg", "--output", tmp_path / "out"]
+    ours: list[str | Path] = [
+        python.with_name("beamsight"),
+        "run",
+        "--images",
+        tmp_path / "0.jpg",
+        "--output",
+        tmp_path / "out",
+    ]
     environment = {"BEAMSIGHT_CACHE": str(tmp_path / "cache")}
     done = subprocess.run(ours, capture_output=True, text=True, check=False, cwd="/", env=environment)
     assert done.returncode == 2

@@ -14,7 +14,7 @@ import pytest
 import tables
 from PIL import Image
 
-from transforms import counts, process
+from transforms import counts
 from transforms.errors import EngineError, OutOfMemory
 from transforms.history.units import make_unit
 from transforms.imaging import drawn, fit
@@ -24,7 +24,7 @@ from transforms.inference.labels import Label
 from transforms.inference.recipe import Recipe
 from transforms.inference.spec import ModelSpec
 from transforms.process import Settings, process_unit
-from transforms.records import ImageRef, Work
+from transforms.records import ImageRef, Unit, Work
 from transforms.storage import files
 
 CLASSIFIER = ModelSpec(name="fake", task="classify", size=16, width=3, output="probabilities")
@@ -64,7 +64,7 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(output=str(tmp_path / "out"), day="2026-01-02", run_id="r1", version="0")
 
 
-def unit_of(folder: Path, models: list[Model], greys: list[int]) -> process.Unit:
+def unit_of(folder: Path, models: list[Model], greys: list[int]) -> Unit:
     """A unit of one-colour pictures, ``<number>-<grey>.png``."""
     folder.mkdir(exist_ok=True)
     work = []
@@ -136,7 +136,7 @@ def test_a_broken_engine_stops_the_run_and_blames_no_image(tmp_path: Path) -> No
 def test_only_the_tables_that_lack_an_image_get_it(tmp_path: Path) -> None:
     models = [model(CLASSIFIER), model(EMBEDDER)]
     unit = unit_of(tmp_path / "in", models, [1, 2, 3])
-    lacking = [models[0].recipe.table], [models[1].recipe.table], []
+    lacking: tuple[list[str], ...] = [models[0].recipe.table], [models[1].recipe.table], []
     unit = replace(unit, work=tuple(Work(w.ref, tuple(t)) for w, t in zip(unit.work, lacking, strict=True) if t))
     process_unit(unit, models, settings(tmp_path))
     found = [tables.rows(tmp_path / "out", table, tmp_path) for table in ("predictions", "embeddings")]

@@ -19,7 +19,7 @@ def floats(*rows: list[float]) -> Floats:
 
 
 @given(hnp.arrays(np.float32, SHAPES, elements=FINITE))
-def test_unit_length(vectors: Floats):
+def test_unit_length(vectors: Floats) -> None:
     unit = vector_math.unit_length(vectors)
     assert unit.dtype == np.float32
     exact = vectors.astype(np.float64)
@@ -32,9 +32,9 @@ def test_unit_length(vectors: Floats):
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])  # whose squares are no float32
-def test_unit_length_of_known_numbers(scale: float):
+def test_unit_length_of_known_numbers(scale: float) -> None:
     vectors = np.array([[3, 4], [0, 0], [0, -2]], np.float32) * np.float32(scale)
-    np.testing.assert_allclose(vector_math.unit_length(vectors), [[0.6, 0.8], [0, 0], [0, -1]], rtol=1e-6)
+    np.testing.assert_allclose(vector_math.unit_length(vectors), [[0.6, 0.8], [0.0, 0.0], [0.0, -1.0]], rtol=1e-6)
 
 
 def test_top1_agreement() -> None:
@@ -69,7 +69,9 @@ def test_lengths_do_not_count(seed: int, count: int, scale: float) -> None:
 
 def test_cosine_matrix() -> None:
     unit = floats([0.6, 0.8], [1, 0], [0, 0])
-    np.testing.assert_allclose(vector_math.cosine_matrix(unit, unit), [[1, 0.6, 0], [0.6, 1, 0], [0, 0, 0]], atol=1e-7)
+    np.testing.assert_allclose(
+        vector_math.cosine_matrix(unit, unit), [[1.0, 0.6, 0.0], [0.6, 1.0, 0.0], [0.0, 0.0, 0.0]], atol=1e-7
+    )
     assert vector_math.cosine_matrix(unit[:1], unit).shape == (1, 3)
 
 

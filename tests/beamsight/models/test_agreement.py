@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from beamsight.models import agreement
+from transforms.inference.engine import Floats
 
 
-def floats(*rows: list[float]) -> np.ndarray:
+def floats(*rows: list[float]) -> Floats:
     return np.array(rows, np.float32)
 
 
-def unit(*degrees: float) -> np.ndarray:
+def unit(*degrees: float) -> Floats:
     """Vectors in the plane, so that the nearest are those of the nearest angles."""
     angles = np.radians(degrees)
     return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
@@ -47,7 +48,7 @@ def test_equal_pictures_are_neighbours_in_order() -> None:
 def test_many_vectors_give_the_same_as_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.RandomState(0)
     reference = random.normal(size=(50, 6)).astype(np.float32)
-    moved = reference + random.normal(size=(50, 6)).astype(np.float32) / 4
+    moved = reference + random.normal(size=(50, 6)).astype(np.float32) / np.float32(4)
     at_once = agreement.neighbours_kept(reference, moved)
     monkeypatch.setattr(agreement, "_ROWS", 7)
     assert agreement.neighbours_kept(reference, moved) == at_once

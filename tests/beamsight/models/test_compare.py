@@ -117,7 +117,7 @@ def test_quantize_then_compare_then_run(
     assert "int8 openvino" in compared
 
     command = ["run", "--images", str(images), "--output", str(tmp_path / "out"), "--embedder", "none"]
-    folders = set()
+    folders: set[str] = set()
     for precision in ("f32", "int8"):
         assert app.main([*command, "--classifier", model, "--precision", precision]) == codes.DONE
         assert len(tables.rows(tmp_path, "predictions", tmp_path)) == 40 * (len(folders) + 1)

@@ -19,6 +19,7 @@ from runners.cli import app, codes
 from transforms.errors import ModelError
 from transforms.imaging import drawn, fit
 from transforms.inference import bundle, engines
+from transforms.inference.engine import Pixels
 from transforms.inference.libraries import openvino
 from transforms.inference.openvino_engine import OpenVINOEngine
 from transforms.inference.spec import ModelSpec
@@ -29,7 +30,7 @@ AUTO_AUG = registry.get("efficientnet-b7_auto_aug", "classify")
 LABELS = "owl\nheron\nstork\ncrane\nrail\n"
 
 
-def pictures(number: int = 3, side: int = SPEC.size) -> np.ndarray:
+def pictures(number: int = 3, side: int = SPEC.size) -> Pixels:
     return np.stack([drawn.draw(seed, side, side) for seed in range(number)])
 
 
@@ -61,36 +62,38 @@ def refused(source: Path, spec: ModelSpec) -> str:
     ("order", "layout", "value_range"),
     itertools.product(["rgb", "bgr"], ["nhwc", "nchw"], [(0.0, 1.0), (0.0, 255.0), (-1.0, 1.0), (-2.0, 0.5)]),
 )
-def test_what_an_ir_takes(tmp_path: Path, order: Any, layout: Any, value_range: tuple[float, float]):
+def test_what_an_ir_takes(tmp_path: Path, order: Any, layout: Any, value_range: tuple[float, float]) -> None:
     spec = replace(SPEC, channel_order=order, layout=layout, value_range=value_range)
     assert_right(converted(irs.save(tmp_path / "own.xml", spec), spec), spec)
 
 
 @pytest.mark.parametrize("layout", ["nhwc", "nchw"])
 @pytest.mark.parametrize("options", [{"batch": -1}, {"batch": 8}, {"side": -1}, {"batch": -1, "side": -1}], ids=str)
-def test_what_is_dynamic_or_of_another_batch_becomes_one_picture(tmp_path: Path, layout: Any, options: dict[str, Any]):
+def test_what_is_dynamic_or_of_another_batch_becomes_one_picture(
+    tmp_path: Path, layout: Any, options: dict[str, Any]
+) -> None:
     spec = replace(ZOO, layout=layout)
     assert_right(converted(irs.save(tmp_path / "own.xml", spec, **options), spec), spec)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.uint8, np.int32])
-def test_inputs_of_another_type(tmp_path: Path, dtype: Any):
+def test_inputs_of_another_type(tmp_path: Path, dtype: Any) -> None:
     assert_right(converted(irs.save(tmp_path / "own.xml", ZOO, dtype=dtype), ZOO), ZOO)
 
 
-def test_weights_in_half_precision(tmp_path: Path):
+def test_weights_in_half_precision(tmp_path: Path) -> None:
     ov = openvino()
     ov.save_model(ov.Core().read_model(irs.save(tmp_path / "own.xml", SPEC)), tmp_path / "half.xml")
     outputs = converted(tmp_path / "half.xml", SPEC).infer(pictures())
     np.testing.assert_allclose(outputs, irs.expected(pictures(), SPEC), rtol=1e-2, atol=1e-2)
 
 
-def test_the_output_that_fits_is_taken(tmp_path: Path):
+def test_the_output_that_fits_is_taken(tmp_path: Path) -> None:
     assert_right(converted(irs.save(tmp_path / "own.xml", SPEC, also_pooled=True), replace(SPEC, width=0)), SPEC)
     assert_right(converted(irs.save(tmp_path / "own.xml", SPEC, widths=[7, 5], also_pooled=True), SPEC), SPEC)
 
 
-def test_names_and_shapes_of_what_is_written(tmp_path: Path):
+def test_names_and_shapes_of_what_is_written(tmp_path: Path) -> None:
     source = irs.save(tmp_path / "own.xml", ZOO)
     converted(source, ZOO)
     for path, kind in ((source, "f32"), (tmp_path / "made" / "f32.xml", "u8")):
@@ -101,7 +104,7 @@ def test_names_and_shapes_of_what_is_written(tmp_path: Path):
         assert images.element_type.get_type_name() == kind
 
 
-def test_the_same_model_gives_the_same_files(tmp_path: Path):
+def test_the_same_model_gives_the_same_files(tmp_path: Path) -> None:
     saved = saved_models.save(tmp_path / "model")
     own = irs.save(tmp_path / "own.xml", ZOO)
     for folder in ("once", "again"):
@@ -118,21 +121,21 @@ def test_the_same_model_gives_the_same_files(tmp_path: Path):
         (replace(SPEC, layout="nchw"), "[1,12,12,3]"),
     ],
 )
-def test_another_size_or_layout(tmp_path: Path, spec: ModelSpec, takes: str):
+def test_another_size_or_layout(tmp_path: Path, spec: ModelSpec, takes: str) -> None:
     source = irs.save(tmp_path / "own.xml", SPEC)
     size = spec.size
     shape = [1, size, size, 3] if spec.layout == "nhwc" else [1, 3, size, size]
     assert refused(source, spec) == f"{source} does not take {shape} (it takes {takes}); check --size and --layout"
 
 
-def test_another_size_that_only_the_network_knows(tmp_path: Path):
+def test_another_size_that_only_the_network_knows(tmp_path: Path) -> None:
     source = irs.save(tmp_path / "own.xml", SPEC, side=-1)
     message = refused(source, replace(SPEC, size=9))
     assert message.startswith(f"{source} does not take [1, 9, 9, 3] (")
     assert message.endswith("); check --size and --layout")
 
 
-def test_two_inputs(tmp_path: Path):
+def test_two_inputs(tmp_path: Path) -> None:
     ov = openvino()
     left, right = (ov.opset13.parameter([1, 12, 12, 3], np.float32) for _ in range(2))
     means = ov.opset13.reduce_mean(ov.opset13.add(left, right), [1, 2], False)
@@ -152,13 +155,13 @@ def test_two_inputs(tmp_path: Path):
 )
 def test_outputs_of_which_none_or_several_fit(
     tmp_path: Path, options: dict[str, Any], width: int, shapes: str, what: str
-):
+) -> None:
     source = irs.save(tmp_path / "own.xml", SPEC, **options)
     message = refused(source, replace(SPEC, width=width))
     assert message == f"birds: outputs are {shapes}; exactly one must be {what}"
 
 
-def test_what_cannot_be_read(tmp_path: Path):
+def test_what_cannot_be_read(tmp_path: Path) -> None:
     source = irs.save(tmp_path / "own.xml", SPEC)
     source.with_suffix(".bin").write_bytes(b"")
     assert refused(source, SPEC) == f"{source} cannot be read as an IR: Incorrect weights in bin file!"
@@ -169,7 +172,7 @@ def test_what_cannot_be_read(tmp_path: Path):
 # --- a user's own IR, from staging to the table ---------------------------------------------------------------------
 
 
-def test_an_ir_of_the_zoo_is_the_model_that_it_was_made_from(shared_dir: Path, tmp_path: Path):
+def test_an_ir_of_the_zoo_is_the_model_that_it_was_made_from(shared_dir: Path, tmp_path: Path) -> None:
     """The trained model, exported with the Zoo's conventions, against itself in TensorFlow, behind the same crop."""
     saved = shared_dir / "models" / "mobilenet_v1_025_224" / "classification_logits"
     source = irs.exported(tmp_path / "zoo" / "mobilenet.xml", saved, replace(AUTO_AUG, size=224))
@@ -195,7 +198,7 @@ def test_an_ir_of_the_zoo_is_the_model_that_it_was_made_from(shared_dir: Path, t
         np.testing.assert_allclose(row["probabilities"], other["probabilities"], atol=1e-4)
 
 
-def test_the_registered_one_at_its_own_size(tmp_path: Path):
+def test_the_registered_one_at_its_own_size(tmp_path: Path) -> None:
     source = irs.save(tmp_path / "FP32" / "efficientnet-b7_auto_aug.xml", AUTO_AUG)
     made = make_bundle.stage(StageOptions(str(source), str(tmp_path / "bundle"), name="efficientnet-b7_auto_aug"))
     assert made.spec == AUTO_AUG
@@ -206,7 +209,7 @@ def test_the_registered_one_at_its_own_size(tmp_path: Path):
     np.testing.assert_allclose(outputs, irs.expected(pixels, AUTO_AUG), rtol=1e-4, atol=1e-2)
 
 
-def test_a_bundle_from_an_ir(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_bundle_from_an_ir(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = irs.save(tmp_path / "birds.xml", ZOO)
     to = tmp_path / "bundle"
     made = staging.stage(str(source), replace(ZOO, width=0), str(to), labels_text=LABELS)
@@ -225,7 +228,7 @@ def test_a_bundle_from_an_ir(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         staging.stage(str(other), replace(ZOO, value_range=(0.0, 1.0)), str(to), labels_text=LABELS)
 
 
-def test_an_ir_on_gs(tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch):
+def test_an_ir_on_gs(tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BEAMSIGHT_CACHE", str(tmp_path / "cache"))
     source = irs.save(tmp_path / "birds.xml", ZOO)
     for path in (source, source.with_suffix(".bin")):
@@ -251,7 +254,7 @@ def test_an_ir_on_gs(tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyP
         (replace(ZOO, size=24), "does not take [1, 24, 24, 3] (it takes [1,12,12,3]); check --size and --layout"),
     ],
 )
-def test_an_ir_that_is_not_what_it_should_be(tmp_path: Path, spec: ModelSpec, message: str):
+def test_an_ir_that_is_not_what_it_should_be(tmp_path: Path, spec: ModelSpec, message: str) -> None:
     source = irs.save(tmp_path / "birds.xml", ZOO)
     with pytest.raises(ModelError) as caught:
         staging.stage(str(source), spec, str(tmp_path / "bundle"), labels_text=LABELS)
@@ -259,7 +262,7 @@ def test_an_ir_that_is_not_what_it_should_be(tmp_path: Path, spec: ModelSpec, me
     assert not (tmp_path / "bundle").exists()
 
 
-def test_an_ir_that_does_not_run(tmp_path: Path):
+def test_an_ir_that_does_not_run(tmp_path: Path) -> None:
     spec = ModelSpec(name="birds", task="classify", size=8, width=5, output="logits", value_range=(0.0, 1000.0))
     source = irs.sometimes(tmp_path / "birds.xml", 5, "refuse")
     with pytest.raises(ModelError) as caught:
@@ -273,7 +276,7 @@ def test_an_ir_that_does_not_run(tmp_path: Path):
 # --- agreement ------------------------------------------------------------------------------------------------------
 
 
-def test_agreement():
+def test_agreement() -> None:
     reference = np.array([[3, 4], [0, -5]], np.float32)
     assert conversion.agreement(reference, reference) == {
         "largest_difference": 0.0,
@@ -284,13 +287,13 @@ def test_agreement():
     assert found == pytest.approx({"largest_difference": 0.2, "top1": 0.5, "least_cosine": 0.96})
 
 
-def test_agreement_of_zeros():
+def test_agreement_of_zeros() -> None:
     zeros, ones = np.zeros((2, 3), np.float32), np.ones((2, 3), np.float32)
     assert conversion.agreement(zeros, zeros) == {"largest_difference": 0.0, "top1": 1.0, "least_cosine": 1.0}
     assert conversion.agreement(ones, zeros) == {"largest_difference": 1.0, "top1": 1.0, "least_cosine": 0.0}
 
 
-def test_agreement_with_nan():
+def test_agreement_with_nan() -> None:
     found = conversion.agreement(np.ones((2, 3), np.float32), np.full((2, 3), np.nan, np.float32))
     assert np.isnan(found["largest_difference"])
     assert found["least_cosine"] == 0

@@ -138,7 +138,7 @@ def test_show_a_bundle(tmp_path: Path, bucket: Bucket, ways: tuple[str, ...]) ->
         assert "serving_default" in counted.get("not counted", "serving_default")
 
 
-def test_show_a_bundle_from_an_ir(tmp_path: Path):
+def test_show_a_bundle_from_an_ir(tmp_path: Path) -> None:
     spec = ModelSpec(name="birds", task="embed", size=12, width=5, output="features", layout="nchw")
     source = irs.save(tmp_path / "birds.xml", spec)
     made = make_bundle.stage(StageOptions(str(source), str(tmp_path / "bundle"), task="embed", size=12, layout="nchw"))
@@ -156,6 +156,6 @@ def test_show_a_bundle_from_an_ir(tmp_path: Path):
     )
 
 
-def test_a_folder_that_is_no_bundle(tmp_path: Path):
+def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=f"{tmp_path} is no bundle: there is no {tmp_path}/model.json; make one"):
         describe.show(str(tmp_path))

@@ -26,7 +26,7 @@ def asked(source: str, **options: Any) -> tuple[ModelSpec, str]:
 
 
 @pytest.mark.parametrize("name", ["efficientnet-b9", "b7"])
-def test_unknown_names_list_the_names(name: str):
+def test_unknown_names_list_the_names(name: str) -> None:
     names = ", ".join([f"efficientnet-b{variant}" for variant in range(8)] + ["efficientnet-b7_auto_aug"])
     message = f"{name!r} is neither a file or folder here nor a registered model ({names})"
     for action in (lambda: describe.show(name), lambda: asked(name), lambda: asked(name, task="embed", size=8)):
@@ -80,7 +80,7 @@ def test_unknown_names_list_the_names(name: str):
         ),
     ],
 )
-def test_what_is_asked_for(source: str, options: dict[str, Any], spec: ModelSpec, where: str):
+def test_what_is_asked_for(source: str, options: dict[str, Any], spec: ModelSpec, where: str) -> None:
     assert asked(source, **options) == (spec, where)
 
 
@@ -97,12 +97,12 @@ def test_what_is_asked_for(source: str, options: dict[str, Any], spec: ModelSpec
         ("/zoo/FP32/efficientnet-b7_auto_aug.xml", "efficientnet-b7_auto_aug"),
     ],
 )
-def test_a_name_from_the_source(source: str, name: str):
+def test_a_name_from_the_source(source: str, name: str) -> None:
     assert asked(source, task="embed", size=8)[0].name == name
 
 
 @pytest.mark.parametrize("name", ["efficientnet-b7", "efficientnet-b0"])
-def test_a_name_of_two_models_needs_a_task(name: str):
+def test_a_name_of_two_models_needs_a_task(name: str) -> None:
     message = f"{name} is registered for classify and embed: pass --task"
     for action in (
         lambda: asked(name),
@@ -114,7 +114,7 @@ def test_a_name_of_two_models_needs_a_task(name: str):
         assert str(caught.value) == message
 
 
-def test_a_name_that_is_there_for_the_other_task():
+def test_a_name_that_is_there_for_the_other_task() -> None:
     for action in (
         lambda: asked("efficientnet-b7_auto_aug", task="embed"),
         lambda: asked("/models/b7", name="efficientnet-b7_auto_aug", task="embed"),
@@ -124,12 +124,12 @@ def test_a_name_that_is_there_for_the_other_task():
             action()
 
 
-def test_a_source_that_is_for_the_other_task():
+def test_a_source_that_is_for_the_other_task() -> None:
     with pytest.raises(UsageError, match=f"the task of {B7.source} is classify; remove --task embed"):
         asked(str(B7.source), task="embed")
 
 
-def test_a_model_that_is_published_nowhere():
+def test_a_model_that_is_published_nowhere() -> None:
     with pytest.raises(UsageError) as caught:
         asked("efficientnet-b7_auto_aug")
     assert str(caught.value) == (
@@ -138,7 +138,7 @@ def test_a_model_that_is_published_nowhere():
 
 
 @pytest.mark.parametrize("options", [{}, {"task": "embed"}, {"size": 320}, {"name": "birds", "size": 320}])
-def test_a_model_of_ones_own_needs_task_and_size(options: dict[str, Any]):
+def test_a_model_of_ones_own_needs_task_and_size(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError) as caught:
         asked("gs://models/birds", **options)
     assert str(caught.value) == (
@@ -155,7 +155,7 @@ def test_a_model_of_ones_own_needs_task_and_size(options: dict[str, Any]):
         ({"value_range": (1.0, 0.0)}, "model birds: value range 1..0 is none"),
     ],
 )
-def test_wrong_options_are_named(options: dict[str, Any], message: str):
+def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         asked("gs://models/birds", **{"task": "embed", "size": 320} | options)
 
@@ -165,7 +165,7 @@ def test_wrong_options_are_named(options: dict[str, Any], message: str):
 
 @pytest.mark.parametrize("where", ["disk", "gs"])
 @pytest.mark.parametrize("data", [b"\xef\xbb\xbfm\xc3\xb6we\r\nowl\r\n", b"m\xc3\xb6we\nowl\n"])
-def test_stage_with_labels(tmp_path: Path, bucket: Bucket, where: str, data: bytes):
+def test_stage_with_labels(tmp_path: Path, bucket: Bucket, where: str, data: bytes) -> None:
     (tmp_path / "labels.txt").write_bytes(data)
     bucket.put("labels.txt", data)
     model = saved_models.save(tmp_path / "birds", width=2)
@@ -184,7 +184,7 @@ def test_stage_with_labels(tmp_path: Path, bucket: Bucket, where: str, data: byt
     assert bundle.load_labels(to, made.spec) == (Label(None, "möwe"), Label(None, "owl"))
 
 
-def test_stage_to_a_relative_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_stage_to_a_relative_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     saved_models.save(tmp_path / "birds")
     monkeypatch.chdir(tmp_path)
     made = make_bundle.stage(StageOptions("birds", "bundle", task="embed", size=8))
@@ -192,18 +192,18 @@ def test_stage_to_a_relative_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert bundle.read(str(tmp_path / "bundle")) == made
 
 
-def test_labels_that_are_no_text(tmp_path: Path):
+def test_labels_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_bytes("möwe\n".encode("latin-1"))
     with pytest.raises(UsageError, match=r"--labels .*/labels.txt is not UTF-8 text .*; save it as UTF-8"):
         make_bundle.stage(StageOptions("/m", "/to", task="classify", size=8, labels=str(tmp_path / "labels.txt")))
 
 
-def test_labels_that_are_not_there(tmp_path: Path):
+def test_labels_that_are_not_there(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="there is no file"):
         make_bundle.stage(StageOptions("/m", "/to", task="classify", size=8, labels=str(tmp_path / "labels.txt")))
 
 
-def test_standin(tmp_path: Path):
+def test_standin(tmp_path: Path) -> None:
     made = make_bundle.standin("efficientnet-b0", "embed", str(tmp_path / "bundle"), 7)
     spec = registry.get("efficientnet-b0", "embed")
     assert made == bundle.read(str(tmp_path / "bundle"))

@@ -65,32 +65,32 @@ def same(folder: Path, model: Path) -> bool:
 
 
 @pytest.mark.parametrize("prefix", ["", "file://", "file://localhost"])
-def test_a_folder_on_this_disk_is_used_in_place(model: Path, scratch: Path, prefix: str):
+def test_a_folder_on_this_disk_is_used_in_place(model: Path, scratch: Path, prefix: str) -> None:
     assert origin.fetch(f"{prefix}{model}", scratch) == model
     assert origin.fetch(f"{prefix}{model}/", scratch) == model
     assert list(scratch.iterdir()) == []
 
 
-def test_a_relative_folder(model: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_relative_folder(model: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(model.parent)
     assert origin.fetch("model", scratch) == model
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_a_folder_on_gs(model: Path, scratch: Path, bucket: Bucket, slash: str):
+def test_a_folder_on_gs(model: Path, scratch: Path, bucket: Bucket, slash: str) -> None:
     source = put_folder(bucket, model, "models/birds")
     assert same(origin.fetch(source + slash, scratch), model)
 
 
 @pytest.mark.parametrize("top", [".", "birds", "models/birds/1"])
 @pytest.mark.parametrize("name", ["birds.tar.gz", "birds.tgz", "birds.tar"])
-def test_an_archive_on_this_disk(model: Path, scratch: Path, tmp_path: Path, top: str, name: str):
+def test_an_archive_on_this_disk(model: Path, scratch: Path, tmp_path: Path, top: str, name: str) -> None:
     (tmp_path / name).write_bytes(saved_models.archive(model, top))
     assert same(origin.fetch(str(tmp_path / name), scratch), model)
 
 
 @pytest.mark.parametrize("top", [".", "birds"])
-def test_an_archive_on_gs(model: Path, scratch: Path, bucket: Bucket, top: str):
+def test_an_archive_on_gs(model: Path, scratch: Path, bucket: Bucket, top: str) -> None:
     bucket.put("birds.tar.gz", saved_models.archive(model, top))
     assert same(origin.fetch(bucket.uri("birds.tar.gz"), scratch), model)
 
@@ -106,7 +106,7 @@ def members(**contents: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["../x", "model/../../x"])
-def test_an_archive_that_reaches_out_of_its_folder(scratch: Path, tmp_path: Path, name: str):
+def test_an_archive_that_reaches_out_of_its_folder(scratch: Path, tmp_path: Path, name: str) -> None:
     source = tmp_path / "evil.tar.gz"
     source.write_bytes(members(**{"saved_model.pb": b"", name: b"evil"}))
     with pytest.raises(ModelError, match=f"{source} holds a file that must not be unpacked .*; do not trust it"):
@@ -114,7 +114,7 @@ def test_an_archive_that_reaches_out_of_its_folder(scratch: Path, tmp_path: Path
     assert not list(tmp_path.rglob("x"))
 
 
-def test_an_archive_with_a_link_out_of_its_folder(scratch: Path, tmp_path: Path):
+def test_an_archive_with_a_link_out_of_its_folder(scratch: Path, tmp_path: Path) -> None:
     source = tmp_path / "evil.tar.gz"
     with tarfile.open(source, "w:gz") as tar:
         link = tarfile.TarInfo("saved_model.pb")
@@ -124,7 +124,7 @@ def test_an_archive_with_a_link_out_of_its_folder(scratch: Path, tmp_path: Path)
         origin.fetch(str(source), scratch)
 
 
-def test_an_archive_of_several_models(model: Path, scratch: Path, tmp_path: Path):
+def test_an_archive_of_several_models(model: Path, scratch: Path, tmp_path: Path) -> None:
     both = tmp_path / "both.tar.gz"
     with tarfile.open(both, "w:gz") as tar:
         tar.add(model, "birds/1")
@@ -134,21 +134,21 @@ def test_an_archive_of_several_models(model: Path, scratch: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("length", [0, 10, NOISE // 2])
-def test_an_archive_that_was_cut_off(model: Path, scratch: Path, tmp_path: Path, length: int):
+def test_an_archive_that_was_cut_off(model: Path, scratch: Path, tmp_path: Path, length: int) -> None:
     source = tmp_path / "cut.tar.gz"
     source.write_bytes(saved_models.archive(model)[:length])
     with pytest.raises(ModelError, match=f"{source} cannot be unpacked .*; check that the .tar.gz is complete"):
         origin.fetch(str(source), scratch)
 
 
-def test_an_archive_that_is_none(scratch: Path, tmp_path: Path):
+def test_an_archive_that_is_none(scratch: Path, tmp_path: Path) -> None:
     source = tmp_path / "page.tar.gz"
     source.write_text("<html>please log in</html>" * 100)
     with pytest.raises(ModelError, match="cannot be unpacked"):
         origin.fetch(str(source), scratch)
 
 
-def test_an_archive_of_something_else(scratch: Path, tmp_path: Path):
+def test_an_archive_of_something_else(scratch: Path, tmp_path: Path) -> None:
     source = tmp_path / "photos.tar.gz"
     source.write_bytes(members(**{"a.jpg": b"a", "b.jpg": b"b"}))
     with pytest.raises(ModelError) as caught:
@@ -159,7 +159,7 @@ def test_an_archive_of_something_else(scratch: Path, tmp_path: Path):
     )
 
 
-def test_nothing_is_there(scratch: Path, tmp_path: Path, bucket: Bucket):
+def test_nothing_is_there(scratch: Path, tmp_path: Path, bucket: Bucket) -> None:
     for source, message in {
         f"{tmp_path}/none": "is not a folder; pass a complete SavedModel",
         f"{tmp_path}/none.tar.gz": "cannot be read: there is no file",
@@ -172,7 +172,7 @@ def test_nothing_is_there(scratch: Path, tmp_path: Path, bucket: Bucket):
             origin.fetch(source, scratch)
 
 
-def test_a_file_that_is_no_archive(scratch: Path, tmp_path: Path):
+def test_a_file_that_is_no_archive(scratch: Path, tmp_path: Path) -> None:
     (tmp_path / "model.h5").touch()
     with pytest.raises(ModelError, match=r"model\.h5 is not a folder; pass a complete SavedModel: a folder with"):
         origin.fetch(str(tmp_path / "model.h5"), scratch)
@@ -189,14 +189,14 @@ def ir(tmp_path: Path) -> Path:
 IR = {"b7.xml": b"<net/>", "b7.bin": b"weights"}
 
 
-def test_an_ir_on_a_disk_is_used_where_it_lies(ir: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_ir_on_a_disk_is_used_where_it_lies(ir: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ir.parent)
     for source in (str(ir), f"file://{ir}", "b7.xml", "./b7.xml"):
         assert origin.fetch(source, scratch) == ir
     assert list(scratch.iterdir()) == []
 
 
-def test_an_ir_on_gs(scratch: Path, bucket: Bucket):
+def test_an_ir_on_gs(scratch: Path, bucket: Bucket) -> None:
     for name, data in IR.items():
         bucket.put(f"zoo/{name}", data)
     path = origin.fetch(bucket.uri("zoo/b7.xml"), scratch)
@@ -205,7 +205,9 @@ def test_an_ir_on_gs(scratch: Path, bucket: Bucket):
 
 @pytest.mark.parametrize("where", ["disk", "gs"])
 @pytest.mark.parametrize(("missing", "lacking"), [(["b7.bin"], "b7.bin"), (["b7.xml", "b7.bin"], "b7.xml, b7.bin")])
-def test_an_ir_that_is_not_whole(ir: Path, scratch: Path, bucket: Bucket, where: str, missing: list[str], lacking: str):
+def test_an_ir_that_is_not_whole(
+    ir: Path, scratch: Path, bucket: Bucket, where: str, missing: list[str], lacking: str
+) -> None:
     for name, data in IR.items():
         bucket.put(name, data)
     for name in missing:
@@ -218,12 +220,12 @@ def test_an_ir_that_is_not_whole(ir: Path, scratch: Path, bucket: Bucket, where:
     assert str(caught.value) == f"{source} is not a complete IR (missing in {folder}: {lacking}); put both files there"
 
 
-def test_an_ir_on_the_web(scratch: Path):
+def test_an_ir_on_the_web(scratch: Path) -> None:
     with pytest.raises(UsageError, match=r"^https://zoo/b7.xml: https:// is not supported; download the files first"):
         origin.fetch("https://zoo/b7.xml", scratch)
 
 
-def test_a_bucket_that_does_not_answer(scratch: Path, bucket: Bucket, quick_retries: object):
+def test_a_bucket_that_does_not_answer(scratch: Path, bucket: Bucket, quick_retries: object) -> None:
     bucket.gcs.faults = lambda method, path: 503
     with pytest.raises(ModelError, match=r"b7.xml cannot be read: "):
         origin.fetch(bucket.uri("b7.xml"), scratch)
@@ -238,7 +240,9 @@ def test_a_bucket_that_does_not_answer(scratch: Path, bucket: Bucket, quick_retr
         (["saved_model.pb", "variables/variables.index"], "saved_model.pb, variables/variables.index"),
     ],
 )
-def test_a_folder_that_is_not_whole(model: Path, scratch: Path, bucket: Bucket, missing: list[str], lacking: str):
+def test_a_folder_that_is_not_whole(
+    model: Path, scratch: Path, bucket: Bucket, missing: list[str], lacking: str
+) -> None:
     source = put_folder(bucket, model, "birds")
     for name in missing:
         bucket.delete(f"birds/{name}")
@@ -249,7 +253,7 @@ def test_a_folder_that_is_not_whole(model: Path, scratch: Path, bucket: Bucket, 
     )
 
 
-def test_shards_that_are_missing_are_counted(tmp_path: Path, scratch: Path):
+def test_shards_that_are_missing_are_counted(tmp_path: Path, scratch: Path) -> None:
     (tmp_path / "m" / "variables").mkdir(parents=True)
     for name in ("saved_model.pb", "variables/variables.index", "variables/variables.data-00001-of-00003"):
         (tmp_path / "m" / name).touch()
@@ -257,7 +261,7 @@ def test_shards_that_are_missing_are_counted(tmp_path: Path, scratch: Path):
         origin.fetch(str(tmp_path / "m"), scratch)
 
 
-def test_a_model_without_variables_is_whole(tmp_path: Path, scratch: Path):
+def test_a_model_without_variables_is_whole(tmp_path: Path, scratch: Path) -> None:
     (tmp_path / "m").mkdir()
     (tmp_path / "m" / "saved_model.pb").touch()
     assert origin.fetch(str(tmp_path / "m"), scratch) == tmp_path / "m"
@@ -266,7 +270,7 @@ def test_a_model_without_variables_is_whole(tmp_path: Path, scratch: Path):
 # --- TF-Hub and Kaggle ----------------------------------------------------------------------------------------------
 
 
-def test_a_hub_url(model: Path, scratch: Path, hub: HubServer, hub_cache: Path):
+def test_a_hub_url(model: Path, scratch: Path, hub: HubServer, hub_cache: Path) -> None:
     url = hub.put("/birds/1", Answer(saved_models.archive(model)))
     before = socket.getdefaulttimeout()
     for _ in range(2):
@@ -278,7 +282,7 @@ def test_a_hub_url(model: Path, scratch: Path, hub: HubServer, hub_cache: Path):
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_hub_that_refuses(scratch: Path, hub: HubServer, status: int):
+def test_a_hub_that_refuses(scratch: Path, hub: HubServer, status: int) -> None:
     url = hub.put("/birds/1", Answer(b"go away", status))
     with pytest.raises(ModelError) as caught:
         origin.fetch(url, scratch)
@@ -290,14 +294,14 @@ def test_a_hub_that_refuses(scratch: Path, hub: HubServer, status: int):
 
 
 @pytest.mark.parametrize(("status", "reason"), [(404, "Not Found"), (500, "Internal Server Error")])
-def test_a_hub_that_knows_no_such_model(scratch: Path, hub: HubServer, status: int, reason: str):
+def test_a_hub_that_knows_no_such_model(scratch: Path, hub: HubServer, status: int, reason: str) -> None:
     url = hub.put("/birds/1", Answer(b"what?", status))
     with pytest.raises(ModelError) as caught:
         origin.fetch(url, scratch)
     assert str(caught.value) == f"{url} answers {status} {reason}; check the address in a browser"
 
 
-def test_a_hub_that_cannot_be_reached(scratch: Path, hub: HubServer):
+def test_a_hub_that_cannot_be_reached(scratch: Path, hub: HubServer) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))  # and does not listen
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/birds/1"
@@ -309,7 +313,7 @@ def test_a_hub_that_cannot_be_reached(scratch: Path, hub: HubServer):
     )
 
 
-def test_a_hub_that_never_answers(scratch: Path, hub: HubServer):
+def test_a_hub_that_never_answers(scratch: Path, hub: HubServer) -> None:
     url = hub.put("/birds/1", Answer(silent=True))
     before = socket.getdefaulttimeout()
     since = time.monotonic()
@@ -319,13 +323,13 @@ def test_a_hub_that_never_answers(scratch: Path, hub: HubServer):
     assert socket.getdefaulttimeout() == before
 
 
-def test_a_hub_that_sends_a_page(scratch: Path, hub: HubServer):
+def test_a_hub_that_sends_a_page(scratch: Path, hub: HubServer) -> None:
     url = hub.put("/birds/1", Answer(b"<html>please log in</html>" * 100))
     with pytest.raises(ModelError, match=f"{url} cannot be downloaded .*does not appear to be a valid module"):
         origin.fetch(url, scratch)
 
 
-def test_a_hub_that_sends_links(scratch: Path, hub: HubServer):
+def test_a_hub_that_sends_links(scratch: Path, hub: HubServer) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         link = tarfile.TarInfo("saved_model.pb")
@@ -337,7 +341,9 @@ def test_a_hub_that_sends_links(scratch: Path, hub: HubServer):
 
 
 @pytest.mark.parametrize("length", [0, 10, NOISE // 2])
-def test_a_connection_that_breaks_off_leaves_nothing_behind(model: Path, scratch: Path, hub: HubServer, length: int):
+def test_a_connection_that_breaks_off_leaves_nothing_behind(
+    model: Path, scratch: Path, hub: HubServer, length: int
+) -> None:
     whole = saved_models.archive(model)
     url = hub.put("/birds/1", Answer(whole[:length], length=len(whole)))
     with pytest.raises(ModelError, match=f"{url} cannot be downloaded"):
@@ -347,12 +353,14 @@ def test_a_connection_that_breaks_off_leaves_nothing_behind(model: Path, scratch
 
 
 @pytest.mark.parametrize("url", ["http://[birds/1", "http://", "https://a b/1"])
-def test_an_address_that_is_none(scratch: Path, hub_cache: Path, url: str):
+def test_an_address_that_is_none(scratch: Path, hub_cache: Path, url: str) -> None:
     with pytest.raises(ModelError, match="cannot be downloaded"):
         origin.fetch(url, scratch)
 
 
-def test_a_cache_that_cannot_be_written(scratch: Path, hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_cache_that_cannot_be_written(
+    scratch: Path, hub: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "file" / "hub"))
     with pytest.raises(ModelError, match="cannot be downloaded"):
@@ -360,7 +368,7 @@ def test_a_cache_that_cannot_be_written(scratch: Path, hub: HubServer, tmp_path:
 
 
 @pytest.mark.parametrize("missing", ["saved_model.pb", SHARD, "variables/variables.index"])
-def test_a_cache_that_was_half_downloaded(model: Path, scratch: Path, hub: HubServer, missing: str):
+def test_a_cache_that_was_half_downloaded(model: Path, scratch: Path, hub: HubServer, missing: str) -> None:
     url = hub.put("/birds/1", Answer(saved_models.archive(model)))
     folder = origin.fetch(url, scratch)
     (folder / missing).unlink()
@@ -373,7 +381,7 @@ def test_a_cache_that_was_half_downloaded(model: Path, scratch: Path, hub: HubSe
     )
 
 
-def test_a_hub_is_asked_once_by_many(model: Path, scratch: Path, hub: HubServer):
+def test_a_hub_is_asked_once_by_many(model: Path, scratch: Path, hub: HubServer) -> None:
     url = hub.put("/birds/1", Answer(saved_models.archive(model)))
     origin.fetch(url, scratch)
     with ThreadPoolExecutor(4) as pool:
@@ -397,7 +405,7 @@ def test_a_hub_is_asked_once_by_many(model: Path, scratch: Path, hub: HubServer)
         ),
     ],
 )
-def test_kaggle_handles(handle: str, url: str):
+def test_kaggle_handles(handle: str, url: str) -> None:
     found = origin._KAGGLE.fullmatch(handle)
     assert found is not None
     assert origin.kaggle_url(found) == url
@@ -414,13 +422,13 @@ def test_kaggle_handles(handle: str, url: str):
         "gs://tensorflow/efficientnet/tensorFlow2/b7/1",
     ],
 )
-def test_what_is_no_kaggle_handle(source: str):
+def test_what_is_no_kaggle_handle(source: str) -> None:
     assert origin._url(source) is None
 
 
 def test_a_folder_that_is_called_like_a_handle(
     model: Path, scratch: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     handle = "me/birds/tensorflow2/small/1"
     (tmp_path / handle).parent.mkdir(parents=True)
     (tmp_path / handle).symlink_to(model)

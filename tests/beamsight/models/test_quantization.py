@@ -20,6 +20,7 @@ from transforms.imaging import drawn
 from transforms.inference import bundle, engines
 from transforms.inference.engine import Floats, Pixels
 from transforms.inference.spec import ModelSpec
+from transforms.storage import files
 
 FORM = {"openvino/int8.bin", "openvino/int8.xml"}
 TINY = np.stack([drawn.draw(seed, 16, 16) for seed in range(120)])
@@ -167,14 +168,14 @@ def test_a_form_that_was_there_is_replaced(copy: str) -> None:
 def test_killed_while_it_replaces_a_form_the_bundle_works(copy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     quantization.quantize(copy, TINY[:30])
     with monkeypatch.context() as patch:
-        write = quantization.files.write
+        write = files.write
 
         def killed(uri: str, data: bytes) -> None:
             if uri.endswith("int8.xml"):
                 raise KeyboardInterrupt
             write(uri, data)
 
-        patch.setattr(quantization.files, "write", killed)
+        patch.setattr(files, "write", killed)
         with pytest.raises(KeyboardInterrupt):
             quantization.quantize(copy, TINY)
     made = bundle.read(copy)

@@ -12,7 +12,7 @@ WIDTHS = {0: 1280, 1: 1280, 2: 1408, 3: 1536, 4: 1792, 5: 2048, 6: 2304, 7: 2560
 
 
 @pytest.mark.parametrize("variant", SIZES)
-def test_classifiers(variant: int):
+def test_classifiers(variant: int) -> None:
     assert registry.get(f"efficientnet-b{variant}", "classify") == ModelSpec(
         name=f"efficientnet-b{variant}",
         task="classify",
@@ -27,7 +27,7 @@ def test_classifiers(variant: int):
 
 
 @pytest.mark.parametrize("variant", SIZES)
-def test_embedders(variant: int):
+def test_embedders(variant: int) -> None:
     assert registry.get(f"efficientnet-b{variant}", "embed") == ModelSpec(
         name=f"efficientnet-b{variant}",
         task="embed",
@@ -41,7 +41,7 @@ def test_embedders(variant: int):
     )
 
 
-def test_auto_aug_is_as_the_open_model_zoo_had_it():
+def test_auto_aug_is_as_the_open_model_zoo_had_it() -> None:
     assert registry.get("efficientnet-b7_auto_aug", "classify") == ModelSpec(
         name="efficientnet-b7_auto_aug",
         task="classify",
@@ -55,14 +55,14 @@ def test_auto_aug_is_as_the_open_model_zoo_had_it():
     )
 
 
-def test_there_are_no_others():
+def test_there_are_no_others() -> None:
     b0_to_b7 = [f"efficientnet-b{variant}" for variant in range(8)]
     assert registry.names("classify") == [*b0_to_b7, "efficientnet-b7_auto_aug"]
     assert registry.names("embed") == b0_to_b7
     assert len({(spec.name, spec.task) for spec in registry.MODELS}) == len(registry.MODELS) == 17
 
 
-def test_unknown_names_are_none_or_an_error_that_lists_the_names():
+def test_unknown_names_are_none_or_an_error_that_lists_the_names() -> None:
     assert registry.find("efficientnet-b8", "embed") is None
     assert registry.find("efficientnet-b7_auto_aug", "embed") is None
     with pytest.raises(UsageError) as caught:
@@ -80,18 +80,18 @@ def test_unknown_names_are_none_or_an_error_that_lists_the_names():
         (f"{HUB}/b6/feature-vector/1", "tensorflow/efficientnet/tensorFlow2/b6-feature-vector/1"),
     ],
 )
-def test_kaggle_handles(hub_url: str, handle: str):
+def test_kaggle_handles(hub_url: str, handle: str) -> None:
     assert registry.kaggle_handle(hub_url) == handle
     assert registry.find_source(handle) == registry.find_source(hub_url)
     assert registry.find_source(handle.lower()) == registry.find_source(hub_url)
 
 
 @pytest.mark.parametrize("spec", [spec for spec in registry.MODELS if spec.source], ids=lambda spec: spec.source)
-def test_every_source_finds_its_model(spec: ModelSpec):
+def test_every_source_finds_its_model(spec: ModelSpec) -> None:
     assert registry.find_source(str(spec.source)) == spec
     assert registry.find_source(registry.kaggle_handle(str(spec.source))) == spec
 
 
 @pytest.mark.parametrize("source", ["", "None", f"{HUB}/b8/classification/1", "efficientnet-b7", f"{HUB}/"])
-def test_other_sources_find_none(source: str):
+def test_other_sources_find_none(source: str) -> None:
     assert registry.find_source(source) is None

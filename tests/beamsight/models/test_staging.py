@@ -20,6 +20,7 @@ from transforms.imaging import drawn
 from transforms.inference import bundle, engines, heads, labels
 from transforms.inference.bundle import Bundle
 from transforms.inference.labels import Label
+from transforms.inference.libraries import tensorflow
 from transforms.inference.spec import EngineName, ModelSpec, Task
 
 CLASSIFIER = ModelSpec(name="birds", task="classify", size=SIZE, width=0, output="probabilities")
@@ -62,7 +63,7 @@ def refused(source: object, to: Path, spec: ModelSpec = CLASSIFIER, **options: A
     return str(caught.value)
 
 
-def test_what_a_bundle_holds(save: Save, to: Path):
+def test_what_a_bundle_holds(save: Save, to: Path) -> None:
     model = save()
     made = stage(model, to)
     stored = saved_models.contents(to)
@@ -74,19 +75,22 @@ def test_what_a_bundle_holds(save: Save, to: Path):
         "labels.txt": LABELS.encode(),
         "model.json": made.to_json().encode(),
     }
+    checks: dict[str, Any] = {
+        "largest_difference": pytest.approx(0, abs=1e-6),
+        "top1": 1.0,
+        "least_cosine": pytest.approx(1),
+    }
     assert made == Bundle(
         spec=replace(CLASSIFIER, width=5),
         source=str(model),
         files={path: bundle.sha256(to / path) for path in stored if path != "model.json"},
         made_with={name: metadata.version(name) for name in ("beamsight", "openvino", "tensorflow")},
-        checks={
-            "f32": {"largest_difference": pytest.approx(0, abs=1e-6), "top1": 1.0, "least_cosine": pytest.approx(1)}
-        },
+        checks={"f32": checks},
     )
     bundle.verify(to, made)
 
 
-def test_a_bundle_can_be_run(save: Save, to: Path):
+def test_a_bundle_can_be_run(save: Save, to: Path) -> None:
     made = stage(save(saved_models.features), to, EMBEDDER)
     pixels = np.stack([drawn.draw(seed, SIZE, SIZE) for seed in range(3)])
     for engine in get_args(EngineName):
@@ -94,7 +98,7 @@ def test_a_bundle_can_be_run(save: Save, to: Path):
         np.testing.assert_allclose(outputs, saved_models.expected(pixels, saved_models.weights(5)), atol=1e-5)
 
 
-def test_an_embedder_has_no_labels(save: Save, to: Path):
+def test_an_embedder_has_no_labels(save: Save, to: Path) -> None:
     made = stage(save(saved_models.features, width=7), to, EMBEDDER, labels_text=None)
     assert made.spec == replace(EMBEDDER, width=7)
     assert "labels.txt" not in made.files
@@ -102,12 +106,12 @@ def test_an_embedder_has_no_labels(save: Save, to: Path):
     assert bundle.load_labels(to, made.spec) == ()
 
 
-def test_labels_of_ones_own(save: Save, to: Path):
+def test_labels_of_ones_own(save: Save, to: Path) -> None:
     made = stage(save(), to)
     assert bundle.load_labels(to, made.spec) == tuple(Label(None, name) for name in LABELS.split())
 
 
-def test_labels_are_imagenets_where_there_are_none(save: Save, to: Path):
+def test_labels_are_imagenets_where_there_are_none(save: Save, to: Path) -> None:
     made = stage(save(width=1000), to, labels_text=None)
     assert made.spec.width == 1000
     assert bundle.load_labels(to, made.spec) == labels.parse(labels.imagenet_text(), "ImageNet's list")
@@ -115,13 +119,13 @@ def test_labels_are_imagenets_where_there_are_none(save: Save, to: Path):
 
 @pytest.mark.parametrize("believed", ["probabilities", "logits"])
 @pytest.mark.parametrize("found", ["probabilities", "logits"])
-def test_whether_a_softmax_is_to_be_done_is_found_out(save: Save, to: Path, believed: Any, found: Any):
+def test_whether_a_softmax_is_to_be_done_is_found_out(save: Save, to: Path, believed: Any, found: Any) -> None:
     made = stage(save(getattr(saved_models, found)), to, replace(CLASSIFIER, output=believed))
     assert made.spec.output == found
 
 
 @pytest.mark.parametrize("form", ["classification", "classification_logits"])
-def test_trained_models_give_the_same_probabilities_either_way(shared_dir: Path, to: Path, form: str):
+def test_trained_models_give_the_same_probabilities_either_way(shared_dir: Path, to: Path, form: str) -> None:
     made = stage(
         shared_dir / "models" / "mobilenet_v1_025_224" / form, to, replace(CLASSIFIER, size=224), labels_text=None
     )
@@ -151,7 +155,9 @@ def sources(model: Path, bucket: Bucket, hub: HubServer) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("kind", ["folder", "gs folder", "archive", "gs archive", "hub"])
-def test_every_kind_of_source_makes_the_same_bundle(save: Save, to: Path, bucket: Bucket, hub: HubServer, kind: str):
+def test_every_kind_of_source_makes_the_same_bundle(
+    save: Save, to: Path, bucket: Bucket, hub: HubServer, kind: str
+) -> None:
     model = save()
     source = sources(model, bucket, hub)[kind]
     made = stage(source, to)
@@ -160,7 +166,7 @@ def test_every_kind_of_source_makes_the_same_bundle(save: Save, to: Path, bucket
     assert saved_models.contents(to / "saved_model") == saved_models.contents(model)
 
 
-def test_a_bundle_on_gs(save: Save, to: Path, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_bundle_on_gs(save: Save, to: Path, bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BEAMSIGHT_CACHE", str(tmp_path / "cache"))
     model = save()
     made = stage(model, bucket.uri("bundles/birds"))
@@ -169,14 +175,14 @@ def test_a_bundle_on_gs(save: Save, to: Path, bucket: Bucket, tmp_path: Path, mo
     assert saved_models.contents(local) | {"model.json": made.to_json().encode()} == saved_models.contents(to)
 
 
-def test_the_source_can_be_told_otherwise(save: Save, to: Path):
+def test_the_source_can_be_told_otherwise(save: Save, to: Path) -> None:
     assert stage(save(), to, recorded_source="drawn in a test").source == "drawn in a test"
 
 
 # --- what is refused ------------------------------------------------------------------------------------------------
 
 
-def test_another_width(save: Save, to: Path):
+def test_another_width(save: Save, to: Path) -> None:
     model = save()
     assert refused(model, to, replace(CLASSIFIER, width=7)) == (
         f"{model} gives 5 numbers an image where birds gives 7; wrong model?"
@@ -184,7 +190,7 @@ def test_another_width(save: Save, to: Path):
 
 
 @pytest.mark.parametrize("ways", [("serving_default",), ("__call__",)])
-def test_another_size(save: Save, to: Path, ways: tuple[str, ...]):
+def test_another_size(save: Save, to: Path, ways: tuple[str, ...]) -> None:
     model = save(side=9, ways=ways)
     message = refused(model, to)
     assert message.startswith(f"{model} does not run on 8x8 images: ")
@@ -194,13 +200,13 @@ def test_another_size(save: Save, to: Path, ways: tuple[str, ...]):
     )
 
 
-def test_another_rank(save: Save, to: Path):
+def test_another_rank(save: Save, to: Path) -> None:
     message = refused(save(lambda images, kernel: images + kernel[0, 0]), to)
     assert "outputs are output_0 (None, 8, 8, 3); exactly one must be [N, width]" in message
 
 
-def test_two_inputs(tmp_path: Path, to: Path):
-    tf = saved_models.tensorflow()
+def test_two_inputs(tmp_path: Path, to: Path) -> None:
+    tf = tensorflow()
     images = tf.TensorSpec([None, None, None, 3], tf.float32)
     both = tf.function(lambda left, right: tf.reduce_mean(left + right, [1, 2]), input_signature=[images, images])
     tf.saved_model.save(tf.Module(), str(tmp_path / "model"), signatures=both)
@@ -209,7 +215,7 @@ def test_two_inputs(tmp_path: Path, to: Path):
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("spec", [CLASSIFIER, EMBEDDER], ids=["classify", "embed"])
-def test_nan_and_infinity(save: Save, to: Path, bad: float, spec: ModelSpec):
+def test_nan_and_infinity(save: Save, to: Path, bad: float, spec: ModelSpec) -> None:
     kernel = saved_models.weights(5)
     kernel[1, 2] = bad
     model = save(saved_models.features, kernel=kernel)
@@ -219,14 +225,14 @@ def test_nan_and_infinity(save: Save, to: Path, bad: float, spec: ModelSpec):
 
 
 @pytest.mark.parametrize("spec", [CLASSIFIER, EMBEDDER], ids=["classify", "embed"])
-def test_the_same_numbers_for_all_pictures(save: Save, to: Path, spec: ModelSpec):
+def test_the_same_numbers_for_all_pictures(save: Save, to: Path, spec: ModelSpec) -> None:
     model = save(kernel=np.zeros((3, 5), np.float32))
     assert refused(model, to, spec) == (
         f"{model} gives the same numbers for different images; its weights are missing or zero"
     )
 
 
-def test_a_background_class(save: Save, to: Path):
+def test_a_background_class(save: Save, to: Path) -> None:
     assert refused(save(width=6), to) == (
         "birds has 6 outputs but the labels file has 5 labels; one more output is often a background class: "
         "add a line for it; give --labels FILE"
@@ -237,7 +243,7 @@ def test_a_background_class(save: Save, to: Path):
     )
 
 
-def test_labels_of_another_length(save: Save, to: Path):
+def test_labels_of_another_length(save: Save, to: Path) -> None:
     model = save()
     assert refused(model, to, labels_text="owl\n") == (
         "birds has 5 outputs but the labels file has 1 labels; give --labels FILE"
@@ -247,27 +253,29 @@ def test_labels_of_another_length(save: Save, to: Path):
     )
 
 
-def test_labels_that_are_broken_are_found_out_before_anything_is_fetched(to: Path, hub: HubServer):
+def test_labels_that_are_broken_are_found_out_before_anything_is_fetched(to: Path, hub: HubServer) -> None:
     message = refused(hub.url + "/birds/1", to, labels_text="owl\n\nrail\n")
     assert message == "the labels file: line 2 is empty; a labels file holds one class a line"
     assert hub.requests == []
 
 
-def test_the_hash_that_is_expected(save: Save, to: Path):
+def test_the_hash_that_is_expected(save: Save, to: Path) -> None:
     model = save()
     made = stage(model, to)
     for given in (made.content_hash, made.content_hash.upper()):
         assert stage(model, to.with_name(given[:4]), expected_hash=given) == made
 
 
-def test_another_hash_than_the_one_expected_is_not_even_run(save: Save, to: Path):
-    tf = saved_models.tensorflow()
-    runs = []
+def test_another_hash_than_the_one_expected_is_not_even_run(save: Save, to: Path) -> None:
+    tf = tensorflow()
+    runs: list[int] = []
+
+    def run(_: Any) -> Any:
+        runs.append(1)
+        return np.float32(0)
 
     def spy(images: Any, kernel: Any) -> Any:
-        return saved_models.probabilities(images, kernel) + tf.py_function(
-            lambda _: runs.append(1) or np.float32(0), [images], tf.float32
-        )
+        return saved_models.probabilities(images, kernel) + tf.py_function(run, [images], tf.float32)
 
     model = save(spy)
     message = refused(model, to, expected_hash="0" * 64)
@@ -280,7 +288,7 @@ def test_another_hash_than_the_one_expected_is_not_even_run(save: Save, to: Path
     )
 
 
-def test_a_download_that_was_cut_off(save: Save, to: Path, hub: HubServer, tmp_path: Path):
+def test_a_download_that_was_cut_off(save: Save, to: Path, hub: HubServer, tmp_path: Path) -> None:
     url = hub.put("/birds/1", Answer(saved_models.archive(save())))
     stage(url, to.with_name("whole"))
     (cached,) = (path for path in (tmp_path / "hub").iterdir() if path.is_dir())
@@ -302,13 +310,13 @@ def test_a_download_that_was_cut_off(save: Save, to: Path, hub: HubServer, tmp_p
     assert refused(url, to) == f"{url} is not a complete SavedModel (missing: saved_model.pb); {remedy}"
 
 
-def test_a_link_to_nowhere(save: Save, to: Path):
+def test_a_link_to_nowhere(save: Save, to: Path) -> None:
     model = save()
     (model / "assets" / "vocabulary").symlink_to("nowhere")
     assert refused(model, to).startswith(f"{model} cannot be copied: ")
 
 
-def test_a_layout_that_a_saved_model_does_not_have(save: Save, to: Path):
+def test_a_layout_that_a_saved_model_does_not_have(save: Save, to: Path) -> None:
     model = save()
     assert refused(model, to, replace(CLASSIFIER, layout="nchw")) == (
         f"{model} is a SavedModel, whose layout is nhwc; remove --layout nchw"
@@ -332,8 +340,8 @@ def tensorflow_only(made: Bundle, to: Path, caplog: pytest.LogCaptureFixture) ->
     return record.getMessage()
 
 
-def test_a_model_that_openvino_cannot_run(save: Save, to: Path, caplog: pytest.LogCaptureFixture):
-    tf = saved_models.tensorflow()
+def test_a_model_that_openvino_cannot_run(save: Save, to: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tf = tensorflow()
 
     def foreign(images: Any, kernel: Any) -> Any:
         values = saved_models.features(images, kernel)
@@ -358,7 +366,9 @@ def other_ir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., N
     return use
 
 
-def test_an_ir_that_gives_nan(save: Save, to: Path, caplog: pytest.LogCaptureFixture, other_ir: Callable[..., None]):
+def test_an_ir_that_gives_nan(
+    save: Save, to: Path, caplog: pytest.LogCaptureFixture, other_ir: Callable[..., None]
+) -> None:
     other_ir(kernel=saved_models.weights(5) + np.float32(np.nan))
     made = stage(save(), to)
     assert made.checks == {}
@@ -383,7 +393,7 @@ def test_an_ir_that_disagrees(
     spec: ModelSpec,
     kernel: Any,
     top1: float,
-):
+) -> None:
     forward = saved_models.features if spec.task == "embed" else saved_models.probabilities
     model = save(forward)
     other_ir(forward, kernel=kernel)
@@ -404,7 +414,7 @@ def test_an_ir_that_disagrees(
         (EMBEDDER, {"least_cosine": 0.9999}, False),
     ],
 )
-def test_what_agrees(spec: ModelSpec, changes: dict[str, float], agree: bool):
+def test_what_agrees(spec: ModelSpec, changes: dict[str, float], agree: bool) -> None:
     found = {"largest_difference": 1e-6, "top1": 1.0, "least_cosine": 0.999999} | changes
     assert staging._agrees(found, spec) == agree
 
@@ -412,7 +422,7 @@ def test_what_agrees(spec: ModelSpec, changes: dict[str, float], agree: bool):
 # --- where another bundle is ----------------------------------------------------------------------------------------
 
 
-def test_another_bundle_is_not_put_over(save: Save, to: Path, bucket: Bucket):
+def test_another_bundle_is_not_put_over(save: Save, to: Path, bucket: Bucket) -> None:
     model = save()
     made = stage(model, to)
     before = saved_models.contents(to)
@@ -428,20 +438,22 @@ def test_another_bundle_is_not_put_over(save: Save, to: Path, bucket: Bucket):
     assert saved_models.contents(to) == before
 
 
-def test_the_same_bundle_may_be_put_again(save: Save, to: Path):
+def test_the_same_bundle_may_be_put_again(save: Save, to: Path) -> None:
     model = save()
     assert stage(model, to) == stage(model, to)
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"format": 0}'])
-def test_a_damaged_bundle_is_put_over(save: Save, to: Path, text: str):
+def test_a_damaged_bundle_is_put_over(save: Save, to: Path, text: str) -> None:
     model = save()
     made = stage(model, to)
     (to / "model.json").write_text(text)
     assert stage(model, to) == made == bundle.read(str(to))
 
 
-def test_a_place_that_cannot_be_looked_into_is_not_written_to(save: Save, bucket: Bucket, quick_retries: object):
+def test_a_place_that_cannot_be_looked_into_is_not_written_to(
+    save: Save, bucket: Bucket, quick_retries: object
+) -> None:
     stage(save(), bucket.uri("birds"))
     before = {name: bucket.get(name) for name in bucket.names()}
     bucket.gcs.faults = lambda method, path: 503 if method == "GET" else None
@@ -471,7 +483,7 @@ def publish(hub: HubServer, model: Path, name: str, task: Task, monkeypatch: pyt
 @pytest.mark.parametrize(("task", "width"), [("classify", 1000), ("embed", 1280)])
 def test_a_registered_model_is_staged_once(
     save: Save, hub: HubServer, cache: Path, monkeypatch: pytest.MonkeyPatch, task: Task, width: int
-):
+) -> None:
     forward = saved_models.probabilities if task == "classify" else saved_models.features
     url = publish(hub, save(forward, width=width), "efficientnet-b0", task, monkeypatch)
     for _ in range(2):
@@ -485,7 +497,7 @@ def test_a_registered_model_is_staged_once(
 
 def test_staging_reports_its_steps(
     save: Save, hub: HubServer, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     url = publish(hub, save(width=1000), "efficientnet-b0", "classify", monkeypatch)
     lines: list[str] = []
     folder = staging.stage_registered("efficientnet-b0", "classify", report=lines.append)
@@ -512,7 +524,7 @@ def test_staging_reports_its_steps(
 )
 def test_staging_reports_what_it_reads(
     save: Save, to: Path, bucket: Bucket, hub: HubServer, kind: str, line: str | None
-):
+) -> None:
     lines: list[str] = []
     source = sources(save(), bucket, hub)[kind]
     stage(source, to, report=lines.append)
@@ -521,18 +533,18 @@ def test_staging_reports_what_it_reads(
 
 def test_a_registered_model_that_is_not_what_it_should_be(
     save: Save, hub: HubServer, cache: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     publish(hub, save(width=1001), "efficientnet-b0", "classify", monkeypatch)
     with pytest.raises(ModelError, match="gives 1001 numbers an image where efficientnet-b0 gives 1000; wrong model"):
         staging.stage_registered("efficientnet-b0", "classify")
     assert not (cache / "efficientnet-b0-classify").exists()
 
 
-def test_a_registered_model_that_is_published_nowhere(cache: Path):
+def test_a_registered_model_that_is_published_nowhere(cache: Path) -> None:
     with pytest.raises(ModelError, match="efficientnet-b7_auto_aug has no download; stage your own files"):
         staging.stage_registered("efficientnet-b7_auto_aug", "classify")
 
 
-def test_a_name_that_is_not_registered(cache: Path):
+def test_a_name_that_is_not_registered(cache: Path) -> None:
     with pytest.raises(UsageError, match="'efficientnet-b9' is not a registered model for task embed"):
         staging.stage_registered("efficientnet-b9", "embed")

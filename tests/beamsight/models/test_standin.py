@@ -14,6 +14,7 @@ from beamsight.models import registry
 from beamsight.models import standin as architecture
 from transforms.errors import UsageError
 from transforms.imaging import drawn
+from transforms.inference.engine import Floats
 from transforms.inference.libraries import tensorflow
 from transforms.inference.spec import Task
 
@@ -22,9 +23,11 @@ TASKS: tuple[Task, ...] = ("classify", "embed")
 OUTPUTS = {"classify": ("probs", 1000), "embed": ("top_pool", 1280)}
 
 
-def pictures(number: int, side: int = 224) -> np.ndarray[Any, Any]:
+def pictures(number: int, side: int = 224) -> Floats:
     """Pictures that calibration has not seen, float32 [N, side, side, 3] in 0..1."""
-    return np.stack([drawn.draw(1000 + seed, side, side) for seed in range(number)]).astype(np.float32) / 255
+    return np.stack([drawn.draw(1000 + seed, side, side) for seed in range(number)]).astype(np.float32) / np.float32(
+        255
+    )
 
 
 def load(folder: Path) -> Any:
@@ -128,8 +131,8 @@ def test_is_keras_s_network_but_for_its_input(standin: Standin) -> None:
 
     theirs = keras.applications.EfficientNetB0(include_top=False, weights=None, pooling="avg")
     normalization = theirs.layers[2]
-    normalization.mean = np.float32([0.485, 0.456, 0.406])
-    normalization.variance = np.float32([0.229, 0.224, 0.225]) ** 2
+    normalization.mean = np.array([0.485, 0.456, 0.406], np.float32)
+    normalization.variance = np.array([0.229, 0.224, 0.225], np.float32) ** 2
     theirs.set_weights([*normalization.get_weights(), *(weight.numpy() for weight in ours.weights)])
 
     images = pictures(4)

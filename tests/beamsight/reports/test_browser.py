@@ -14,6 +14,10 @@ import pytest
 from nights import DAY, Nights
 
 from runners.cli import app, codes
+from transforms.imaging import drawn
+from transforms.inference.concurrent import Model
+from transforms.inference.engine import Floats
+from transforms.inference.labels import Label
 
 pytestmark = pytest.mark.xdist_group("chromium")
 
@@ -90,13 +94,13 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A page with all sections, and with file names and labels that look like code."""
     output = new_output(tmp_path_factory.mktemp("full"))
     model = nights.classifier()
-    labels = (nights.Label(None, LABEL), *model.labels[1:])
-    output.models = (nights.Model(model.recipe, model.engine, labels), nights.embedder())
+    labels = (Label(None, LABEL), *model.labels[1:])
+    output.models = (Model(model.recipe, model.engine, labels), nights.embedder())
     nights.fortnight(output, per_night=6)
     images_by_name = nights.pictures(range(1, 40))
     images = {name: images_by_name[f"{seed:05}.jpg"] for name, seed in HOSTILE.items()} | images_by_name
     images |= {f"bad {name}": b"not an image" for name in HOSTILE if len(name) < 180}
-    images["again.jpg"] = nights.drawn.encode(nights.drawn.draw(9, 96, 72)[1:, 1:], quality=70)
+    images["again.jpg"] = drawn.encode(drawn.draw(9, 96, 72)[1:, 1:], quality=70)
     output.run(images, hour=1, state="failed", error=f"stopped at {next(iter(HOSTILE))}", unit_size=30)
     output.run(images | nights.pictures(range(50, 70)), hour=3, options={"note": '"><script>document.title=2</script>'})
     return report(output)
@@ -258,7 +262,7 @@ def images_deleted(output: Nights) -> None:
 
 
 def constant_vectors(output: Nights) -> None:
-    def spoil(vectors: nights.Floats) -> nights.Floats:
+    def spoil(vectors: Floats) -> Floats:
         vectors[:] = 1
         return vectors
 

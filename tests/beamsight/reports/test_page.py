@@ -12,11 +12,12 @@ import tables
 from gcs_server import Bucket
 from nights import DAY, Nights
 
-from beamsight.reports import make, page, runs, vectors
+from beamsight.reports import make, page, parts, runs, vectors
 from beamsight.reports.page import Page
 from runners.cli import app, codes
 from transforms.errors import UsageError
 from transforms.storage import files
+from transforms.storage.base import FileSystem
 
 
 @pytest.fixture(params=["disk", "gs"])
@@ -170,7 +171,7 @@ def test_changed_and_deleted_images_are_not_shown(tmp_path: Path) -> None:
     assert shown.samples.missing == {"NotFound": 1, "Changed": 1}
 
 
-def test_requests_stop_when_the_store_is_unavailable(bucket: Bucket, quick_retries: files.FileSystem) -> None:
+def test_requests_stop_when_the_store_is_unavailable(bucket: Bucket, quick_retries: FileSystem) -> None:
     output = new_output(bucket)
     output.run(nights.pictures(range(40)))
     bucket.gcs.faults = lambda _, path: 503 if "photos" in path else None
@@ -184,7 +185,7 @@ def test_requests_stop_when_the_store_is_unavailable(bucket: Bucket, quick_retri
 def test_a_sample_is_read_from_few_files(bucket: Bucket) -> None:
     output = new_output(bucket)
     output.run(nights.pictures(range(40)), unit_size=5)
-    uris = page.parts.list_day(output.output, output.models[1].recipe.table, DAY)
+    uris = parts.list_day(output.output, output.models[1].recipe.table, DAY)
     assert len(uris) == 8
     bucket.gcs.reset()
     sample = vectors.sample(uris, limit=8)

@@ -14,7 +14,7 @@ import pytest
 from nights import Nights
 
 from beamsight.reports import failures, run_report
-from beamsight.text import printable
+from beamsight.text import duration, printable
 
 ROOT = Path(__file__).parents[3]
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
@@ -176,4 +176,4 @@ def test_list_of_failures_of_an_unknown_run(tmp_path: Path, capsys: pytest.Captu
     [(0.4, "0 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (192, "3 min 12 s"), (18_420, "5 h 07 min")],
 )
 def test_duration(seconds: float, text: str) -> None:
-    assert run_report.duration(seconds) == text
+    assert duration(seconds) == text

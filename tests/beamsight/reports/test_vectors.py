@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from beamsight.reports import duplicates, vectors
+from beamsight.reports import duplicates, parts, vectors
 from beamsight.reports.vectors import Image, Sample
 from transforms import vector_math
+from transforms.inference.engine import Floats
 from transforms.tables import schemas, writer
 
 
@@ -21,7 +22,7 @@ def image(number: int, content: int | None = None) -> Image:
     return Image(f"/photos/{number}.jpg", "1", digest)
 
 
-def table(folder: Path, name: str, images: list[Image], rows: np.ndarray) -> str:
+def table(folder: Path, name: str, images: list[Image], rows: Floats) -> str:
     columns = {field: [getattr(each, field) for each in images] for field in ("uri", "version", "sha256")}
     uri = str(folder / f"{name}.parquet")
     writer.put(uri, schemas.to_arrow(columns | {"embedding": rows}, schemas.embeddings(rows.shape[1])), {"run_id": "r"})
@@ -34,7 +35,7 @@ def test_a_sample_is_bounded_and_by_hash(tmp_path: Path) -> None:
     rows = random.normal(size=(len(images), 3)).astype(np.float32)
     uri = table(tmp_path, "one", images, rows)
     sample = vectors.sample([uri], limit=100)
-    order = sorted(range(len(images)), key=lambda index: vectors.parts.rank(images[index].uri))[:100]
+    order = sorted(range(len(images)), key=lambda index: parts.rank(images[index].uri))[:100]
     assert sample.images == tuple(images[index] for index in order)
     np.testing.assert_array_equal(sample.vectors, rows[order])
     without = vectors.sample([uri], limit=100, with_vectors=False)
@@ -75,7 +76,7 @@ def test_the_map_explains_the_most_variance_of_any_plane(seed: int, count: int, 
 
 
 @pytest.mark.parametrize("rows", [np.zeros((0, 0)), np.ones((2, 4)), np.ones((5, 4))])
-def test_no_plane(rows: np.ndarray) -> None:
+def test_no_plane(rows: Floats) -> None:
     places, share = vectors.project(rows.astype(np.float32))
     assert not places.any()
     assert share == 0
@@ -100,7 +101,7 @@ def test_near_duplicates_are_grouped_without_exact_duplicates() -> None:
     rows[4] = rows[3]  # the same bytes
     images = [image(number, 3 if number == 4 else None) for number in range(8)]
     unit = vectors.unit_length(rows)
-    groups = duplicates.near(images, vector_math.cosine_matrix(unit, unit))
+    groups = duplicates.find_near(images, vector_math.cosine_matrix(unit, unit))
     assert [group.members for group in groups] == [(0, 1, 2)]
     assert groups[0].greatest == pytest.approx(0.995, abs=1e-3)
 

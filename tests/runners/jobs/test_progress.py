@@ -14,11 +14,11 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from runners.jobs.figures import Figures, line
-from runners.jobs.progress import Progress, steps
+from runners.jobs.progress import Clock, Progress, steps
 from transforms.counts import Live
 
 
-class FakeClock:
+class FakeClock(Clock):
     def __init__(self) -> None:
         self.seconds = 0.0
 

@@ -15,6 +15,7 @@ from gcs_server import Bucket
 from beamsight.reports import run_report
 from runners.lock import cleanup
 from transforms.storage import files
+from transforms.storage.base import FileSystem
 
 NOW = datetime.now(timezone.utc)
 INCOMPLETE = ".123-0123456789abcdef.tmp"
@@ -65,7 +66,7 @@ def test_removes_only_old_probe_files_in_a_bucket(bucket: Bucket) -> None:
     assert bucket.names() == sorted(names)
 
 
-def test_reports_files_that_cannot_be_removed(bucket: Bucket, quick_retries: files.FileSystem) -> None:
+def test_reports_files_that_cannot_be_removed(bucket: Bucket, quick_retries: FileSystem) -> None:
     bucket.gcs.faults = lambda *_: 503
     stream = io.StringIO()
     cleanup.clean(bucket.uri("out"), NOW, stream)

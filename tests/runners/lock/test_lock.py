@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from gcs_server import Bucket, GcsServer
@@ -22,6 +23,7 @@ from runners.lock import lock
 from runners.lock.holder import Holder
 from transforms.errors import Locked, Unreadable
 from transforms.storage import files
+from transforms.storage.base import FileSystem
 
 
 @pytest.fixture(params=["disk", "gs"])
@@ -58,7 +60,7 @@ def test_names_the_holder_and_is_removed_afterwards(output: str) -> None:
     assert not stream.getvalue()
 
 
-def count_holders_of_eight(output: str, **options: float) -> int:
+def count_holders_of_eight(output: str, **options: Any) -> int:
     together, all_tried = threading.Barrier(8), threading.Barrier(8)
 
     def start(_: int) -> bool:
@@ -155,9 +157,7 @@ def test_a_removed_lock_is_lost(output: str) -> None:
     assert not files.exists(f"{output}/lock.json")
 
 
-def test_a_failed_heartbeat_does_not_lose_the_lock(
-    gcs: GcsServer, bucket: Bucket, quick_retries: files.FileSystem
-) -> None:
+def test_a_failed_heartbeat_does_not_lose_the_lock(gcs: GcsServer, bucket: Bucket, quick_retries: FileSystem) -> None:
     output = bucket.uri("out")
 
     with lock.hold(output, "it", io.StringIO(), heartbeat=0.1) as held:
@@ -208,7 +208,12 @@ def test_takes_over_from_a_job_that_has_ended(output: str) -> None:
     with lock.hold(output, "it", io.StringIO()) as held:
         held.hand_over({"project": "p", "region": "r", "name": "n", "id": "j1"})
     asked: list[Holder] = []
-    with lock.hold(output, "it", io.StringIO(), still_runs=lambda found: bool(asked.append(found))) as held:
+
+    def still_runs(found: Holder) -> bool:
+        asked.append(found)
+        return False
+
+    with lock.hold(output, "it", io.StringIO(), still_runs=still_runs) as held:
         assert held.previous is not None
     assert [found.job for found in asked] == [{"project": "p", "region": "r", "name": "n", "id": "j1"}]
 

@@ -71,11 +71,11 @@ def by_table(uri: str, table: str, retries: Retries | None = None) -> dict[tuple
         ("/data/ä猫.jpg", 403),
     ],
 )
-def test_a_shard_is_the_same_on_every_machine(uri: str, shard: int):
+def test_a_shard_is_the_same_on_every_machine(uri: str, shard: int) -> None:
     assert subtract.shard_of(uri) == shard
 
 
-def test_shard_refs():
+def test_shard_refs() -> None:
     refs = [ImageRef(f"gs://b/{i}.jpg", str(i)) for i in range(5_000)]
     refs.append(refs[7]._replace(version=None))
     shards = list(subtract.shard_refs(refs))
@@ -85,13 +85,13 @@ def test_shard_refs():
     assert list(subtract.shard_refs([])) == []
 
 
-def test_a_table_holds_its_rows(tmp_path: Path):
+def test_a_table_holds_its_rows(tmp_path: Path) -> None:
     keys: list[Key] = [(f"gs://b/ä{i}.jpg", str(i)) for i in range(5_000)]
     embeddings(f"{tmp_path}/a.parquet", keys)
     assert by_table(f"{tmp_path}/a.parquet", E) == {(E, False): sorted(keys, key=str)}
 
 
-def test_only_the_keys_are_read(tmp_path: Path):
+def test_only_the_keys_are_read(tmp_path: Path) -> None:
     """The vectors are overwritten with what no reader takes; the keys beside them are read all the same."""
     path = tmp_path / "a.parquet"
     embeddings(str(path), [("/a.jpg", "1"), ("/b.jpg", "2")])
@@ -108,7 +108,7 @@ def test_only_the_keys_are_read(tmp_path: Path):
     assert by_table(str(path), E) == {(E, False): [("/a.jpg", "1"), ("/b.jpg", "2")]}
 
 
-def test_only_the_keys_travel(bucket: Bucket):
+def test_only_the_keys_travel(bucket: Bucket) -> None:
     embeddings(bucket.uri("a.parquet"), [(f"/{i}.jpg", "1") for i in range(1_000)], width=2304)
     size = len(bucket.get("a.parquet"))
     assert size > 5_000_000
@@ -123,7 +123,7 @@ def test_only_the_keys_travel(bucket: Bucket):
     assert 0 < sent <= 3  # of at most 1 MiB each: the footer, and the keys
 
 
-def test_lasting_failures_count_for_the_tables_that_they_name(tmp_path: Path):
+def test_lasting_failures_count_for_the_tables_that_they_name(tmp_path: Path) -> None:
     uri = f"{tmp_path}/f.parquet"
     failures(
         uri,
@@ -142,7 +142,7 @@ def test_lasting_failures_count_for_the_tables_that_they_name(tmp_path: Path):
     }
 
 
-def test_passing_failures_last_after_so_many_attempts(tmp_path: Path):
+def test_passing_failures_last_after_so_many_attempts(tmp_path: Path) -> None:
     uri = f"{tmp_path}/f.parquet"
     failures(uri, [failure(f"/{n}.jpg", "1", E, retryable=True, attempt=n) for n in (1, 4, 5, 6)])
     now = {n: (f"/{n}.jpg", "1", n) for n in (1, 4, 5, 6)}
@@ -156,7 +156,7 @@ def test_passing_failures_last_after_so_many_attempts(tmp_path: Path):
     assert by_table(uri, layout.FAILURES, Retries(retry_failed=True)) == {(E, "for now"): [("/never.jpg", "1", 1)]}
 
 
-def test_a_table_from_before_attempts_were_counted(tmp_path: Path):
+def test_a_table_from_before_attempts_were_counted(tmp_path: Path) -> None:
     path = tmp_path / "f.parquet"
     failures(str(path), [failure("/a.jpg", "1", E, retryable=True, attempt=3), failure("/b.jpg", "1", E)])
     pq.write_table(pq.read_table(path).drop_columns("attempt"), path)
@@ -164,7 +164,7 @@ def test_a_table_from_before_attempts_were_counted(tmp_path: Path):
     assert found == {(E, "for now"): [("/a.jpg", "1", 1)], (E, True): [("/b.jpg", "1")]}
 
 
-def test_many_files_are_put_together(tmp_path: Path):
+def test_many_files_are_put_together(tmp_path: Path) -> None:
     uris = [f"{tmp_path}/{number}.parquet" for number in range(3)]
     for number, uri in enumerate(uris, start=1):
         rows = [failure("/a.jpg", "1", P, E, retryable=True, attempt=number), failure("/c.jpg", f"{number}", E)]
@@ -181,7 +181,7 @@ def test_many_files_are_put_together(tmp_path: Path):
 
 @pytest.mark.parametrize("damage", ["cut", "zeros", "empty", "other columns"])
 @pytest.mark.parametrize("table", [E, layout.FAILURES])
-def test_a_damaged_file_is_not_passed_over(tmp_path: Path, table: str, damage: str):
+def test_a_damaged_file_is_not_passed_over(tmp_path: Path, table: str, damage: str) -> None:
     path = tmp_path / "part.parquet"
     embeddings(str(path), [("/a.jpg", "1")])
     if damage == "other columns":
@@ -193,7 +193,7 @@ def test_a_damaged_file_is_not_passed_over(tmp_path: Path, table: str, damage: s
         list(subtract.known_in_file(str(path), table, (P, E), Retries()))
 
 
-def test_a_file_that_is_gone(tmp_path: Path):
+def test_a_file_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"gone\.parquet"):
         list(subtract.known_in_file(f"{tmp_path}/gone.parquet", E, (P, E), Retries()))
 
@@ -230,7 +230,7 @@ CASES: list[tuple[str, ImageRef, list[KnownKeys], tuple[str, ...], str]] = [
 
 
 @pytest.mark.parametrize(("ref", "known", "lacking", "count"), [pytest.param(*case[1:], id=case[0]) for case in CASES])
-def test_missing(ref: ImageRef, known: list[KnownKeys], lacking: tuple[str, ...], count: str):
+def test_missing(ref: ImageRef, known: list[KnownKeys], lacking: tuple[str, ...], count: str) -> None:
     work = [Work(ref, lacking)] if lacking else []
     assert subtract.missing([[ref]], known, (P, E)) == (work, Counter({counts.LISTED: 1, count: 1}))
 
@@ -250,12 +250,12 @@ FOUR, OTHER = KnownKeys(P, True, [("/a", "1")], [4]), KnownKeys(P, True, [("/a",
         (A1, [FOUR, KnownKeys(P, False, [("/a", "1")])], 1),  # of the table that lacks it
     ],
 )
-def test_attempts_go_on_where_they_stood(ref: ImageRef, known: list[KnownKeys], attempt: int):
+def test_attempts_go_on_where_they_stood(ref: ImageRef, known: list[KnownKeys], attempt: int) -> None:
     work, _ = subtract.missing([[ref]], known, (P, E))
     assert [item.attempt for item in work] == [attempt]
 
 
-def test_a_last_attempt_is_the_last():
+def test_a_last_attempt_is_the_last() -> None:
     known = [FOUR, KnownKeys(P, True, [("/a", "1")])]
     assert subtract.missing([[A1]], known, (P,)) == ([], Counter({counts.LISTED: 1, FAILED: 1}))
 
@@ -264,7 +264,7 @@ def test_a_last_attempt_is_the_last():
     ("mentions", "kept"),
     [([A, A], A), ([A, A1], A1), ([A1, A], A1), ([A1, A2], A2), ([A2, A1, A], A2), ([A1, A1], A1)],
 )
-def test_the_greatest_version_of_a_uri_counts(mentions: list[ImageRef], kept: ImageRef):
+def test_the_greatest_version_of_a_uri_counts(mentions: list[ImageRef], kept: ImageRef) -> None:
     expected = (
         [Work(kept, (P,))],
         Counter({counts.LISTED: len(mentions), counts.DUPLICATES: len(mentions) - 1, MISSING: 1}),
@@ -273,7 +273,7 @@ def test_the_greatest_version_of_a_uri_counts(mentions: list[ImageRef], kept: Im
     assert subtract.missing([[ref] for ref in mentions], [], (P,)) == expected
 
 
-def test_work_is_sorted_and_plain_tuples_will_do():
+def test_work_is_sorted_and_plain_tuples_will_do() -> None:
     refs = [[("/b", None, None, None), ("/c", "1", 2, None)], (("/a", None, None, "line 1 is empty"),)]
     work, _ = subtract.missing(refs, [KnownKeys(P, False, [("/d", "1")])], [P])  # type: ignore[arg-type]
     assert work == [
@@ -284,7 +284,7 @@ def test_work_is_sorted_and_plain_tuples_will_do():
     assert [type(item.ref) for item in work] == [ImageRef] * 3
 
 
-def test_versions_are_looked_up_once_for_each_uri():
+def test_versions_are_looked_up_once_for_each_uri() -> None:
     asked: list[ImageRef] = []
 
     def look_up(refs: list[ImageRef]) -> list[ImageRef]:
@@ -324,7 +324,7 @@ def has(known: Iterable[KnownKeys], table: str, failed: bool, ref: ImageRef) -> 
 
 
 @given(st.lists(st.lists(REFS)), st.lists(KNOWN))
-def test_every_listed_uri_is_accounted_for_once(chunks: list[list[ImageRef]], known: list[KnownKeys]):
+def test_every_listed_uri_is_accounted_for_once(chunks: list[list[ImageRef]], known: list[KnownKeys]) -> None:
     work, tally = subtract.missing(chunks, known, (P, E))
     refs = [ref for chunk in chunks for ref in chunk]
     newest = {ref.uri: ref for ref in sorted(refs, key=lambda ref: ref.version or "")}
@@ -341,7 +341,9 @@ def test_every_listed_uri_is_accounted_for_once(chunks: list[list[ImageRef]], kn
 
 
 @given(st.lists(REFS), st.lists(KNOWN | TRANSIENT), st.data())
-def test_missing_depends_on_no_order_and_no_chunks(refs: list[ImageRef], known: list[KnownKeys], data: st.DataObject):
+def test_missing_depends_on_no_order_and_no_chunks(
+    refs: list[ImageRef], known: list[KnownKeys], data: st.DataObject
+) -> None:
     shuffled = data.draw(st.permutations(refs))
     cut = data.draw(st.integers(0, len(refs)))
     again = subtract.missing([shuffled[:cut], shuffled[cut:]], data.draw(st.permutations(known)), (P, E))

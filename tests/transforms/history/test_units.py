@@ -35,7 +35,7 @@ def name(*work: Plain) -> str:
         (5, 1, 2, 5),
     ],
 )
-def test_number_of_units(missing: int, unit_size: int, workers: int, expected: int):
+def test_number_of_units(missing: int, unit_size: int, workers: int, expected: int) -> None:
     assert units.number_of_units(missing, unit_size, workers) == expected
 
 
@@ -46,7 +46,7 @@ WORK = st.lists(
 
 
 @given(WORK, st.integers(1, 9))
-def test_each_work_goes_into_the_one_unit_of_its_uri(work: list[Plain], number: int):
+def test_each_work_goes_into_the_one_unit_of_its_uri(work: list[Plain], number: int) -> None:
     parts = list(units.assign(work, number))
     assert sorted((item for _, part in parts for item in part), key=str) == sorted(work, key=str)
     assert [unit for unit, _ in parts] == list(dict.fromkeys(unit for unit, _ in parts))
@@ -55,7 +55,7 @@ def test_each_work_goes_into_the_one_unit_of_its_uri(work: list[Plain], number: 
     assert all(alone[item[0][0]] == [unit] for unit, part in parts for item in part)
 
 
-def test_units_are_the_same_on_every_machine_and_of_like_size():
+def test_units_are_the_same_on_every_machine_and_of_like_size() -> None:
     work = [plain(f"gs://bucket/{i:05}.jpg") for i in range(5_120)]
     parts = dict(units.assign(work, 10))
     assert parts[0][:2] == [plain("gs://bucket/00009.jpg"), plain("gs://bucket/00027.jpg")]
@@ -63,7 +63,7 @@ def test_units_are_the_same_on_every_machine_and_of_like_size():
     assert all(440 < len(part) < 590 for part in parts.values())
 
 
-def test_make_unit():
+def test_make_unit() -> None:
     parts = [[plain("/b", "2"), plain("/ä")], (), [(*plain("/a", "1", TABLES[:1])[:2], 4)]]
     assert units.make_unit(parts) == Unit(
         "905c77c610514ff5093e",
@@ -76,7 +76,7 @@ def test_make_unit():
 
 
 @given(WORK, st.data())
-def test_a_unit_depends_on_no_order_and_no_parts(work: list[Plain], data: st.DataObject):
+def test_a_unit_depends_on_no_order_and_no_parts(work: list[Plain], data: st.DataObject) -> None:
     shuffled = data.draw(st.permutations(work))
     cut = data.draw(st.integers(0, len(work)))
     assert units.make_unit([shuffled[:cut], shuffled[cut:]]) == units.make_unit([work])
@@ -103,17 +103,17 @@ DIFFERENT = [
 ]
 
 
-def test_other_work_has_another_name():
+def test_other_work_has_another_name() -> None:
     names = [name(*work) for work in DIFFERENT]
     assert len(set(names)) == len(DIFFERENT)
 
 
 @given(WORK, WORK)
-def test_names_are_alike_only_for_the_same_work(one: list[Plain], other: list[Plain]):
+def test_names_are_alike_only_for_the_same_work(one: list[Plain], other: list[Plain]) -> None:
     assert (name(*one) == name(*other)) == (sorted(one, key=str) == sorted(other, key=str))
 
 
-def test_what_was_only_listed_is_no_part_of_the_name():
+def test_what_was_only_listed_is_no_part_of_the_name() -> None:
     """The size follows from the version, and the fault from the manifest's version and the line; and a later attempt on
     the same day writes over what an earlier one left."""
     assert name((("/a", "1", 5, None), TABLES, 1)) == name((("/a", "1", None, "line 1 is empty"), TABLES, 2))

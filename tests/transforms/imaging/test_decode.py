@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("name", LOSSLESS)
-def test_lossless_formats_come_back_exactly(name):
+def test_lossless_formats_come_back_exactly(name: str) -> None:
     want = PICTURE if "gif" not in name else np.where(PICTURE > 127, 255, 0)
     decoded = decode.decode_image(sample(name))
     np.testing.assert_array_equal(decoded.pixels, want)
@@ -47,20 +48,20 @@ def test_lossless_formats_come_back_exactly(name):
 
 
 @pytest.mark.parametrize("name", LOSSY)
-def test_lossy_formats_come_back_nearly(name):
+def test_lossy_formats_come_back_nearly(name: str) -> None:
     got = pixels(sample(name))
     assert got.shape == SMOOTH.shape
     assert np.abs(got.astype(int) - SMOOTH).mean() < 3
 
 
 @pytest.mark.parametrize("kind", ["gif", "webp", "png", "avif", "tiff"])
-def test_the_first_of_several_frames(kind):
+def test_the_first_of_several_frames(kind: str) -> None:
     first, second = patches(RED, GREEN), patches(BLUE, BLUE)
     data = save(first, kind, save_all=True, append_images=[second])
     assert_near(middles(data), [RED, GREEN], within=6)
 
 
-def test_the_primary_picture_of_a_heic():
+def test_the_primary_picture_of_a_heic() -> None:
     data = save(patches(BLUE), "heif", save_all=True, append_images=[patches(RED)], primary_index=1)
     assert_near(middles(data), [RED], within=8)
 
@@ -81,7 +82,7 @@ STORED = {  # EXIF orientation -> how an upright picture lies in such a file
 
 @pytest.mark.parametrize("orientation", STORED)
 @pytest.mark.parametrize("name", ["png", "webp", "tiff", "tiff lzw", "jpeg", "heic", "avif"])
-def test_pictures_are_upright(name, orientation):
+def test_pictures_are_upright(name: str, orientation: int) -> None:
     kind, options = (LOSSLESS | LOSSY)[name]
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -93,14 +94,14 @@ def test_pictures_are_upright(name, orientation):
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 65535])
-def test_orientations_that_are_none_are_ignored(orientation):
+def test_orientations_that_are_none_are_ignored(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     np.testing.assert_array_equal(pixels(drawn.encode(PICTURE, "png", exif=exif)), PICTURE)
 
 
 @pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"])
-def test_broken_exif_is_ignored(exif):
+def test_broken_exif_is_ignored(exif: bytes) -> None:
     np.testing.assert_array_equal(pixels(drawn.encode(SMOOTH, exif=exif)), pixels(drawn.encode(SMOOTH)))
 
 
@@ -111,7 +112,7 @@ def test_broken_exif_is_ignored(exif):
     ("min_side", "shape"), [(None, (480, 640)), (481, (480, 640)), (240, (240, 320)), (60, (60, 80))]
 )
 @pytest.mark.parametrize("options", [{}, {"progressive": True}])
-def test_large_jpegs_are_decoded_scaled(min_side, shape, options):
+def test_large_jpegs_are_decoded_scaled(min_side: int | None, shape: tuple[int, ...], options: dict[str, Any]) -> None:
     decoded = decode.decode_image(drawn.encode(drawn.draw(1, 640, 480), **options), min_side=min_side)
     assert decoded.pixels.shape == (*shape, 3)
     assert (decoded.width, decoded.height) == (640, 480)
@@ -119,13 +120,13 @@ def test_large_jpegs_are_decoded_scaled(min_side, shape, options):
 
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 400))
 @settings(max_examples=60, deadline=None)
-def test_the_shorter_side_is_kept(width, height, min_side):
+def test_the_shorter_side_is_kept(width: int, height: int, min_side: int) -> None:
     decoded = decode.decode_image(drawn.encode(drawn.draw(1, width, height)), min_side=min_side)
     assert min(decoded.pixels.shape[:2]) >= min(width, height, min_side)
     assert (decoded.width, decoded.height) == (width, height)
 
 
-def test_scaled_jpegs_are_turned_too():
+def test_scaled_jpegs_are_turned_too() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     decoded = decode.decode_image(drawn.encode(drawn.draw(1, 640, 480), exif=exif), min_side=120)
@@ -134,11 +135,12 @@ def test_scaled_jpegs_are_turned_too():
 
 
 @pytest.mark.parametrize(("large", "at_once"), [(48 * 40 - 1, 1), (48 * 40, 4)])
-def test_large_pictures_are_decoded_one_at_a_time(monkeypatch, large, at_once):
-    together, met = threading.Barrier(at_once), []
+def test_large_pictures_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch, large: int, at_once: int) -> None:
+    together = threading.Barrier(at_once)
+    met: list[int] = []
     to_srgb = colour.to_srgb
 
-    def wait(image):
+    def wait(image: Image.Image) -> Image.Image:
         met.append(together.wait(timeout=10))
         assert decode._one_large.locked() == (at_once == 1)
         return to_srgb(image)
@@ -154,12 +156,12 @@ def test_large_pictures_are_decoded_one_at_a_time(monkeypatch, large, at_once):
 # What cannot be decoded
 
 
-def test_no_bytes():
+def test_no_bytes() -> None:
     with pytest.raises(EmptyFile, match="the file is empty"):
         pixels(b"")
 
 
-def test_broken_data_is_corrupt():
+def test_broken_data_is_corrupt() -> None:
     data = bytearray(sample("png"))
     at = data.index(b"IDAT") + 20
     data[at : at + 8] = b"\xff" * 8
@@ -167,7 +169,7 @@ def test_broken_data_is_corrupt():
         pixels(bytes(data))
 
 
-def test_unsupported_kinds_say_why():
+def test_unsupported_kinds_say_why() -> None:
     data = bytearray(sample("jpeg"))
     data[data.index(b"\xff\xc0") + 4] = 12
     with pytest.raises(Corrupt, match="this JPEG cannot be decoded: cannot handle 12-bit layers"):
@@ -183,14 +185,14 @@ def test_unsupported_kinds_say_why():
 @example(b"BM")
 @example(b"GIF89a")
 @example(b"\0\0\0\x14ftypavif")
-def test_any_bytes_decode_or_raise(data):
+def test_any_bytes_decode_or_raise(data: bytes) -> None:
     check(data)
 
 
 @pytest.mark.parametrize("magic", [magic for several in formats.MAGIC.values() for magic in several])
 @given(rest=st.binary(max_size=200))
 @settings(max_examples=60, deadline=None)
-def test_any_bytes_after_a_magic_decode_or_raise(magic, rest):
+def test_any_bytes_after_a_magic_decode_or_raise(magic: bytes, rest: bytes) -> None:
     check(magic + rest)
 
 
@@ -208,7 +210,7 @@ FILES = {name: sample(name) for name in (*LOSSLESS, *LOSSY)}
     )
 )
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_damaged_files_decode_or_raise(name, edits):
+def test_damaged_files_decode_or_raise(name: str, edits: list[tuple[str, float, bytes]]) -> None:
     data = bytearray(FILES[name])
     for edit, where, value in edits:
         at = int(where**3 * len(data))  # mostly in the header, where it hurts

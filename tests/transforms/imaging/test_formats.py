@@ -3,6 +3,7 @@ from __future__ import annotations
 import struct
 import tracemalloc
 import zlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ pytestmark = [
 ]
 
 
-def pixels_or_error(data: bytes) -> np.ndarray | DecodeError:
+def pixels_or_error(data: bytes) -> drawn.Pixels | DecodeError:
     try:
         return pixels(data)
     except DecodeError as error:
@@ -30,18 +31,18 @@ def pixels_or_error(data: bytes) -> np.ndarray | DecodeError:
 
 
 @pytest.mark.parametrize("data", [b"<!DOCTYPE html><html>", b"%PDF-1.7", b"%!PS-Adobe-3.0 EPSF", b"\0\0\0\x18ftypmp42"])
-def test_what_is_no_image(data):
+def test_what_is_no_image(data: bytes) -> None:
     with pytest.raises(NotAnImage, match="starts with b'"):
         pixels(data)
 
 
-def test_previews_are_not_the_picture():
+def test_previews_are_not_the_picture() -> None:
     with pytest.raises(NotAnImage, match="raw files of cameras"):
         pixels(save(patches(RED), "tiff", tiffinfo={254: 1}))
 
 
 @pytest.mark.parametrize("name", [*LOSSLESS, *LOSSY])
-def test_files_that_are_cut_off(name):
+def test_files_that_are_cut_off(name: str) -> None:
     data = sample(name)
     whole = pixels(data)
     cuts = {1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 20, 24, 30, 40, 60, 100}
@@ -59,7 +60,7 @@ def test_files_that_are_cut_off(name):
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}])
 @pytest.mark.parametrize("min_side", [None, 100])
-def test_large_jpegs_that_are_cut_off(options, min_side):
+def test_large_jpegs_that_are_cut_off(options: dict[str, Any], min_side: int | None) -> None:
     data = drawn.encode(drawn.draw(5, 900, 700), quality=95, **options)
     for part in range(1, 24):
         with pytest.raises(Truncated):
@@ -68,7 +69,7 @@ def test_large_jpegs_that_are_cut_off(options, min_side):
         pixels(data[:-2], min_side=min_side)
 
 
-def test_a_gif_whose_later_frames_are_missing_still_has_its_first():
+def test_a_gif_whose_later_frames_are_missing_still_has_its_first() -> None:
     frames = [Image.fromarray(drawn.draw(seed, 40, 40)).quantize(16) for seed in (1, 2)]
     whole, first = save(frames[0], "gif", save_all=True, append_images=frames[1:]), save(frames[0], "gif")
     np.testing.assert_array_equal(pixels(whole[:-100]), pixels(first))
@@ -117,7 +118,7 @@ def declare(name: str, width: int, height: int) -> bytes:
         ("avif", 16_000),
     ],
 )
-def test_bombs_are_refused_from_their_header(name, side):
+def test_bombs_are_refused_from_their_header(name: str, side: int) -> None:
     data = declare(name, side, side)
     tracemalloc.start()
     with pytest.raises(TooManyPixels, match=rf"{side:,} x {side:,} = {side * side:,} pixels.*raise --max-pixels"):
@@ -127,14 +128,14 @@ def test_bombs_are_refused_from_their_header(name, side):
     assert peak < 2_000_000
 
 
-def test_the_limit_is_on_the_picture_not_on_what_is_decoded_of_it():
+def test_the_limit_is_on_the_picture_not_on_what_is_decoded_of_it() -> None:
     data = drawn.encode(drawn.draw(1, 640, 480))
     assert pixels(data, min_side=60, max_pixels=640 * 480).shape == (60, 80, 3)
     with pytest.raises(TooManyPixels, match="640 x 480 = 307,200 pixels, more than 307,199"):
         pixels(data, min_side=60, max_pixels=640 * 480 - 1)
 
 
-def test_a_webp_canvas_is_refused_before_it_is_allocated():
+def test_a_webp_canvas_is_refused_before_it_is_allocated() -> None:
     data = bytearray(drawn.encode(PICTURE, "webp", exif=b"Exif\0\0II*\0"))
     assert data[12:16] == b"VP8X"
     data[24:30] = (16_383).to_bytes(3, "little") * 2
@@ -142,21 +143,21 @@ def test_a_webp_canvas_is_refused_before_it_is_allocated():
         pixels(bytes(data))
 
 
-def test_large_text_is_no_reason_to_fail_but_a_text_bomb_is():
+def test_large_text_is_no_reason_to_fail_but_a_text_bomb_is() -> None:
     text = [chunk(b"zTXt", b"work%d\0\0" % part + zlib.compress(bytes(8 << 20))) for part in range(9)]
     assert pixels(png(1, 1, 8, 0, b"\0\x07", *text[:2])).tolist() == [[[7, 7, 7]]]
     with pytest.raises(Corrupt, match="Too much memory used in text chunks"):
         pixels(png(1, 1, 8, 0, b"\0\x07", *text))
 
 
-def test_headers_in_too_many_pieces():
+def test_headers_in_too_many_pieces() -> None:
     data = sample("interlaced gif")
     at = 13 + 3 * 2 ** ((data[10] & 7) + 1)
     with pytest.raises(Corrupt, match="more than 10,000 pieces"):
         pixels(data[:at] + b"!\xfe" + b"\x01a" * 1_000_000 + b"\0" + data[at:])
 
 
-def test_jpegs_of_too_many_scans():
+def test_jpegs_of_too_many_scans() -> None:
     data = drawn.encode(PICTURE, progressive=True)
     last = data.rindex(b"\xff\xda")
     empty = data[last : last + 2 + int.from_bytes(data[last + 2 : last + 4], "big")]
@@ -166,13 +167,13 @@ def test_jpegs_of_too_many_scans():
     np.testing.assert_array_equal(pixels(behind), pixels(data))
 
 
-def test_bmps_that_skip_rows_of_millions():
+def test_bmps_that_skip_rows_of_millions() -> None:
     head = struct.pack("<IiiHHIIiiII", 40, 90_000_000, 1, 1, 8, 1, 4, 0, 0, 256, 0)
     with pytest.raises(TooManyPixels, match="90,000,000 pixels wide"):
         pixels(b"BM" + struct.pack("<IHHI", 1082, 0, 0, 1078) + head + bytes(1024) + b"\0\2\xff\xff")
 
 
-def test_tiles_larger_than_the_picture():
+def test_tiles_larger_than_the_picture() -> None:
     tile = {322: 40_000, 323: 40_000, 324: 8, 325: 100, 258: 8, 259: 8}
     with pytest.raises(TooManyPixels, match="TIFF's tile has 40,000 x 40,000"):
         pixels(tiff(tile, bytes(100), 64, 64))

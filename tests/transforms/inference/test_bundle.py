@@ -61,7 +61,7 @@ def left_over(cache: Path) -> list[str]:
     return sorted(path.name for path in cache.iterdir() if path.suffix != ".lock")
 
 
-def test_model_json():
+def test_model_json() -> None:
     assert json.loads(MADE.to_json()) == {
         "format": 1,
         "spec": SPEC.to_json(),
@@ -75,12 +75,12 @@ def test_model_json():
     assert Bundle.from_json(MADE.to_json().encode(), "model.json") == MADE
 
 
-def test_the_content_hash_is_over_what_sha256sum_prints():
+def test_the_content_hash_is_over_what_sha256sum_prints() -> None:
     lines = "".join(f"{HASHES[path]}  {path}\n" for path in sorted(HASHES))
     assert MADE.content_hash == hashlib.sha256(lines.encode()).hexdigest()
 
 
-def test_the_content_hash_is_over_names_and_bytes_and_nothing_else():
+def test_the_content_hash_is_over_names_and_bytes_and_nothing_else() -> None:
     reordered = replace(MADE, files=dict(reversed(HASHES.items())))
     assert replace(reordered, source="elsewhere", made_with={}).content_hash == MADE.content_hash
     renamed = {path.replace("labels", "names"): digest for path, digest in HASHES.items()}
@@ -94,21 +94,21 @@ IR = {f"openvino/f32.{suffix}": digit * 64 for suffix, digit in (("xml", "1"), (
 INT8 = {f"openvino/int8.{suffix}": digit * 64 for suffix, digit in (("xml", "3"), ("bin", "4"))}
 
 
-def test_what_was_made_from_a_saved_model_makes_it_no_other_model():
+def test_what_was_made_from_a_saved_model_makes_it_no_other_model() -> None:
     more = [replace(MADE, files=HASHES | added) for added in (IR, INT8, IR | INT8)]
     assert {made.content_hash for made in more} == {MADE.content_hash}
     assert len({made.files_hash for made in [MADE, *more]}) == 4
     assert MADE.files_hash == MADE.content_hash
 
 
-def test_what_a_bundle_without_a_saved_model_was_staged_from_is_its_ir():
+def test_what_a_bundle_without_a_saved_model_was_staged_from_is_its_ir() -> None:
     labels = {"labels.txt": HASHES["labels.txt"]}
     first, other = (replace(MADE, files=labels | {**IR, "openvino/f32.bin": digit * 64}) for digit in "25")
     assert first.content_hash != other.content_hash
     assert replace(first, files=first.files | INT8).content_hash == first.content_hash
 
 
-def test_what_forms_there_are():
+def test_what_forms_there_are() -> None:
     assert (MADE.has_saved_model, MADE.ir("f32"), MADE.ir("bf16"), MADE.ir("int8")) == (True, None, None, None)
     own = replace(MADE, files=IR)
     f32, int8 = "openvino/f32.xml", "openvino/int8.xml"
@@ -116,7 +116,7 @@ def test_what_forms_there_are():
     assert replace(MADE, files=IR | INT8).ir("int8") == int8
 
 
-def test_the_int8_form_has_a_hash_of_its_own():
+def test_the_int8_form_has_a_hash_of_its_own() -> None:
     made = replace(MADE, files=HASHES | IR | INT8)
     assert made.quantized_hash() == replace(MADE, files=INT8).quantized_hash()
     assert made.quantized_hash() != replace(made, files=made.files | {"openvino/int8.bin": "5" * 64}).quantized_hash()
@@ -137,14 +137,14 @@ def test_the_int8_form_has_a_hash_of_its_own():
         ({"spec": SPEC.to_json() | {"patch": 16}}, r"x/model.json: model spec has fields \['patch'\] unknown"),
     ],
 )
-def test_a_changed_model_json(changes: dict[str, Any], message: str):
+def test_a_changed_model_json(changes: dict[str, Any], message: str) -> None:
     text = json.dumps(json.loads(MADE.to_json()) | changes)
     with pytest.raises(ModelError, match=message):
         Bundle.from_json(text, "x/model.json")
 
 
 @pytest.mark.parametrize("key", ["format", "spec", "source", "files", "made_with", "checks", "content_hash"])
-def test_a_model_json_that_lacks_something(key: str):
+def test_a_model_json_that_lacks_something(key: str) -> None:
     values = json.loads(MADE.to_json())
     del values[key]
     with pytest.raises(ModelError, match=f"x/model.json is not a whole model.json .*'{key}'.*; stage the model again"):
@@ -152,31 +152,31 @@ def test_a_model_json_that_lacks_something(key: str):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", MADE.to_json()[:-20], b"\xff\xfe"])
-def test_what_is_no_model_json(text: str | bytes):
+def test_what_is_no_model_json(text: str | bytes) -> None:
     with pytest.raises(ModelError, match=r"x/model.json is not a whole model\.json"):
         Bundle.from_json(text, "x/model.json")
 
 
-def test_write_and_read_on_a_disk(folder: Path, tmp_path: Path):
+def test_write_and_read_on_a_disk(folder: Path, tmp_path: Path) -> None:
     to = tmp_path / "new" / "bundle"
     bundle.write(MADE, folder, str(to))
     assert saved_models.contents(to) == FILES | {"model.json": MADE.to_json().encode()}
     assert bundle.read(str(to)) == bundle.read(f"file://{to}") == MADE
 
 
-def test_write_and_read_on_gs(remote: str, bucket: Bucket):
+def test_write_and_read_on_gs(remote: str, bucket: Bucket) -> None:
     stored = {name.removeprefix("models/birds/"): bucket.get(name) for name in bucket.names()}
     assert stored == FILES | {"model.json": MADE.to_json().encode()}
     assert bundle.read(remote) == bundle.read(f"{remote}/") == MADE
 
 
-def test_model_json_goes_last(folder: Path, bucket: Bucket):
+def test_model_json_goes_last(folder: Path, bucket: Bucket) -> None:
     bundle.write(MADE, folder, bucket.uri("birds"))
     generations = {name: int(files.stat(bucket.uri(name)).version) for name in bucket.names()}
     assert max(generations, key=lambda name: generations[name]) == "birds/model.json"
 
 
-def test_no_bundle_on_a_disk(tmp_path: Path):
+def test_no_bundle_on_a_disk(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         bundle.read(str(tmp_path))
     assert str(caught.value) == (
@@ -184,32 +184,32 @@ def test_no_bundle_on_a_disk(tmp_path: Path):
     )
 
 
-def test_no_bundle_on_gs(bucket: Bucket):
+def test_no_bundle_on_gs(bucket: Bucket) -> None:
     with pytest.raises(ModelError, match=r"^gs://.*/none is no bundle: there is no gs://.*/none/model.json; make one"):
         bundle.read(bucket.uri("none"))
 
 
-def test_a_bundle_that_may_not_be_read(remote: str, bucket: Bucket):
+def test_a_bundle_that_may_not_be_read(remote: str, bucket: Bucket) -> None:
     bucket.gcs.faults = lambda method, path: 403
     with pytest.raises(ModelError, match=f"bundle {remote} cannot be read: .*roles/storage.objectViewer"):
         bundle.read(remote)
 
 
 @pytest.mark.parametrize("prefix", ["", "file://", "file://localhost"])
-def test_localize_uses_what_lies_on_this_disk(folder: Path, cache: Path, prefix: str):
+def test_localize_uses_what_lies_on_this_disk(folder: Path, cache: Path, prefix: str) -> None:
     bundle.write(MADE, folder, str(folder))
     assert bundle.localize(f"{prefix}{folder}", MADE.content_hash) == folder
     assert not cache.exists()
 
 
-def test_localize_copies_from_gs(remote: str, cache: Path):
+def test_localize_copies_from_gs(remote: str, cache: Path) -> None:
     local = bundle.localize(remote, MADE.content_hash)
     assert local == cache / MADE.content_hash
     assert saved_models.contents(local) == FILES
     assert left_over(cache) == [MADE.content_hash]
 
 
-def test_localize_copies_anew_what_was_made_anew(remote: str, folder: Path, cache: Path):
+def test_localize_copies_anew_what_was_made_anew(remote: str, folder: Path, cache: Path) -> None:
     """Same model, another IR: jobs that run go on with the old files."""
     old = bundle.localize(remote, MADE.content_hash)
     files_ = {path: hashlib.sha256(b"new").hexdigest() for path in IR}
@@ -238,7 +238,7 @@ def with_ir(folder: Path, remote: str) -> bundle.Bundle:
 @pytest.mark.parametrize(("form", "other"), [("saved_model", "openvino"), ("openvino", "saved_model")])
 def test_localize_copies_what_the_engine_needs(
     remote: str, bucket: Bucket, folder: Path, cache: Path, form: str, other: str
-):
+) -> None:
     made = with_ir(folder, remote)
     local = bundle.localize(remote, MADE.content_hash, form=form)
     assert saved_models.contents(local).keys() == {path for path in made.files if not path.startswith(f"{other}/")}
@@ -246,14 +246,14 @@ def test_localize_copies_what_the_engine_needs(
     assert saved_models.contents(bundle.localize(remote, MADE.content_hash)).keys() == made.files.keys()
 
 
-def test_localize_refuses_another_int8_form(remote: str, folder: Path, cache: Path):
+def test_localize_refuses_another_int8_form(remote: str, folder: Path, cache: Path) -> None:
     made = with_ir(folder, remote)
     bundle.localize(remote, MADE.content_hash, quantized=made.quantized_hash())
     with pytest.raises(ModelError, match=f"{remote}, int8: its hash is {made.quantized_hash()[:16]}… where 99999999"):
         bundle.localize(remote, MADE.content_hash, quantized="9" * 64)
 
 
-def test_localize_copies_once(remote: str, bucket: Bucket, cache: Path):
+def test_localize_copies_once(remote: str, bucket: Bucket, cache: Path) -> None:
     bundle.localize(remote, MADE.content_hash)
     bucket.gcs.requests.clear()
     bundle.localize(remote, MADE.content_hash)
@@ -265,7 +265,7 @@ def graphs(bucket: Bucket) -> int:
     return sum("saved_model.pb" in path for path in bucket.gcs.media())
 
 
-def test_localize_copies_once_for_many_threads(remote: str, bucket: Bucket, cache: Path):
+def test_localize_copies_once_for_many_threads(remote: str, bucket: Bucket, cache: Path) -> None:
     bucket.gcs.delay = 0.02
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: bundle.localize(remote, MADE.content_hash), range(4)))
@@ -274,7 +274,7 @@ def test_localize_copies_once_for_many_threads(remote: str, bucket: Bucket, cach
     assert graphs(bucket) == 1
 
 
-def test_localize_copies_once_for_many_processes(remote: str, bucket: Bucket, cache: Path):
+def test_localize_copies_once_for_many_processes(remote: str, bucket: Bucket, cache: Path) -> None:
     bucket.gcs.delay = 0.1
     code = "import sys; from transforms.inference import bundle; print(bundle.localize(sys.argv[1], sys.argv[2]))"
     command = [sys.executable, "-W", "ignore", "-c", code, remote, MADE.content_hash]
@@ -290,7 +290,7 @@ def test_localize_copies_once_for_many_processes(remote: str, bucket: Bucket, ca
     assert graphs(bucket) == 1
 
 
-def test_localize_refuses_another_bundle_than_the_one_asked_for(remote: str, folder: Path, cache: Path):
+def test_localize_refuses_another_bundle_than_the_one_asked_for(remote: str, folder: Path, cache: Path) -> None:
     bundle.write(MADE, folder, str(folder))
     for uri in (remote, str(folder)):
         with pytest.raises(
@@ -301,7 +301,7 @@ def test_localize_refuses_another_bundle_than_the_one_asked_for(remote: str, fol
 
 
 @pytest.mark.parametrize("path", ["saved_model/saved_model.pb", "labels.txt"])
-def test_a_damaged_download_leaves_nothing_behind(remote: str, bucket: Bucket, cache: Path, path: str):
+def test_a_damaged_download_leaves_nothing_behind(remote: str, bucket: Bucket, cache: Path, path: str) -> None:
     bucket.put(f"models/birds/{path}", b"changed")
     with pytest.raises(ModelError, match=f"^{remote}/{path}: its hash is .* it was changed or damaged: stage the"):
         bundle.localize(remote, MADE.content_hash)
@@ -311,7 +311,7 @@ def test_a_damaged_download_leaves_nothing_behind(remote: str, bucket: Bucket, c
     assert saved_models.contents(bundle.localize(remote, MADE.content_hash)) == FILES
 
 
-def test_a_file_that_is_missing_leaves_nothing_behind(remote: str, bucket: Bucket, cache: Path):
+def test_a_file_that_is_missing_leaves_nothing_behind(remote: str, bucket: Bucket, cache: Path) -> None:
     bucket.delete("models/birds/saved_model/saved_model.pb")
     with pytest.raises(
         ModelError, match=f"bundle {remote} cannot be copied to this machine: there is no {remote}/saved"
@@ -322,7 +322,7 @@ def test_a_file_that_is_missing_leaves_nothing_behind(remote: str, bucket: Bucke
 
 def test_a_download_that_breaks_off_leaves_nothing_behind(
     remote: str, bucket: Bucket, cache: Path, quick_retries: object
-):
+) -> None:
     bucket.gcs.faults = lambda method, path: 503 if "variables.index" in path else None
     with pytest.raises(ModelError, match=f"bundle {remote} cannot be copied to this machine: .*503"):
         bundle.localize(remote, MADE.content_hash)
@@ -330,13 +330,13 @@ def test_a_download_that_breaks_off_leaves_nothing_behind(
 
 
 @pytest.mark.parametrize("path", ["../evil", "a/../../evil", "/tmp/evil"])
-def test_names_outside_of_the_bundle_are_refused(tmp_path: Path, path: str):
+def test_names_outside_of_the_bundle_are_refused(tmp_path: Path, path: str) -> None:
     with pytest.raises(ModelError, match=r"gs://bucket/birds names a file '.*evil' outside of itself; do not trust"):
         bundle.download("gs://bucket/birds", [path], tmp_path / "to")
     assert not (tmp_path / "to").exists()
 
 
-def test_verify(folder: Path):
+def test_verify(folder: Path) -> None:
     bundle.verify(folder, MADE)
 
     (folder / "labels.txt").write_bytes(b"heron\nowl\n")
@@ -348,7 +348,7 @@ def test_verify(folder: Path):
         bundle.verify(folder, MADE)
 
 
-def test_sha256(tmp_path: Path):
+def test_sha256(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     assert bundle.sha256(tmp_path / "empty") == hashlib.sha256().hexdigest()
     (tmp_path / "large").write_bytes(b"ab" * 700_000)
@@ -364,7 +364,7 @@ def test_sha256(tmp_path: Path):
         ("", "", "/home/me/.cache/beamsight"),
     ],
 )
-def test_cache_dir(own: str | None, users: str | None, expected: str, monkeypatch: pytest.MonkeyPatch):
+def test_cache_dir(own: str | None, users: str | None, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     for name, value in (("BEAMSIGHT_CACHE", own), ("XDG_CACHE_HOME", users)):
         monkeypatch.delenv(name, raising=False)
@@ -373,6 +373,6 @@ def test_cache_dir(own: str | None, users: str | None, expected: str, monkeypatc
     assert bundle.cache_dir() == Path(expected)
 
 
-def test_load_labels(folder: Path):
+def test_load_labels(folder: Path) -> None:
     assert bundle.load_labels(folder, SPEC) == (Label(None, "owl"), Label(None, "heron"))
     assert bundle.load_labels(folder, replace(SPEC, task="embed", output="features")) == ()

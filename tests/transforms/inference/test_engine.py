@@ -23,6 +23,7 @@ class FakeEngine:
     """[shade, 2 x shade] for each picture; raises at the shades in ``refused``, and gives NaN at those in ``nan``."""
 
     batch = 4
+    parallel = 1
 
     def __init__(
         self, refused: Iterable[int] = (), nan: Iterable[int] = (), error: type[EngineError] = EngineError
@@ -47,13 +48,13 @@ def plain(results: list[Floats | InferenceError]) -> list[list[float] | str]:
     return [type(result).__name__ if isinstance(result, InferenceError) else result.tolist() for result in results]
 
 
-def test_one_call_where_nothing_is_wrong():
+def test_one_call_where_nothing_is_wrong() -> None:
     fake = FakeEngine()
     assert plain(engine.infer_each(fake, pictures(3, 1, 2), SPEC)) == [[3, 6], [1, 2], [2, 4]]
     assert fake.calls == [[3, 1, 2]]
 
 
-def test_halving_finds_the_bad_one():
+def test_halving_finds_the_bad_one() -> None:
     fake = FakeEngine(refused=[6])
     results = engine.infer_each(fake, pictures(0, 1, 2, 3, 4, 5, 6, 7), SPEC)
     assert plain(results) == [[0, 0], [1, 2], [2, 4], [3, 6], [4, 8], [5, 10], "Refused", [7, 14]]
@@ -61,7 +62,7 @@ def test_halving_finds_the_bad_one():
 
 
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=17), st.sets(st.integers(0, 9)), st.sets(st.integers(0, 9)))
-def test_exactly_the_bad_ones_and_in_order(shades: list[int], refused: set[int], nan: set[int]):
+def test_exactly_the_bad_ones_and_in_order(shades: list[int], refused: set[int], nan: set[int]) -> None:
     expected = [
         "Refused" if shade in refused else "NonFinite" if shade in nan else [shade, 2 * shade] for shade in shades
     ]
@@ -69,7 +70,7 @@ def test_exactly_the_bad_ones_and_in_order(shades: list[int], refused: set[int],
 
 
 @pytest.mark.parametrize("spec", [SPEC, CLASSIFIER])
-def test_what_is_said_of_a_refused_picture(spec: ModelSpec):
+def test_what_is_said_of_a_refused_picture(spec: ModelSpec) -> None:
     (error,) = engine.infer_each(FakeEngine(refused=[7]), pictures(7), spec)
     assert isinstance(error, Refused)
     assert str(error) == "tiny refuses this image: shades [7] are bad"
@@ -77,7 +78,7 @@ def test_what_is_said_of_a_refused_picture(spec: ModelSpec):
 
 
 @pytest.mark.parametrize("spec", [SPEC, CLASSIFIER])
-def test_what_is_said_of_nan(spec: ModelSpec):
+def test_what_is_said_of_nan(spec: ModelSpec) -> None:
     fine, error = engine.infer_each(FakeEngine(nan=[7]), pictures(1, 7), spec)
     assert plain([fine]) == [[1, 2]]
     assert isinstance(error, NonFinite)
@@ -85,7 +86,7 @@ def test_what_is_said_of_nan(spec: ModelSpec):
     assert (error.stage, error.retryable) == (spec.task, False)
 
 
-def test_want_of_memory_may_pass():
+def test_want_of_memory_may_pass() -> None:
     fine, error = engine.infer_each(FakeEngine(refused=[7], error=OutOfMemory), pictures(1, 7), SPEC)
     assert plain([fine]) == [[1, 2]]
     assert isinstance(error, Refused)
@@ -93,19 +94,19 @@ def test_want_of_memory_may_pass():
 
 
 @pytest.mark.parametrize("error", [EngineError, OutOfMemory])
-def test_an_engine_that_cannot_do_grey_is_broken(error: type[EngineError]):
+def test_an_engine_that_cannot_do_grey_is_broken(error: type[EngineError]) -> None:
     fake = FakeEngine(refused=[2, GREY], error=error)
     with pytest.raises(error, match=r"shades \[128\] are bad"):
         engine.infer_each(fake, pictures(0, 1, 2, 3), SPEC)
     assert fake.calls == [[0, 1, 2, 3], [0, 1], [2, 3], [2], [GREY]]
 
 
-def test_an_engine_that_gives_nan_for_grey_is_broken():
+def test_an_engine_that_gives_nan_for_grey_is_broken() -> None:
     with pytest.raises(EngineError, match="tiny gives NaN or infinity even for a grey picture: model or machine"):
         engine.infer_each(FakeEngine(nan=[2, GREY]), pictures(1, 2), SPEC)
 
 
-def test_what_is_no_engine_error_is_a_bug_and_goes_through():
+def test_what_is_no_engine_error_is_a_bug_and_goes_through() -> None:
     class Buggy(FakeEngine):
         def infer(self, pixels: Pixels) -> Floats:
             raise ZeroDivisionError
@@ -114,7 +115,7 @@ def test_what_is_no_engine_error_is_a_bug_and_goes_through():
         engine.infer_each(Buggy(), pictures(1, 2), SPEC)
 
 
-def test_load(tmp_path: Path):
+def test_load(tmp_path: Path) -> None:
     saved_models.save(tmp_path / "saved_model", saved_models.features, width=2)
     loaded = engines.load("tensorflow", tmp_path, SPEC, batch=3)
     (picture,) = pictures(255)
@@ -124,6 +125,6 @@ def test_load(tmp_path: Path):
     assert loaded.batch == 3
 
 
-def test_load_of_an_engine_that_is_not_there(tmp_path: Path):
+def test_load_of_an_engine_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="engine 'abacus' is none of: tensorflow, openvino"):
         engines.load("abacus", tmp_path, SPEC)  # type: ignore[arg-type]

@@ -50,7 +50,7 @@ NO_IR = "birds has no form for OpenVINO; stage it again, or take --engine tensor
         (None, "int8", "ir int8", "openvino"),
     ],
 )
-def test_what_there_is_decides(wanted: Any, precision: Any, made: str, name: str, gpu: bool):
+def test_what_there_is_decides(wanted: Any, precision: Any, made: str, name: str, gpu: bool) -> None:
     assert engines.choose(wanted, precision, BUNDLES[made], gpu=gpu) == name
 
 
@@ -62,12 +62,12 @@ def test_what_there_is_decides(wanted: Any, precision: Any, made: str, name: str
         ("f32", "all", "openvino", "tensorflow"),
     ],
 )
-def test_the_machine_decides_where_both_can(precision: Any, made: str, on_cpu: str, on_gpu: str):
+def test_the_machine_decides_where_both_can(precision: Any, made: str, on_cpu: str, on_gpu: str) -> None:
     assert engines.choose(None, precision, BUNDLES[made], gpu=False) == on_cpu
     assert engines.choose(None, precision, BUNDLES[made], gpu=True) == on_gpu
 
 
-def test_int8_on_a_cpu():
+def test_int8_on_a_cpu() -> None:
     assert engines.choose(None, "int8", BUNDLES["all"], gpu=False) == "openvino"
 
 
@@ -86,13 +86,13 @@ def test_int8_on_a_cpu():
         ("openvino", "bf16", "saved", True, NO_IR),
     ],
 )
-def test_what_cannot_be(wanted: Any, precision: Any, made: str, gpu: bool, message: str):
+def test_what_cannot_be(wanted: Any, precision: Any, made: str, gpu: bool, message: str) -> None:
     with pytest.raises(ModelError) as caught:
         engines.choose(wanted, precision, BUNDLES[made], gpu=gpu)
     assert str(caught.value) == message
 
 
-def test_load(tiny_classifier: str):
+def test_load(tiny_classifier: str) -> None:
     folder, spec = Path(tiny_classifier), bundle.read(tiny_classifier).spec
     assert isinstance(engines.load("tensorflow", folder, spec), TensorFlowEngine)
     assert isinstance(engines.load("openvino", folder, spec), OpenVINOEngine)

@@ -9,7 +9,7 @@ from transforms.inference import labels
 from transforms.inference.labels import Label
 
 
-def test_imagenet():
+def test_imagenet() -> None:
     classes = labels.parse(labels.imagenet_text(), "ImageNet's list")
     assert len(classes) == 1000
     assert classes[0] == Label("n01440764", "tench, Tinca tinca")
@@ -19,7 +19,7 @@ def test_imagenet():
     assert len({label.wnid for label in classes}) == 1000
 
 
-def test_imagenet_is_in_the_order_of_the_publisher(shared_dir: Path):
+def test_imagenet_is_in_the_order_of_the_publisher(shared_dir: Path) -> None:
     classes = labels.parse(labels.imagenet_text(), "ImageNet's list")
     theirs = (shared_dir / "labels" / "imagenet_2012.txt").read_text(encoding="utf-8")
     assert classes == labels.parse(theirs, "theirs")
@@ -39,12 +39,12 @@ def test_imagenet_is_in_the_order_of_the_publisher(shared_dir: Path):
         ("", []),
     ],
 )
-def test_parse(text: str, expected: list[tuple[str | None, str]]):
+def test_parse(text: str, expected: list[tuple[str | None, str]]) -> None:
     assert labels.parse(text, "labels.txt") == tuple(Label(*pair) for pair in expected)
 
 
 @pytest.mark.parametrize(("text", "line"), [("owl\n\nheron", 2), ("\nowl", 1), ("owl\nheron\n \t\nstork", 3)])
-def test_a_class_without_a_name_is_refused(text: str, line: int):
+def test_a_class_without_a_name_is_refused(text: str, line: int) -> None:
     with pytest.raises(ModelError, match=f"labels.txt: line {line} is empty; a labels file holds one class a line"):
         labels.parse(text, "labels.txt")
 
@@ -52,11 +52,11 @@ def test_a_class_without_a_name_is_refused(text: str, line: int):
 OWLS = (Label(None, "owl"), Label(None, "heron"))
 
 
-def test_as_many_labels_as_outputs():
+def test_as_many_labels_as_outputs() -> None:
     labels.check(OWLS, 2, "birds", "labels.txt")
 
 
-def test_one_output_more_hints_at_the_background():
+def test_one_output_more_hints_at_the_background() -> None:
     with pytest.raises(ModelError) as caught:
         labels.check(OWLS, 3, "birds", "labels.txt")
     assert str(caught.value) == (
@@ -66,7 +66,7 @@ def test_one_output_more_hints_at_the_background():
 
 
 @pytest.mark.parametrize("width", [1, 4])
-def test_another_number_of_labels(width: int):
+def test_another_number_of_labels(width: int) -> None:
     with pytest.raises(ModelError) as caught:
         labels.check(OWLS, width, "birds", "labels.txt")
     assert str(caught.value) == f"birds has {width} outputs but labels.txt has 2 labels; give --labels FILE"

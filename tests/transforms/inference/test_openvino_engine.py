@@ -94,9 +94,9 @@ def noise(number: int, side: int, top: int = 250) -> Pixels:
 @pytest.mark.parametrize("form", FORMS)
 def test_parity_on_the_trained_model(
     trained: dict[str, str], reference: dict[str, Floats], changed_photos: Pixels, drawings: Pixels, form: str
-):
+) -> None:
     outputs = loaded(trained[form], "openvino").infer(np.concatenate([changed_photos, drawings]))
-    assert (outputs.shape, outputs.dtype) == (reference[form].shape, np.float32)
+    assert (outputs.shape, outputs.dtype) == (reference[form].shape, np.dtype(np.float32))
     found = conversion.agreement(reference[form], outputs)
     assert found["largest_difference"] <= 2e-5  # for probabilities, 1e-4 is asked for
     assert found["least_cosine"] >= 0.99999
@@ -104,7 +104,9 @@ def test_parity_on_the_trained_model(
 
 
 @pytest.mark.parametrize("task", ["classify", "embed"])
-def test_parity_on_a_standin(standin: Standin, changed_photos: Pixels, drawings: Pixels, tmp_path: Path, task: Task):
+def test_parity_on_a_standin(
+    standin: Standin, changed_photos: Pixels, drawings: Pixels, tmp_path: Path, task: Task
+) -> None:
     folder, spec = standin("efficientnet-b0", task), registry.get("efficientnet-b0", task)
     conversion.from_saved_model(folder, spec, tmp_path / "f32.xml")
     pixels = np.concatenate([changed_photos[::30], drawings[:14]])
@@ -123,7 +125,9 @@ def has_bf16() -> bool:
 
 
 @pytest.mark.skipif(not has_bf16(), reason="this CPU has no bf16: OpenVINO computes in f32 instead")
-def test_bf16_on_the_trained_model(trained: dict[str, str], reference: dict[str, Floats], changed_photos: Pixels):
+def test_bf16_on_the_trained_model(
+    trained: dict[str, str], reference: dict[str, Floats], changed_photos: Pixels
+) -> None:
     """The bounds are those of the number format, and far from what larger models do: TensorFlow's own bf16 agrees no
     better, and to round the weights alone costs a third of it. Where the best class leads, it stays the best.
     """
@@ -148,14 +152,14 @@ def test_bf16_on_the_trained_model(trained: dict[str, str], reference: dict[str,
 
 
 @pytest.mark.parametrize("number", [1, 2, 7, 40])
-def test_any_number_of_pictures_in_order(tmp_path: Path, number: int):
+def test_any_number_of_pictures_in_order(tmp_path: Path, number: int) -> None:
     pixels = noise(number, TINY.size)
     outputs = tiny(tmp_path).infer(pixels)
     assert outputs.dtype == np.float32
     np.testing.assert_allclose(outputs, irs.expected(pixels, TINY), atol=1e-5)
 
 
-def test_many_threads_at_once(tmp_path: Path):
+def test_many_threads_at_once(tmp_path: Path) -> None:
     model, pixels = tiny(tmp_path), noise(240, TINY.size)
     starts = [0, *np.cumsum([1, 2, 7, 40, 3, 1, 11, 5, 30, 60, 80])]
     with ThreadPoolExecutor(11) as pool:
@@ -163,7 +167,7 @@ def test_many_threads_at_once(tmp_path: Path):
     np.testing.assert_allclose(np.concatenate(parts), irs.expected(pixels, TINY), atol=1e-5)
 
 
-def test_what_was_given_is_not_held_on_to(tmp_path: Path):
+def test_what_was_given_is_not_held_on_to(tmp_path: Path) -> None:
     model, pixels = tiny(tmp_path), noise(8, TINY.size)
     before = model.infer(pixels)
     kept = before.copy()
@@ -173,7 +177,7 @@ def test_what_was_given_is_not_held_on_to(tmp_path: Path):
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_threads(tmp_path: Path, threads: int):
+def test_threads(tmp_path: Path, threads: int) -> None:
     model = tiny(tmp_path, threads=threads)
     compiled = model._streams.compiled
     assert compiled.get_property("INFERENCE_NUM_THREADS") == threads
@@ -183,7 +187,7 @@ def test_threads(tmp_path: Path, threads: int):
     np.testing.assert_allclose(model.infer(pixels), irs.expected(pixels, TINY), atol=1e-5)
 
 
-def test_batch(tmp_path: Path):
+def test_batch(tmp_path: Path) -> None:
     assert tiny(tmp_path, batch=3).batch == 3
     model = tiny(tmp_path)
     assert model.batch == 1
@@ -192,7 +196,7 @@ def test_batch(tmp_path: Path):
 # --- what fails -----------------------------------------------------------------------------------------------------
 
 
-def test_pictures_of_another_size(tmp_path: Path):
+def test_pictures_of_another_size(tmp_path: Path) -> None:
     model, pixels = tiny(tmp_path), noise(4, TINY.size)
     for wrong in (noise(3, 9), noise(3, 15), pixels[..., :2], pixels[0]):
         with pytest.raises(EngineError, match=r"^tiny takes pictures of 12x12, not \["):
@@ -217,7 +221,7 @@ def no_more_than_a_terabyte() -> Iterator[None]:
         ("allocate", OutOfMemory, r"^tiny: Failed to allocate \d{13} bytes of memory$"),
     ],
 )
-def test_a_picture_that_fails_in_the_middle(tmp_path: Path, way: str, error: type[EngineError], message: str):
+def test_a_picture_that_fails_in_the_middle(tmp_path: Path, way: str, error: type[EngineError], message: str) -> None:
     model, pixels = sometimes(tmp_path, way), noise(24, 8)
     fine = model.infer(pixels)
     bad = pixels.copy()
@@ -232,6 +236,7 @@ def test_a_picture_that_fails_in_the_middle(tmp_path: Path, way: str, error: typ
     assert [index for index, result in enumerate(results) if isinstance(result, Refused)] == [2, 17]
     for index, result in enumerate(results):
         if not isinstance(result, Refused):
+            assert isinstance(result, np.ndarray)
             np.testing.assert_allclose(result, fine[index], rtol=1e-6)
         else:
             assert result.retryable == (error is OutOfMemory)
@@ -239,7 +244,7 @@ def test_a_picture_that_fails_in_the_middle(tmp_path: Path, way: str, error: typ
 
 @pytest.mark.parametrize("suffix", ["xml", "bin"])
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut"])
-def test_what_cannot_be_loaded(tmp_path: Path, suffix: str, damage: str):
+def test_what_cannot_be_loaded(tmp_path: Path, suffix: str, damage: str) -> None:
     tiny(tmp_path)
     path = tmp_path / f"f32.{suffix}"
     data = path.read_bytes()
@@ -265,7 +270,9 @@ def python(code: str, *arguments: str, home: Path) -> str:
     return done.stdout
 
 
-def test_a_run_with_openvino_never_imports_tensorflow(trained: dict[str, str], shared_dir: Path, tmp_path: Path):
+def test_a_run_with_openvino_never_imports_tensorflow(
+    trained: dict[str, str], shared_dir: Path, tmp_path: Path
+) -> None:
     code = """
 import sys
 from runners.cli import app
@@ -280,7 +287,7 @@ print(code, sorted({name.partition(".")[0] for name in sys.modules} & heavy))
     assert len(list(tmp_path.rglob("*.parquet"))) == 2
 
 
-def test_nothing_is_told_to_anyone(tmp_path: Path):
+def test_nothing_is_told_to_anyone(tmp_path: Path) -> None:
     code = """
 import sys
 from transforms.inference.libraries import openvino
@@ -290,14 +297,14 @@ print(openvino() is sys.modules["openvino"], [name for name in sys.modules if na
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_staged_bundle_says_how_far_the_engines_agree(trained: dict[str, str]):
+def test_a_staged_bundle_says_how_far_the_engines_agree(trained: dict[str, str]) -> None:
     for form in FORMS:
         made: Bundle = bundle.read(trained[form])
         assert made.checks["f32"].keys() == {"largest_difference", "top1", "least_cosine"}
         assert made.checks["f32"]["largest_difference"] < 1e-5
 
 
-def test_threads_that_begin_together_do_not_wait_for_ever(tiny_classifier: str, tmp_path: Path):
+def test_threads_that_begin_together_do_not_wait_for_ever(tiny_classifier: str, tmp_path: Path) -> None:
     """As they would in OpenVINO's own way from an array to an input, one time in three under this much pressure."""
     code = """
 import sys, threading
@@ -319,7 +326,7 @@ os._exit(0)
     assert python(code, tiny_classifier, home=tmp_path) == "40\n"
 
 
-def test_a_signal_after_a_model_was_dropped_by_another_thread(tiny_classifier: str, tmp_path: Path):
+def test_a_signal_after_a_model_was_dropped_by_another_thread(tiny_classifier: str, tmp_path: Path) -> None:
     code = """
 import gc, signal, sys, threading
 from pathlib import Path

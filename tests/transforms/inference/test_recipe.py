@@ -16,13 +16,13 @@ CLASSIFY = Recipe(CLASSIFIER, "/bundles/birds", "a" * 64, "gs://models/birds")
 EMBED = Recipe(EMBEDDER, "/bundles/birds", "b" * 64, "gs://models/birds")
 
 
-def test_the_digest_never_changes():
+def test_the_digest_never_changes() -> None:
     """Else every table that there is would be made again."""
     assert CLASSIFY.digest == "c55d96d9"
     assert EMBED.digest == "ed2eeab8"
 
 
-def test_tables():
+def test_tables() -> None:
     assert CLASSIFY.table == f"predictions/model=birds-{CLASSIFY.digest}"
     assert EMBED.table == f"embeddings/model=birds-{EMBED.digest}"
 
@@ -37,15 +37,15 @@ def test_tables():
         {"spec": replace(CLASSIFIER, source="https://tfhub.dev/birds")},
     ],
 )
-def test_what_changes_no_row_changes_no_digest(changes: dict[str, Any]):
+def test_what_changes_no_row_changes_no_digest(changes: dict[str, Any]) -> None:
     assert replace(CLASSIFY, **changes).digest == CLASSIFY.digest
 
 
-def test_the_heads_of_a_classifier_change_no_vectors():
+def test_the_heads_of_a_classifier_change_no_vectors() -> None:
     assert replace(EMBED, top_k=9, probabilities=True).digest == EMBED.digest
 
 
-def test_what_changes_rows_changes_the_digest():
+def test_what_changes_rows_changes_the_digest() -> None:
     different = [
         CLASSIFY,
         EMBED,
@@ -62,19 +62,19 @@ def test_what_changes_rows_changes_the_digest():
     assert len({recipe.digest for recipe in different}) == len(different)
 
 
-def test_other_pixels_are_another_recipe(monkeypatch: pytest.MonkeyPatch):
+def test_other_pixels_are_another_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     before = CLASSIFY.digest
     monkeypatch.setattr(recipes, "PIXELS_VERSION", recipes.PIXELS_VERSION + 1)
     assert CLASSIFY.digest != before
 
 
 @pytest.mark.parametrize("top_k", [0, -1])
-def test_no_class_at_all_is_refused(top_k: int):
+def test_no_class_at_all_is_refused(top_k: int) -> None:
     with pytest.raises(UsageError, match=f"--top-k {top_k}: at least the best class is written; give 1 or more"):
         replace(CLASSIFY, top_k=top_k)
 
 
-def test_metadata():
+def test_metadata() -> None:
     assert CLASSIFY.metadata() == {
         "model": "birds",
         "source": "gs://models/birds",

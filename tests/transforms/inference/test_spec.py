@@ -13,17 +13,17 @@ from transforms.inference.spec import ModelSpec
 SPEC = ModelSpec(name="birds-v2.1_x", task="classify", size=320, width=0, output="logits")
 
 
-def test_defaults_are_those_of_the_published_modules():
+def test_defaults_are_those_of_the_published_modules() -> None:
     assert (SPEC.crop, SPEC.value_range, SPEC.channel_order) == ("square", (0.0, 1.0), "rgb")
     assert (SPEC.layout, SPEC.source) == ("nhwc", None)
 
 
 @pytest.mark.parametrize("spec", [SPEC, *registry.MODELS], ids=lambda spec: f"{spec.name}-{spec.task}")
-def test_json_round_trip(spec: ModelSpec):
+def test_json_round_trip(spec: ModelSpec) -> None:
     assert ModelSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 
-def test_json_is_plain():
+def test_json_is_plain() -> None:
     assert replace(SPEC, value_range=(0.0, 255.0), channel_order="bgr").to_json() == {
         "name": "birds-v2.1_x",
         "task": "classify",
@@ -38,7 +38,7 @@ def test_json_is_plain():
     }
 
 
-def test_json_of_a_later_version_is_refused_and_not_forgotten():
+def test_json_of_a_later_version_is_refused_and_not_forgotten() -> None:
     values = SPEC.to_json() | {"tokens": 7, "patches": 3}
     with pytest.raises(UsageError, match=r"fields \['patches', 'tokens'\] unknown to this version; upgrade"):
         ModelSpec.from_json(values)
@@ -68,18 +68,18 @@ def test_json_of_a_later_version_is_refused_and_not_forgotten():
         ({"value_range": (0.0, float("inf"))}, "value range 0..inf is none"),
     ],
 )
-def test_wrong_values_are_named(changes: dict[str, Any], message: str):
+def test_wrong_values_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError) as caught:
         replace(SPEC, **changes)
     assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("size", [1, 8192])
-def test_sizes_at_the_borders(size: int):
+def test_sizes_at_the_borders(size: int) -> None:
     assert replace(SPEC, size=size).size == size
 
 
-def test_preprocessing_tells_all_that_changes_the_pixels():
+def test_preprocessing_tells_all_that_changes_the_pixels() -> None:
     assert SPEC.preprocessing() == "square 320x320 bicubic rgb 0..1"
     other = replace(SPEC, crop="central", size=600, channel_order="bgr", value_range=(-1.0, 255.0))
     assert other.preprocessing() == "central 600x600 bicubic bgr -1..255"

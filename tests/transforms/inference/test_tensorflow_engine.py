@@ -35,13 +35,13 @@ def loaded(
 
 
 @pytest.mark.parametrize("number", [1, 3, 4, 5, 8, 11])
-def test_any_number_of_pictures(tmp_path: Path, number: int):
+def test_any_number_of_pictures(tmp_path: Path, number: int) -> None:
     outputs = loaded(tmp_path).infer(pictures(number))
     assert outputs.dtype == np.float32
     np.testing.assert_allclose(outputs, saved_models.expected(pictures(number), weights(5)), atol=1e-5)
 
 
-def test_every_call_is_a_full_batch(tmp_path: Path):
+def test_every_call_is_a_full_batch(tmp_path: Path) -> None:
     tf = tensorflow()
     sizes = []
 
@@ -57,7 +57,7 @@ def test_every_call_is_a_full_batch(tmp_path: Path):
 
 
 @pytest.mark.parametrize("output", ["classification", "feature_vector"])
-def test_equals_a_few_lines_of_tensorflow(shared_dir: Path, output: str):
+def test_equals_a_few_lines_of_tensorflow(shared_dir: Path, output: str) -> None:
     tf = tensorflow()
     folder = shared_dir / "models" / "mobilenet_v1_025_224" / output
     pixels = pictures(5, 224)
@@ -76,7 +76,7 @@ def test_equals_a_few_lines_of_tensorflow(shared_dir: Path, output: str):
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0)])
-def test_value_range(tmp_path: Path, low: float, high: float):
+def test_value_range(tmp_path: Path, low: float, high: float) -> None:
     folder = saved_models.save(tmp_path / "model", features)
     spec = ModelSpec(name="tiny", task="embed", size=SIZE, width=5, output="features", value_range=(low, high))
     outputs = TensorFlowEngine(folder, spec).infer(pictures(3))
@@ -84,14 +84,14 @@ def test_value_range(tmp_path: Path, low: float, high: float):
 
 
 @pytest.mark.parametrize(("order", "expected"), [("rgb", [1, 0.2, 0]), ("bgr", [0, 0.2, 1])])
-def test_channel_order(tmp_path: Path, order: Any, expected: list[float]):
+def test_channel_order(tmp_path: Path, order: Any, expected: list[float]) -> None:
     folder = saved_models.save(tmp_path / "model", features, kernel=np.eye(3, dtype=np.float32))
     spec = ModelSpec(name="tiny", task="embed", size=2, width=3, output="features", channel_order=order)
     orange = np.broadcast_to(np.array([255, 51, 0], np.uint8), (1, 2, 2, 3))
     np.testing.assert_allclose(TensorFlowEngine(folder, spec).infer(orange), [expected], atol=1e-6)
 
 
-def test_one_call_at_a_time_from_many_threads(tmp_path: Path):
+def test_one_call_at_a_time_from_many_threads(tmp_path: Path) -> None:
     tf = tensorflow()
     lock, now, peak = threading.Lock(), 0, 0
 
@@ -128,7 +128,7 @@ def greedy(above: int) -> saved_models.Forward:
     return lambda images, kernel: features(images, kernel) + tf.py_function(hoard, [images], tf.float32)
 
 
-def test_the_batch_is_halved_when_memory_runs_out_and_stays_so(tmp_path: Path):
+def test_the_batch_is_halved_when_memory_runs_out_and_stays_so(tmp_path: Path) -> None:
     model = loaded(tmp_path, greedy(above=2), batch=11)
     np.testing.assert_allclose(model.infer(pictures(13)), saved_models.expected(pictures(13), weights(5)), atol=1e-5)
     assert model.batch == 2  # 11, 5, 2
@@ -136,14 +136,14 @@ def test_the_batch_is_halved_when_memory_runs_out_and_stays_so(tmp_path: Path):
     assert model.batch == 2
 
 
-def test_no_memory_for_a_single_picture(tmp_path: Path):
+def test_no_memory_for_a_single_picture(tmp_path: Path) -> None:
     model = loaded(tmp_path, greedy(above=0))
     with pytest.raises(OutOfMemory, match="no memory for a batch of 1: MemoryError: nothing left"):
         model.infer(pictures(3))
     assert model.batch == 1
 
 
-def test_a_picture_that_the_graph_refuses_is_found(tmp_path: Path):
+def test_a_picture_that_the_graph_refuses_is_found(tmp_path: Path) -> None:
     def squeamish(images: Any, kernel: Any) -> Any:
         tf = tensorflow()
         with tf.control_dependencies([tf.debugging.Assert(tf.reduce_max(images) < 1, ["too bright"], summarize=1)]):
@@ -156,7 +156,7 @@ def test_a_picture_that_the_graph_refuses_is_found(tmp_path: Path):
     assert str(results[3]) == "tiny refuses this image: assertion failed: [too bright]"
 
 
-def test_a_picture_that_gives_nan_is_found(tmp_path: Path):
+def test_a_picture_that_gives_nan_is_found(tmp_path: Path) -> None:
     def dividing(images: Any, kernel: Any) -> Any:
         tf = tensorflow()
         return features(images, kernel) / tf.reduce_max(images, axis=[1, 2, 3])[:, None]
@@ -172,7 +172,7 @@ WAYS = [("serving_default",), ("__call__",), ("serving_default", "__call__", "ot
 
 @pytest.mark.parametrize("ways", WAYS)
 @pytest.mark.parametrize("key", [None, "top_pool"])
-def test_signatures_and_calls(tmp_path: Path, ways: tuple[str, ...], key: str | None):
+def test_signatures_and_calls(tmp_path: Path, ways: tuple[str, ...], key: str | None) -> None:
     model = loaded(tmp_path, lambda images, kernel: _under(key, features(images, kernel)), ways=ways)
     np.testing.assert_allclose(model.infer(pictures(2)), saved_models.expected(pictures(2), weights(5)), atol=1e-5)
 
@@ -182,7 +182,7 @@ def _under(key: str | None, value: Any) -> Any:
 
 
 @pytest.mark.parametrize("ways", [("serving_default",), ("__call__",)])
-def test_of_several_outputs_the_one_of_the_specs_width(tmp_path: Path, ways: tuple[str, ...]):
+def test_of_several_outputs_the_one_of_the_specs_width(tmp_path: Path, ways: tuple[str, ...]) -> None:
     def several(images: Any, kernel: Any) -> Any:
         return {"map": images, "logits": tensorflow().zeros([4, 7]), "pool": features(images, kernel)}
 
@@ -190,7 +190,7 @@ def test_of_several_outputs_the_one_of_the_specs_width(tmp_path: Path, ways: tup
     np.testing.assert_allclose(model.infer(pictures(4)), saved_models.expected(pictures(4), weights(5)), atol=1e-5)
 
 
-def test_of_several_outputs_in_a_row_the_one_of_the_specs_width(tmp_path: Path):
+def test_of_several_outputs_in_a_row_the_one_of_the_specs_width(tmp_path: Path) -> None:
     model = loaded(tmp_path, lambda images, kernel: (images, features(images, kernel)), ways=("__call__",))
     np.testing.assert_allclose(model.infer(pictures(2)), saved_models.expected(pictures(2), weights(5)), atol=1e-5)
 
@@ -203,7 +203,7 @@ def test_of_several_outputs_in_a_row_the_one_of_the_specs_width(tmp_path: Path):
         (["a", "b"], 0, r"a \(None, 5\), b \(None, 5\); exactly one must be \[N, width\]"),
     ],
 )
-def test_outputs_that_cannot_be_told_apart(tmp_path: Path, names: list[str], width: int, shapes: str):
+def test_outputs_that_cannot_be_told_apart(tmp_path: Path, names: list[str], width: int, shapes: str) -> None:
     folder = saved_models.save(
         tmp_path / "model", lambda images, kernel: {name: features(images, kernel) for name in names}
     )
@@ -212,19 +212,19 @@ def test_outputs_that_cannot_be_told_apart(tmp_path: Path, names: list[str], wid
         TensorFlowEngine(folder, spec).infer(pictures(1))
 
 
-def test_an_output_of_another_rank(tmp_path: Path):
+def test_an_output_of_another_rank(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"outputs are output_0 \(None, 8, 8, 3\); exactly one must be"):
         loaded(tmp_path, lambda images, kernel: images + kernel[0, 0]).infer(pictures(1))
     with pytest.raises(EngineError, match=r"tiny gives shape \[4, 8, 8, 3\] for 4 pictures"):
         loaded(tmp_path / "call", lambda images, kernel: images + kernel[0, 0], ways=("__call__",)).infer(pictures(1))
 
 
-def test_an_output_for_the_whole_batch_is_none_for_each_picture(tmp_path: Path):
+def test_an_output_for_the_whole_batch_is_none_for_each_picture(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"tiny gives shape \[1, 5\] for 4 pictures"):
         loaded(tmp_path, lambda *both: tensorflow().reduce_mean(features(*both), 0, keepdims=True)).infer(pictures(1))
 
 
-def test_two_inputs_are_refused(tmp_path: Path):
+def test_two_inputs_are_refused(tmp_path: Path) -> None:
     tf = tensorflow()
     module = tf.Module()
     images = tf.TensorSpec([None, None, None, 3], tf.float32)
@@ -234,14 +234,16 @@ def test_two_inputs_are_refused(tmp_path: Path):
         TensorFlowEngine(tmp_path / "model", SPEC)
 
 
-def test_neither_signature_nor_call_is_refused(tmp_path: Path):
+def test_neither_signature_nor_call_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="has neither a signature 'serving_default' nor a call; export it with one"):
         loaded(tmp_path, ways=("other",))
 
 
 @pytest.mark.parametrize("ways", [("serving_default",), ("__call__",)])
 @pytest.mark.parametrize(("options", "word"), [({"side": 9}, "9"), ({"dtype": "uint8"}, "uint8")])
-def test_inputs_of_another_size_or_type(tmp_path: Path, ways: tuple[str, ...], options: dict[str, Any], word: str):
+def test_inputs_of_another_size_or_type(
+    tmp_path: Path, ways: tuple[str, ...], options: dict[str, Any], word: str
+) -> None:
     model = loaded(tmp_path, lambda images, kernel: features(_floats(images), kernel), ways=ways, **options)
     with pytest.raises(EngineError) as caught:
         model.infer(pictures(1))
@@ -256,7 +258,7 @@ def _floats(images: Any) -> Any:
 
 @pytest.mark.parametrize("file", ["saved_model.pb", SHARD, "variables/variables.index"])
 @pytest.mark.parametrize("damage", ["missing", "empty", "cut", "garbage"])
-def test_what_cannot_be_loaded(tmp_path: Path, file: str, damage: str):
+def test_what_cannot_be_loaded(tmp_path: Path, file: str, damage: str) -> None:
     folder = saved_models.save(tmp_path / "model")
     path = folder / file
     data = path.read_bytes()
@@ -277,18 +279,18 @@ def run(code: str, path: Path | None = None) -> subprocess.CompletedProcess[str]
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
 
 
-def test_the_import_says_nothing():
+def test_the_import_says_nothing() -> None:
     code = "from transforms.inference.libraries import tensorflow as t; print(t().constant(3).numpy(), t() is t())"
     done = run(code)
     assert (done.stdout, done.stderr, done.returncode) == ("3 True\n", "", 0)
 
 
-def test_after_the_import_errors_are_seen_again():
+def test_after_the_import_errors_are_seen_again() -> None:
     code = "import os; from transforms.inference.libraries import tensorflow; tensorflow(); os.write(2, b'seen')"
     assert run(code).stderr == "seen"
 
 
-def test_an_import_that_fails_shows_what_was_held_back(tmp_path: Path):
+def test_an_import_that_fails_shows_what_was_held_back(tmp_path: Path) -> None:
     package = tmp_path / "tensorflow"
     package.mkdir()
     (package / "__init__.py").write_text("import os; os.write(2, b'no AVX here\\n'); raise ImportError('broken')\n")

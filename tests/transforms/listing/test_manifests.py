@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import random
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,14 @@ from transforms.errors import NotFound, UsageError
 from transforms.listing import manifests
 from transforms.listing.manifests import Line
 from transforms.storage import files
-from transforms.storage.base import FileSystem, Stat
+from transforms.storage.base import Stat
 
 EMPTY = "is empty and names no image"
 NOT_UTF8 = "is not UTF-8"
 BROKEN = "has a line break in its URI; check for a quote that is not closed"
 
 
-class OneFile(FileSystem):
+class OneFile:
     """A file system of one file, which counts the bytes that are read of it."""
 
     def __init__(self, data: bytes) -> None:
@@ -87,7 +88,7 @@ def parquet(column: pa.Array | pa.ChunkedArray, name: str = "uri", **options: An
         ("a.txt/b", None),
     ],
 )
-def test_kind(name: str, kind: str | None):
+def test_kind(name: str, kind: str | None) -> None:
     assert manifests.kind(name) == kind
 
 
@@ -189,7 +190,7 @@ CASES: list[tuple[str, str, bytes, list[Line]]] = [
 
 @pytest.mark.parametrize("zipped", [False, True], ids=["plain", "gz"])
 @pytest.mark.parametrize(("name", "data", "expected"), [pytest.param(*c[1:], id=f"{c[1]}-{c[0]}") for c in CASES])
-def test_lines(tmp_path: Path, name: str, data: bytes, expected: list[Line], zipped: bool):
+def test_lines(tmp_path: Path, name: str, data: bytes, expected: list[Line], zipped: bool) -> None:
     path = tmp_path / (f"{name}.gz" if zipped else name)
     path.write_bytes(gzip.compress(data, mtime=0) if zipped else data)
     assert list(manifests.lines(str(path))) == expected
@@ -212,7 +213,7 @@ OPEN = [
 
 @pytest.mark.parametrize(("text", "uris", "faults"), [pytest.param(*case[1:], id=case[0]) for case in OPEN])
 @pytest.mark.parametrize("name", ["m.csv", "m.tsv"])
-def test_an_open_quote_costs_one_line(tmp_path: Path, name: str, text: str, uris: list[str], faults: list[int]):
+def test_an_open_quote_costs_one_line(tmp_path: Path, name: str, text: str, uris: list[str], faults: list[int]) -> None:
     path = tmp_path / name
     path.write_text(f"uri,x\n{text}".replace(",", "\t" if name == "m.tsv" else ","))
     found = list(manifests.lines(str(path)))
@@ -221,7 +222,7 @@ def test_an_open_quote_costs_one_line(tmp_path: Path, name: str, text: str, uris
     assert all("check for a quote that is not closed" in line.fault for line in found if line.fault)
 
 
-def test_the_column_that_is_asked_for(tmp_path: Path):
+def test_the_column_that_is_asked_for(tmp_path: Path) -> None:
     for name, data in {
         "m.csv": b"uri,my url\nno,a.jpg\n",
         "m.tsv": b"uri\tmy url\nno\ta.jpg\n",
@@ -261,14 +262,14 @@ def test_the_column_that_is_asked_for(tmp_path: Path):
         ("m.json", b"{}", r"m\.json is not a manifest; its name must end in \.txt, \.csv"),
     ],
 )
-def test_refused(tmp_path: Path, name: str, data: bytes, message: str):
+def test_refused(tmp_path: Path, name: str, data: bytes, message: str) -> None:
     path = tmp_path / name
     path.write_bytes(data)
     with pytest.raises(UsageError, match=message):
         list(manifests.lines(str(path)))
 
 
-def test_damage_behind_the_beginning_is_not_passed_over(tmp_path: Path):
+def test_damage_behind_the_beginning_is_not_passed_over(tmp_path: Path) -> None:
     """A row group whose bytes are gone, in a file whose footer is whole."""
     data = bytearray(parquet(pa.array([f"{i}.jpg" for i in range(200_000)]), row_group_size=100_000))
     chunk = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(1).column(1)
@@ -280,7 +281,7 @@ def test_damage_behind_the_beginning_is_not_passed_over(tmp_path: Path):
         list(manifests.lines(str(path)))
 
 
-def test_no_such_manifest(tmp_path: Path):
+def test_no_such_manifest(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"m\.csv"):
         list(manifests.lines(f"{tmp_path}/m.csv"))
 
@@ -298,12 +299,13 @@ def a_long_one(name: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["m.txt", "m.csv", "m.tsv", "m.jsonl", "m.txt.gz", "m.csv.gz", "m.parquet"])
-def test_a_long_manifest_is_a_stream(monkeypatch: pytest.MonkeyPatch, name: str):
+def test_a_long_manifest_is_a_stream(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     data = a_long_one(name)
     uri, system = named(monkeypatch, name, data)
     found = manifests.lines(uri)
     assert next(found).uri == random.Random(0).randbytes(12).hex()
     assert system.taken < (0.3 if name == "m.parquet" else 0.1) * len(data)
+    assert isinstance(found, Generator)
     found.close()
 
 
@@ -332,7 +334,7 @@ def written(kind: str, rows: list[tuple[str, str]]) -> bytes:
 
 @given(st.lists(st.tuples(URIS, TEXTS), min_size=1), st.sampled_from(manifests.KINDS))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_what_was_written_is_read(monkeypatch: pytest.MonkeyPatch, rows: list[tuple[str, str]], kind: str):
+def test_what_was_written_is_read(monkeypatch: pytest.MonkeyPatch, rows: list[tuple[str, str]], kind: str) -> None:
     if kind == ".txt":
         rows = [(f"/{uri}", x) for uri, x in rows]  # no comment
     uri, _ = named(monkeypatch, f"m{kind}", written(kind, rows))
@@ -341,7 +343,7 @@ def test_what_was_written_is_read(monkeypatch: pytest.MonkeyPatch, rows: list[tu
 
 @given(st.integers(0, 5), st.integers(0, 5), st.sampled_from(['"x', 'x,"y', '"', 'x,"', '"x"y']), st.booleans())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch, before: int, after: int, bad: str, quoted: bool):
+def test_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch, before: int, after: int, bad: str, quoted: bool) -> None:
     rows = [f'"{i}.jpg","{i}"\n' if quoted else f"{i}.jpg,{i}\n" for i in range(before + after)]
     text = "".join(["uri,id\n", *rows[:before], bad + "\n", *rows[before:]])
     uri, _ = named(monkeypatch, "m.csv", text.encode())
@@ -361,7 +363,7 @@ def test_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch, before: int, after: i
 @example(b"[" * 100_000, "m.jsonl")
 @example(b"1" * 100_000, "m.jsonl")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_any_bytes_give_lines_or_our_error(monkeypatch: pytest.MonkeyPatch, data: bytes, name: str):
+def test_any_bytes_give_lines_or_our_error(monkeypatch: pytest.MonkeyPatch, data: bytes, name: str) -> None:
     body = b"uri\n" + data if ".csv" in name or ".tsv" in name else data
     uri, _ = named(monkeypatch, name, gzip.compress(body, mtime=0) if name.endswith(".gz") else body)
     try:

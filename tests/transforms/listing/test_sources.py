@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import os
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,7 +18,7 @@ from transforms.listing.sources import Chunk
 from transforms.records import ImageRef
 
 
-def listed(source: str | Path, **options: str) -> tuple[list[ImageRef], int]:
+def listed(source: str | Path, **options: Any) -> tuple[list[ImageRef], int]:
     """All refs of a source, sorted, and how many files were left alone."""
     chunks = list(sources.list_images(str(source), **options))
     refs: list[ImageRef] = sorted(ref for chunk in chunks for ref in chunk.refs)
@@ -40,7 +41,7 @@ def version_of(path: Path) -> str:
     return f"{status.st_mtime_ns}-{status.st_size}"
 
 
-def test_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ref = filled(tmp_path / "a photo", b"abc")
     assert listed(ref.uri) == ([ref], 0)
     assert listed(f"file://{ref.uri}") == ([ref._replace(uri=f"file://{ref.uri}")], 0)
@@ -48,7 +49,7 @@ def test_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert listed("a photo") == listed("./a photo") == ([ref], 0)
 
 
-def test_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a.txt", "b.csv", "c", "jpg", "deep/d.mp4", "Thumbs.db"):
         filled(tmp_path / "photos" / name)
     filled(tmp_path / "photos/.hidden.jpg")
@@ -63,7 +64,7 @@ def test_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert [ref.uri for ref in listed(f"file://{tmp_path}/photos")[0]] == [f"file://{ref.uri}" for ref in sorted(refs)]
 
 
-def test_a_glob(tmp_path: Path):
+def test_a_glob(tmp_path: Path) -> None:
     for name in ("a.jpg", "b.JPG", "c.bin", "d/a.jpg", "d/e/a.jpg"):
         filled(tmp_path / name)
     assert uris(tmp_path / "*.jpg") == [f"{tmp_path}/a.jpg"]
@@ -75,19 +76,19 @@ def test_a_glob(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["photo[1].jpg", "what?.jpg", "*.jpg", "**"])
-def test_a_name_to_the_letter_goes_before_a_pattern(tmp_path: Path, name: str):
+def test_a_name_to_the_letter_goes_before_a_pattern(tmp_path: Path, name: str) -> None:
     filled(tmp_path / "photo1.jpg")
     ref = filled(tmp_path / name)
     assert listed(ref.uri) == ([ref], 0)
 
 
-def test_a_folder_to_the_letter_goes_before_a_pattern(tmp_path: Path):
+def test_a_folder_to_the_letter_goes_before_a_pattern(tmp_path: Path) -> None:
     ref = filled(tmp_path / "May [1]/a.jpg")
     filled(tmp_path / "May 1")
     assert listed(tmp_path / "May [1]") == listed(f"{tmp_path}/May [1]/") == ([ref], 0)
 
 
-def test_a_name_that_is_not_utf8_is_a_fault(tmp_path: Path):
+def test_a_name_that_is_not_utf8_is_a_fault(tmp_path: Path) -> None:
     good = filled(tmp_path / "ä.jpg")
     bad = filled(tmp_path / os.fsdecode(b"\xe4.jpg"))
     assert listed(tmp_path) == (
@@ -104,13 +105,13 @@ def test_a_name_that_is_not_utf8_is_a_fault(tmp_path: Path):
     )
 
 
-def test_a_manifest_whose_name_is_not_utf8_is_refused(tmp_path: Path):
+def test_a_manifest_whose_name_is_not_utf8_is_refused(tmp_path: Path) -> None:
     filled(tmp_path / os.fsdecode(b"\xe4.txt"), b"a.jpg\n")
     with pytest.raises(UsageError, match=r"/\\udce4\.txt is not UTF-8"):
         listed(tmp_path / "*.txt")
 
 
-def test_gcs(bucket: Bucket):
+def test_gcs(bucket: Bucket) -> None:
     generations = {name: bucket.put(name, b"x" * size) for size, name in enumerate(["a.jpg", "p/b.JPG", "p/q/c.png"])}
     bucket.put("p/", b"")
     notes = ImageRef(bucket.uri("p/notes.txt"), bucket.put("p/notes.txt", b"no manifest here"), 16)
@@ -126,18 +127,18 @@ def test_gcs(bucket: Bucket):
 
 
 @pytest.mark.parametrize("end", ["", "/", "/**"])
-def test_a_whole_bucket(bucket: Bucket, end: str):
+def test_a_whole_bucket(bucket: Bucket, end: str) -> None:
     generation = bucket.put("p/a.jpg", b"x")
     assert listed(f"gs://{bucket.name}{end}") == ([ImageRef(bucket.uri("p/a.jpg"), generation, 1)], 0)
 
 
 @pytest.mark.parametrize("name", ["photo[1].jpg", "#1?.jpg", "100%.jpg", "ä b.jpg"])
-def test_any_name_on_gcs(bucket: Bucket, name: str):
+def test_any_name_on_gcs(bucket: Bucket, name: str) -> None:
     generation = bucket.put(name, b"x")
     assert listed(bucket.uri(name)) == ([ImageRef(bucket.uri(name), generation, 1)], 0)
 
 
-def test_chunks(tmp_path: Path):
+def test_chunks(tmp_path: Path) -> None:
     refs = [filled(tmp_path / "p" / f"{i}.jpg") for i in range(3)]
     filled(tmp_path / "p/readme")
     chunks = list(sources.list_images(f"{tmp_path}/p", chunk=2))
@@ -174,7 +175,7 @@ PATHS = [
 ]
 
 
-def test_paths_in_a_manifest_on_a_bucket(bucket: Bucket):
+def test_paths_in_a_manifest_on_a_bucket(bucket: Bucket) -> None:
     bucket.put("f/g/m.txt", "\n".join(path for path, _ in PATHS).encode())
     assert list(sources.list_images(bucket.uri("f/g/m.txt"))) == [
         Chunk([ImageRef(seen.format(f"gs://{bucket.name}")) for _, seen in PATHS], 0)
@@ -184,7 +185,7 @@ def test_paths_in_a_manifest_on_a_bucket(bucket: Bucket):
 
 
 @pytest.mark.parametrize("scheme", ["", "file://"])
-def test_paths_in_a_manifest_on_a_disk(tmp_path: Path, scheme: str):
+def test_paths_in_a_manifest_on_a_disk(tmp_path: Path, scheme: str) -> None:
     paths = [(path, seen) for path, seen in PATHS if not path.startswith("../../")]
     filled(tmp_path / "f/g/m.txt", "\n".join(path for path, _ in paths).encode())
     assert list(sources.list_images(f"{scheme}{tmp_path}/f/g/m.txt")) == [
@@ -192,14 +193,14 @@ def test_paths_in_a_manifest_on_a_disk(tmp_path: Path, scheme: str):
     ]
 
 
-def test_a_relative_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_relative_manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(tmp_path / "lists/m.csv", b"uri\n../a.jpg\n")
     monkeypatch.chdir(tmp_path / "lists")
     assert uris("m.csv") == uris("./m.csv") == uris("../lists/m.csv") == uris("*.csv") == [f"{tmp_path}/a.jpg"]
 
 
 @pytest.mark.parametrize("name", ["m.txt", "m.csv", "m.tsv.gz", "m.jsonl", "m.parquet"])
-def test_a_manifest_of_each_kind_by_its_name_and_by_a_glob(tmp_path: Path, name: str):
+def test_a_manifest_of_each_kind_by_its_name_and_by_a_glob(tmp_path: Path, name: str) -> None:
     path = tmp_path / "lists" / name
     if name.endswith(".parquet"):
         path.parent.mkdir()
@@ -212,12 +213,12 @@ def test_a_manifest_of_each_kind_by_its_name_and_by_a_glob(tmp_path: Path, name:
         assert listed(source) == ([ImageRef("/a.jpg"), ImageRef("/b.jpg")], 0)
 
 
-def test_the_column_that_is_asked_for(tmp_path: Path):
+def test_the_column_that_is_asked_for(tmp_path: Path) -> None:
     filled(tmp_path / "m.csv", b"uri,url\n/no,/a.jpg\n")
     assert listed(tmp_path / "m.csv", uri_column="url") == ([ImageRef("/a.jpg")], 0)
 
 
-def test_bad_lines_are_faults_and_the_rest_goes_on(tmp_path: Path):
+def test_bad_lines_are_faults_and_the_rest_goes_on(tmp_path: Path) -> None:
     manifest = filled(
         tmp_path / "m.csv",
         b'id,uri\n1,/a.jpg\n2,\n3\n4,\xff.jpg\n5,ftp://h/a.jpg\n6,https://h/a.jpg\n7,gs://b\n8,"/c\n9,/d.jpg\n',
@@ -241,7 +242,7 @@ def test_bad_lines_are_faults_and_the_rest_goes_on(tmp_path: Path):
     assert quote == "line 9 is not a valid row: unexpected end of data; check for a quote that is not closed"
 
 
-def test_check_passes_what_gives_an_image(tmp_path: Path, bucket: Bucket):
+def test_check_passes_what_gives_an_image(tmp_path: Path, bucket: Bucket) -> None:
     filled(tmp_path / "a.jpg")
     filled(tmp_path / "m.txt", b"/nowhere.jpg\n")
     filled(tmp_path / "bad.txt", b"ftp://h/a.jpg\n")
@@ -273,7 +274,7 @@ REFUSED = [
 
 @pytest.mark.parametrize("where", ["disk", "gcs"])
 @pytest.mark.parametrize(("name", "message"), REFUSED, ids=[name for name, _ in REFUSED])
-def test_check_refuses(tmp_path: Path, bucket: Bucket, where: str, name: str, message: str):
+def test_check_refuses(tmp_path: Path, bucket: Bucket, where: str, name: str, message: str) -> None:
     for path, data in {
         "a.jpg": b"",
         "texts/a": b"",
@@ -307,26 +308,26 @@ def test_check_refuses(tmp_path: Path, bucket: Bucket, where: str, name: str, me
         ("/x\0", "is not a valid file name"),
     ],
 )
-def test_check_refuses_what_nobody_can_read(gcs: object, source: str, message: str):
+def test_check_refuses_what_nobody_can_read(gcs: object, source: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         sources.check([source])
     assert message in str(caught.value)
 
 
-def test_check_refuses_a_bucket_that_is_not_there_or_holds_nothing(bucket: Bucket):
+def test_check_refuses_a_bucket_that_is_not_there_or_holds_nothing(bucket: Bucket) -> None:
     with pytest.raises(UsageError, match=r"^--images gs://no-such-bucket/a: there is no gs://no-such-bucket/a/"):
         sources.check(["gs://no-such-bucket/a"])
     with pytest.raises(UsageError, match=rf"^--images gs://{bucket.name}: there is no such file, and no folder"):
         sources.check([f"gs://{bucket.name}"])
 
 
-def test_a_fifo_is_refused_and_not_waited_for(tmp_path: Path):
+def test_a_fifo_is_refused_and_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UsageError, match=r"pipe is not a regular file but a fifo"):
         sources.check([f"{tmp_path}/pipe"])
 
 
-def test_check_looks_only_at_the_beginning(bucket: Bucket):
+def test_check_looks_only_at_the_beginning(bucket: Bucket) -> None:
     for name in ("a", "b", "c"):
         bucket.put(f"lists/{name}.txt", b"/a.jpg\n")
     sources.check([bucket.uri("lists/*.txt")])
@@ -334,7 +335,7 @@ def test_check_looks_only_at_the_beginning(bucket: Bucket):
     assert len(bucket.gcs.media()) == 1
 
 
-def test_an_error_of_the_server_is_not_a_list_without_images(bucket: Bucket, quick_retries: object):
+def test_an_error_of_the_server_is_not_a_list_without_images(bucket: Bucket, quick_retries: object) -> None:
     bucket.put("p/a.jpg", b"")
     bucket.gcs.faults = lambda method, path: 403
     with pytest.raises(Unreadable, match=r"roles/storage\.objectViewer"):
@@ -343,7 +344,7 @@ def test_an_error_of_the_server_is_not_a_list_without_images(bucket: Bucket, qui
         sources.check([bucket.uri("p/*")])
 
 
-def test_look_up(tmp_path: Path, bucket: Bucket):
+def test_look_up(tmp_path: Path, bucket: Bucket) -> None:
     here = filled(tmp_path / "a.jpg", b"abc")
     generation = bucket.put("a.jpg", b"de")
     there = ImageRef(bucket.uri("a.jpg"), generation, 2)
@@ -364,7 +365,7 @@ def test_look_up(tmp_path: Path, bucket: Bucket):
     assert sources.look_up([]) == []
 
 
-def test_look_up_asks_only_for_what_it_does_not_know_and_many_at_once(bucket: Bucket):
+def test_look_up_asks_only_for_what_it_does_not_know_and_many_at_once(bucket: Bucket) -> None:
     names = [f"{i:02}.jpg" for i in range(40)]
     generations = [bucket.put(name, b"x") for name in names]
     bucket.gcs.delay = 0.02

@@ -24,7 +24,7 @@ def names(prefix: str, *, recursive: bool = True) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a b#c?d%20.jpg", "[a]*.jpg", "ä猫.jpg", "a.gz"])
-def test_read_gives_the_bytes_and_what_they_are(tmp_path: Path, name: str):
+def test_read_gives_the_bytes_and_what_they_are(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(b"abc")  # no gzip, whatever the name
     uri, stat = str(path), Stat(str(path), 3, f"{int(path.stat().st_mtime)}-3")
@@ -35,7 +35,7 @@ def test_read_gives_the_bytes_and_what_they_are(tmp_path: Path, name: str):
         assert file.read() == b"abc"
 
 
-def test_another_version_is_changed(tmp_path: Path):
+def test_another_version_is_changed(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"abc")
     listed = beam.stat(str(path)).version
@@ -44,7 +44,7 @@ def test_another_version_is_changed(tmp_path: Path):
         beam.read(str(path), listed)
 
 
-def test_the_limit_holds_before_a_byte_is_read(tmp_path: Path):
+def test_the_limit_holds_before_a_byte_is_read(tmp_path: Path) -> None:
     path = tmp_path / "a"
     with path.open("wb") as file:
         file.truncate(1 << 40)
@@ -52,7 +52,7 @@ def test_the_limit_holds_before_a_byte_is_read(tmp_path: Path):
         beam.read(str(path), max_bytes=1_000)
 
 
-def test_errors(tmp_path: Path):
+def test_errors(tmp_path: Path) -> None:
     for asked in (beam.read, beam.stat, beam.open):
         with pytest.raises(NotFound, match=f"{tmp_path}/none"):
             asked(f"{tmp_path}/none")
@@ -65,7 +65,7 @@ def test_errors(tmp_path: Path):
         beam.write(f"{tmp_path}/file/a", b"")
 
 
-def test_what_is_not_installed_is_a_usage_error():
+def test_what_is_not_installed_is_a_usage_error() -> None:
     for uri, extra in (("s3://b/a", "aws"), ("hdfs://b/a", "hadoop"), ("azfs://b/c/a", "azure")):
         with pytest.raises(UsageError, match=rf"pip install 'apache-beam\[{extra}\]'"):
             beam_files.check(uri)
@@ -74,7 +74,7 @@ def test_what_is_not_installed_is_a_usage_error():
     assert {"s3", "hdfs", "azfs", "gs"} <= beam_files.schemes()
 
 
-def test_write_overwrites_and_leaves_nothing_beside(tmp_path: Path):
+def test_write_overwrites_and_leaves_nothing_beside(tmp_path: Path) -> None:
     uri = f"{tmp_path}/new/a"
     beam.write(uri, b"one")
     beam.write(uri, b"two")
@@ -82,16 +82,16 @@ def test_write_overwrites_and_leaves_nothing_beside(tmp_path: Path):
     assert in_folder(tmp_path / "new") == ["a"]
 
 
-def test_a_write_that_fails_midway_leaves_the_old_file_and_nothing_else(tmp_path: Path):
+def test_a_write_that_fails_midway_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     uri = f"{tmp_path}/a"
     beam.write(uri, b"old")
     with pytest.raises(Unreadable):
-        beam.write(uri, "no bytes")  # type: ignore[arg-type] - fails when the file beside is open
+        beam.write(uri, "no bytes")  # type: ignore[arg-type]  # fails when the file beside is open
     assert beam.read(uri)[0] == b"old"
     assert in_folder(tmp_path) == ["a"]
 
 
-def test_delete(tmp_path: Path):
+def test_delete(tmp_path: Path) -> None:
     for name in ("a", "b", "*"):
         (tmp_path / name).touch()
     beam.delete(f"{tmp_path}/a")
@@ -101,7 +101,7 @@ def test_delete(tmp_path: Path):
     assert sorted(in_folder(tmp_path)) == ["*", "b"]
 
 
-def test_walk(tmp_path: Path):
+def test_walk(tmp_path: Path) -> None:
     folder = tmp_path / "a[b]*"  # wildcards, and not meant as such
     for name in ("1", "x/2", "x/y/3", ".1-ab.tmp", "x/.2-cd.tmp"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -113,7 +113,7 @@ def test_walk(tmp_path: Path):
     assert names(f"{tmp_path}/none/") == []
 
 
-def test_on_an_object_store(bucket: Bucket):
+def test_on_an_object_store(bucket: Bucket) -> None:
     uri = bucket.uri("x/a.gz")
     beam.write(uri, b"abc")
     beam.write(uri, b"abcd")
@@ -129,7 +129,7 @@ def test_on_an_object_store(bucket: Bucket):
     assert bucket.names() == []
 
 
-def test_a_store_that_does_not_answer_is_retryable(bucket: Bucket):
+def test_a_store_that_does_not_answer_is_retryable(bucket: Bucket) -> None:
     bucket.put("a", b"abc")
     bucket.gcs.faults = lambda *_: 403
     for asked, message in (

@@ -59,11 +59,11 @@ MATCHES = [
 
 
 @pytest.mark.parametrize(("pattern", "uri", "matches"), MATCHES)
-def test_translate(pattern: str, uri: str, matches: bool):
+def test_translate(pattern: str, uri: str, matches: bool) -> None:
     assert bool(files.translate(pattern).fullmatch(uri)) == matches
 
 
-def test_translate_refuses_a_range_that_is_none():
+def test_translate_refuses_a_range_that_is_none() -> None:
     with pytest.raises(UsageError, match=r"x/\[z-a\].*not a valid pattern"):
         files.translate("x/[z-a]")
 
@@ -81,7 +81,7 @@ def test_translate_refuses_a_range_that_is_none():
         ("", "file"),
     ],
 )
-def test_scheme(uri: str, scheme: str):
+def test_scheme(uri: str, scheme: str) -> None:
     assert files.scheme(uri) == scheme
     assert files.is_local(uri) == (scheme == "file")
 
@@ -98,7 +98,7 @@ def test_scheme(uri: str, scheme: str):
         ("a", [], "a"),
     ],
 )
-def test_join(base: str, parts: list[str], joined: str):
+def test_join(base: str, parts: list[str], joined: str) -> None:
     assert files.join(base, *parts) == joined
 
 
@@ -106,11 +106,11 @@ def test_join(base: str, parts: list[str], joined: str):
     ("uri", "name"),
     [("gs://b/a/c#1.jpg", "c#1.jpg"), ("gs://b/a/", "a"), ("a.jpg", "a.jpg"), ("/", ""), ("gs://b", "b")],
 )
-def test_name(uri: str, name: str):
+def test_name(uri: str, name: str) -> None:
     assert files.name(uri) == name
 
 
-def test_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/somebody")
     assert files.absolute("x/*.jpg") == f"{tmp_path}/x/*.jpg"
@@ -120,7 +120,7 @@ def test_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         assert files.absolute(uri) == uri
 
 
-def test_has_magic():
+def test_has_magic() -> None:
     assert [files.has_magic(uri) for uri in ("a*", "a?", "a[b]", "a{b}", "gs://b/a#%.jpg")] == [
         True,
         True,
@@ -139,19 +139,19 @@ def test_has_magic():
         ("s3://bucket/a.jpg", r"pip install 'apache-beam\[aws\]'"),
     ],
 )
-def test_what_nobody_can_read_is_a_usage_error(uri: str, message: str):
+def test_what_nobody_can_read_is_a_usage_error(uri: str, message: str) -> None:
     for refused in (files.check, files.read, files.stat, files.open, lambda uri: list(files.walk(uri + "/"))):
         with pytest.raises(UsageError, match=message):
             refused(uri)
 
 
 @pytest.mark.parametrize("uri", ["gs://bucket", "gs://bucket/", "gs://", "file://host/a"])
-def test_check_refuses_what_names_no_file(uri: str):
+def test_check_refuses_what_names_no_file(uri: str) -> None:
     with pytest.raises(UsageError, match=uri):
         files.check(uri)
 
 
-def test_check_lets_pass_what_can_be_read():
+def test_check_lets_pass_what_can_be_read() -> None:
     for uri in ("a.jpg", "/a.jpg", "file:///a", "gs://bucket/a"):
         files.check(uri)
 
@@ -185,19 +185,19 @@ GLOBS = [
 
 
 @pytest.mark.parametrize(("pattern", "found"), GLOBS)
-def test_glob_on_a_disk(tree: Path, pattern: str, found: list[str]):
+def test_glob_on_a_disk(tree: Path, pattern: str, found: list[str]) -> None:
     for base in ("t/", "./t/", f"{tree}/", f"file://{tree}/", "../" + tree.parent.name + "/t/"):
         assert sorted(stat.uri for stat in files.glob(base + pattern)) == [base + name for name in found]
 
 
-def test_glob_in_the_folder_we_are_in(tree: Path, monkeypatch: pytest.MonkeyPatch):
+def test_glob_in_the_folder_we_are_in(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree)
     assert [stat.uri for stat in files.glob("*.jpg")] == ["a.jpg"]
     assert sorted(stat.uri for stat in files.glob("**/*.jpg")) == sorted(n for n in TREE if n.endswith(".jpg"))
 
 
 @pytest.mark.parametrize(("pattern", "found"), GLOBS)
-def test_glob_on_gcs(bucket: Bucket, pattern: str, found: list[str]):
+def test_glob_on_gcs(bucket: Bucket, pattern: str, found: list[str]) -> None:
     for name in TREE:
         bucket.put(f"t/{name}", name.encode())
     bucket.put("tt/a.jpg", b"beside")
@@ -208,7 +208,7 @@ def test_glob_on_gcs(bucket: Bucket, pattern: str, found: list[str]):
     ]
 
 
-def test_a_pattern_for_one_folder_does_not_look_below_it(bucket: Bucket, tree: Path):
+def test_a_pattern_for_one_folder_does_not_look_below_it(bucket: Bucket, tree: Path) -> None:
     bucket.put("t/a.jpg", b"")
     bucket.put("t/x/c.jpg", b"")
     assert [stat.uri for stat in files.glob(bucket.uri("t/*.jpg"))] == [bucket.uri("t/a.jpg")]
@@ -220,19 +220,19 @@ def test_a_pattern_for_one_folder_does_not_look_below_it(bucket: Bucket, tree: P
         (tree / "x").chmod(0o700)
 
 
-def test_there_is_no_pattern_for_buckets(bucket: Bucket):
+def test_there_is_no_pattern_for_buckets(bucket: Bucket) -> None:
     with pytest.raises(UsageError, match="no bucket"):
         list(files.glob("gs://*/a.jpg"))
 
 
-def test_a_listing_is_taken_as_it_comes(bucket: Bucket):
+def test_a_listing_is_taken_as_it_comes(bucket: Bucket) -> None:
     bucket.put("a.jpg", b"1")
     assert next(files.glob(bucket.uri("*"))).size == 1
     assert not list(files.glob(bucket.uri("none/**")))
 
 
 @pytest.mark.parametrize("where", ["disk", "gcs"])
-def test_write_read_open_stat_delete(where: str, tmp_path: Path, bucket: Bucket):
+def test_write_read_open_stat_delete(where: str, tmp_path: Path, bucket: Bucket) -> None:
     uri = files.join(str(tmp_path) if where == "disk" else bucket.uri(""), "new", "folder", "a b#?%é.bin")
     data = os.urandom(100_000)
     files.write(uri, data)

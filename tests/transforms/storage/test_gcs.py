@@ -44,7 +44,7 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_any_name(bucket: Bucket, name: str):
+def test_any_name(bucket: Bucket, name: str) -> None:
     uri = bucket.uri(name)
     generation = bucket.put(name, b"put")
     stat = Stat(uri, 3, generation)
@@ -60,7 +60,7 @@ def test_any_name(bucket: Bucket, name: str):
     assert bucket.names() == []
 
 
-def test_no_more_requests_than_needed(bucket: Bucket):
+def test_no_more_requests_than_needed(bucket: Bucket) -> None:
     uri, generation = bucket.uri("a"), bucket.put("a", b"abc")
 
     def asked(*args: Any, **options: Any) -> list[str]:
@@ -76,11 +76,11 @@ def test_no_more_requests_than_needed(bucket: Bucket):
     assert f"generation={generation}" in bucket.gcs.media()[0]
 
 
-def test_the_limit_holds_before_the_download(bucket: Bucket):
+def test_the_limit_holds_before_the_download(bucket: Bucket) -> None:
     uri, generation = bucket.uri("a"), bucket.put("a", bytes(1_001))
     for known in ({}, {"version": generation}, {"version": generation, "size": 1_001}, {"size": 5}):
         with pytest.raises(TooManyBytes, match=r"1,001 bytes.*--max-bytes 1,000") as caught:
-            objects.read(uri, max_bytes=1_000, **known)  # type: ignore[arg-type]
+            objects.read(uri, max_bytes=1_000, **known)
         assert caught.value.version == generation
     assert bucket.gcs.media() == []
     with pytest.raises(TooManyBytes):  # the size was a lie
@@ -88,19 +88,19 @@ def test_the_limit_holds_before_the_download(bucket: Bucket):
     assert objects.read(uri, max_bytes=1_001)[0] == bytes(1_001)
 
 
-def test_what_was_overwritten_is_changed(bucket: Bucket):
+def test_what_was_overwritten_is_changed(bucket: Bucket) -> None:
     uri, old = bucket.uri("a"), bucket.put("a", b"old")
     new = bucket.put("a", b"new!")
     for options in ({}, {"max_bytes": 10}, {"max_bytes": 10, "size": 3}):
         with pytest.raises(Changed, match=f"version {old} was listed, the current version is {new}") as caught:
-            objects.read(uri, old, **options)  # type: ignore[arg-type]
+            objects.read(uri, old, **options)
         assert caught.value.retryable
     assert objects.read(uri)[1].version == new
     with pytest.raises(Changed, match="not a generation"):
         objects.read(uri, "an-etag")
 
 
-def test_a_download_is_of_the_generation_that_was_looked_up(bucket: Bucket):
+def test_a_download_is_of_the_generation_that_was_looked_up(bucket: Bucket) -> None:
     uri, old = bucket.uri("a"), bucket.put("a", b"old")
     asked = count()
 
@@ -113,7 +113,7 @@ def test_a_download_is_of_the_generation_that_was_looked_up(bucket: Bucket):
         objects.read(uri)
 
 
-def test_what_is_overwritten_while_it_is_read_is_read_again_where_any_version_will_do(bucket: Bucket):
+def test_what_is_overwritten_while_it_is_read_is_read_again_where_any_version_will_do(bucket: Bucket) -> None:
     uri, old = bucket.uri("a"), bucket.put("a", b"old")
 
     def overwrite(method: str, path: str) -> None:
@@ -130,7 +130,7 @@ def test_what_is_overwritten_while_it_is_read_is_read_again_where_any_version_wi
     assert files.read(uri)[0] == b"new!"
 
 
-def test_a_stream_is_of_one_generation(bucket: Bucket):
+def test_a_stream_is_of_one_generation(bucket: Bucket) -> None:
     uri = bucket.uri("a")
     bucket.put("a", bytes(3 << 20))
     with objects.open(uri) as file:
@@ -140,7 +140,7 @@ def test_a_stream_is_of_one_generation(bucket: Bucket):
             file.read()
 
 
-def test_what_is_not_there_is_not_found(bucket: Bucket):
+def test_what_is_not_there_is_not_found(bucket: Bucket) -> None:
     uri, generation = bucket.uri("a"), bucket.put("a", b"abc")
     bucket.delete("a")
     nowhere = "gs://no-such-bucket-here/a"
@@ -159,20 +159,20 @@ def test_what_is_not_there_is_not_found(bucket: Bucket):
 
 
 @pytest.mark.parametrize("uri", ["gs://bucket-_!/a", "gs://bucket/\udcff.jpg"])
-def test_what_cannot_be_is_not_found(bucket: Bucket, uri: str):
+def test_what_cannot_be_is_not_found(bucket: Bucket, uri: str) -> None:
     with pytest.raises(NotFound):
         objects.read(uri)
 
 
 @pytest.mark.parametrize("uri", ["gs://bucket", "gs://bucket/", "gs://", "gs:///a"])
-def test_what_names_no_object_is_a_usage_error(bucket: Bucket, uri: str):
+def test_what_names_no_object_is_a_usage_error(bucket: Bucket, uri: str) -> None:
     for asked in (objects.read, objects.stat, objects.open, objects.delete, lambda uri: objects.write(uri, b"")):
         with pytest.raises(UsageError, match=uri):
             asked(uri)
     assert bucket.gcs.requests == []
 
 
-def test_no_permission_names_the_role(bucket: Bucket):
+def test_no_permission_names_the_role(bucket: Bucket) -> None:
     bucket.put("a", b"")
     bucket.gcs.faults = lambda *_: 403
     for asked in (objects.read, objects.stat, objects.open, lambda _: list(objects.walk(bucket.uri("")))):
@@ -185,7 +185,7 @@ def test_no_permission_names_the_role(bucket: Bucket):
 
 
 @pytest.mark.parametrize("fault", [429, 500, 503, 408, "drop"])
-def test_what_may_pass_is_tried_again(bucket: Bucket, fault: int | str):
+def test_what_may_pass_is_tried_again(bucket: Bucket, fault: int | str) -> None:
     left = iter([fault] * 3)
     generation = bucket.put("a", b"abc")
     bucket.gcs.faults = lambda *_: next(left, None)
@@ -199,7 +199,7 @@ def test_what_may_pass_is_tried_again(bucket: Bucket, fault: int | str):
 
 
 @pytest.mark.parametrize("fault", [429, 503, "drop"])
-def test_what_does_not_pass_in_time_is_retryable(bucket: Bucket, fault: int | str):
+def test_what_does_not_pass_in_time_is_retryable(bucket: Bucket, fault: int | str) -> None:
     bucket.put("a", b"abc")
     bucket.gcs.faults = lambda *_: fault
     hasty = GcsObjects(QUICK.with_timeout(0.2))
@@ -209,7 +209,7 @@ def test_what_does_not_pass_in_time_is_retryable(bucket: Bucket, fault: int | st
         assert caught.value.retryable
 
 
-def test_a_request_that_is_wrong_is_not_tried_again(bucket: Bucket):
+def test_a_request_that_is_wrong_is_not_tried_again(bucket: Bucket) -> None:
     bucket.gcs.faults = lambda *_: 400
     with pytest.raises(Unreadable) as caught:
         objects.read(bucket.uri("a"))
@@ -217,7 +217,7 @@ def test_a_request_that_is_wrong_is_not_tried_again(bucket: Bucket):
     assert len(bucket.gcs.requests) == 1
 
 
-def test_bytes_that_are_not_those_that_were_stored_are_refused(bucket: Bucket):
+def test_bytes_that_are_not_those_that_were_stored_are_refused(bucket: Bucket) -> None:
     generation = bucket.put("a", b"abc")
     bucket.gcs.faults = lambda *_: "corrupt"
     with pytest.raises(Unreadable, match=r"(?i)checksum") as caught:
@@ -225,7 +225,7 @@ def test_bytes_that_are_not_those_that_were_stored_are_refused(bucket: Bucket):
     assert caught.value.retryable
 
 
-def test_a_download_that_is_cut_is_begun_again_and_checked_as_a_whole(bucket: Bucket):
+def test_a_download_that_is_cut_is_begun_again_and_checked_as_a_whole(bucket: Bucket) -> None:
     uri, generation = bucket.uri("a"), bucket.put("a", os.urandom(100_000))
     left = iter(["cut"])
     bucket.gcs.faults = lambda *_: next(left, None)
@@ -236,7 +236,7 @@ def test_a_download_that_is_cut_is_begun_again_and_checked_as_a_whole(bucket: Bu
         objects.read(uri, generation)
 
 
-def test_a_refusal_does_not_cost_a_connection(bucket: Bucket):
+def test_a_refusal_does_not_cost_a_connection(bucket: Bucket) -> None:
     left = iter([503] * 5)
     generation = bucket.put("a", b"abc")
     gcs_client.close()
@@ -246,7 +246,7 @@ def test_a_refusal_does_not_cost_a_connection(bucket: Bucket):
     assert bucket.gcs.connections == 1
 
 
-def test_gzip_in_transit_is_decoded_and_bounded(bucket: Bucket):
+def test_gzip_in_transit_is_decoded_and_bounded(bucket: Bucket) -> None:
     packed = gzip.compress(b"a" * 5_000)
     uri, generation = bucket.uri("a"), bucket.put("a", packed, encoding="gzip")
     for max_bytes in (None, 5_000):
@@ -261,7 +261,7 @@ def test_gzip_in_transit_is_decoded_and_bounded(bucket: Bucket):
 
 
 @pytest.mark.parametrize("data", [b"no gzip", gzip.compress(b"abc" * 100, mtime=0)[:-9], b""])
-def test_gzip_that_is_none(bucket: Bucket, data: bytes):
+def test_gzip_that_is_none(bucket: Bucket, data: bytes) -> None:
     bucket.put("a", data, encoding="gzip")
     if not data:  # gzip of nothing may be nothing
         assert objects.read(bucket.uri("a"))[0] == b""
@@ -271,7 +271,7 @@ def test_gzip_that_is_none(bucket: Bucket, data: bytes):
     assert not caught.value.retryable
 
 
-def test_other_encodings_and_gz_files_come_as_they_are(bucket: Bucket):
+def test_other_encodings_and_gz_files_come_as_they_are(bucket: Bucket) -> None:
     packed = gzip.compress(b"abc")
     bucket.put("a.csv.gz", packed)
     bucket.put("b", b"xyz", encoding="aws-chunked")
@@ -279,7 +279,7 @@ def test_other_encodings_and_gz_files_come_as_they_are(bucket: Bucket):
     assert objects.read(bucket.uri("b"))[0] == b"xyz"
 
 
-def test_many_threads_are_served_at_once_on_few_connections(bucket: Bucket):
+def test_many_threads_are_served_at_once_on_few_connections(bucket: Bucket) -> None:
     generations = {f"{n:02}": bucket.put(f"{n:02}", bytes([n])) for n in range(64)}
     bucket.gcs.delay = 0.05
 
@@ -292,7 +292,7 @@ def test_many_threads_are_served_at_once_on_few_connections(bucket: Bucket):
     assert len(bucket.gcs.requests) == 64
 
 
-def test_64_threads_keep_their_connections(bucket: Bucket, caplog: pytest.LogCaptureFixture):
+def test_64_threads_keep_their_connections(bucket: Bucket, caplog: pytest.LogCaptureFixture) -> None:
     bucket.put("a", b"abc")
     bucket.gcs.delay = 0.05
     with ThreadPoolExecutor(64) as pool:
@@ -301,7 +301,7 @@ def test_64_threads_keep_their_connections(bucket: Bucket, caplog: pytest.LogCap
     assert "pool is full" not in caplog.text
 
 
-def test_walk(bucket: Bucket):
+def test_walk(bucket: Bucket) -> None:
     stats = [Stat(bucket.uri(name), len(name), bucket.put(name, name.encode())) for name in ("a/1", "a/b/2", "a/b/c/3")]
     bucket.put("a/", b"")  # as the console makes a folder
     bucket.put("ab/4", b"")
@@ -314,7 +314,7 @@ def test_walk(bucket: Bucket):
     assert "maxResults=5000" in path
 
 
-def test_a_stream_is_read_piece_by_piece(bucket: Bucket):
+def test_a_stream_is_read_piece_by_piece(bucket: Bucket) -> None:
     data = os.urandom((5 << 20) + 17)
     uri = bucket.uri("a")
     bucket.put("a", data)
@@ -335,14 +335,14 @@ def test_a_stream_is_read_piece_by_piece(bucket: Bucket):
     assert len(bucket.gcs.media()) == 1
 
 
-def test_an_empty_object(bucket: Bucket):
+def test_an_empty_object(bucket: Bucket) -> None:
     bucket.put("a", b"")
     assert objects.read(bucket.uri("a"))[0] == b""
     with objects.open(bucket.uri("a")) as file:
         assert file.read() == b""
 
 
-def test_a_write_is_one_request_and_a_large_one_appears_whole(bucket: Bucket):
+def test_a_write_is_one_request_and_a_large_one_appears_whole(bucket: Bucket) -> None:
     data = os.urandom(200_000)
     objects.write(bucket.uri("a"), data)
     assert [method for method, _ in bucket.gcs.requests] == ["POST"]
@@ -355,7 +355,7 @@ def test_a_write_is_one_request_and_a_large_one_appears_whole(bucket: Bucket):
     assert all("b" not in names for names in half_way)
 
 
-def test_a_write_that_fails_leaves_the_old_object(bucket: Bucket):
+def test_a_write_that_fails_leaves_the_old_object(bucket: Bucket) -> None:
     bucket.put("a", b"old")
     bucket.gcs.faults = lambda *_: 503
     with pytest.raises(Unreadable):
@@ -364,7 +364,7 @@ def test_a_write_that_fails_leaves_the_old_object(bucket: Bucket):
     assert bucket.names() == ["a"]
 
 
-def test_no_credentials_is_a_usage_error(bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_no_credentials_is_a_usage_error(bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("STORAGE_EMULATOR_HOST")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "none.json"))
     gcs_client.close()
@@ -373,13 +373,13 @@ def test_no_credentials_is_a_usage_error(bucket: Bucket, monkeypatch: pytest.Mon
     gcs_client.close()
 
 
-def test_refused_credentials_are_a_usage_error(bucket: Bucket):
+def test_refused_credentials_are_a_usage_error(bucket: Bucket) -> None:
     bucket.gcs.faults = lambda *_: 401
     with pytest.raises(UsageError, match="gcloud auth application-default login"):
         objects.read(bucket.uri("a"))
 
 
-def test_one_client_for_all_threads(bucket: Bucket):
+def test_one_client_for_all_threads(bucket: Bucket) -> None:
     gcs_client.close()
     barrier = threading.Barrier(16)
 
@@ -391,13 +391,13 @@ def test_one_client_for_all_threads(bucket: Bucket):
         assert len(Counter(pool.map(ask, range(16)))) == 1
 
 
-def test_it_travels_to_a_worker(bucket: Bucket):
+def test_it_travels_to_a_worker(bucket: Bucket) -> None:
     bucket.put("a", b"abc")
     objects.stat(bucket.uri("a"))
     assert pickle.loads(pickle.dumps(objects)).read(bucket.uri("a"))[0] == b"abc"
 
 
-def test_a_forked_child_has_a_client_of_its_own(bucket: Bucket):
+def test_a_forked_child_has_a_client_of_its_own(bucket: Bucket) -> None:
     bucket.put("a", b"abc")
     objects.stat(bucket.uri("a"))
     with gcs_client._lock:  # held by the parent at the time: no reason for the child to wait

@@ -25,7 +25,7 @@ def names(prefix: str, **options: Any) -> list[str]:
     return sorted(found.uri for found in disk.walk(prefix, **options))
 
 
-def test_read_gives_the_bytes_and_what_they_are(tmp_path: Path):
+def test_read_gives_the_bytes_and_what_they_are(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(b"abc")
     status = path.stat()
@@ -37,20 +37,20 @@ def test_read_gives_the_bytes_and_what_they_are(tmp_path: Path):
     assert disk.read(f"file://{path}") == (b"abc", Stat(f"file://{path}", 3, stat.version))
 
 
-def test_an_empty_file_is_a_file(tmp_path: Path):
+def test_an_empty_file_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     assert disk.read(str(tmp_path / "a"))[0] == b""
 
 
 @pytest.mark.parametrize("name", ["a b.jpg", "a#b?c%20.jpg", "ä猫.jpg", "a\nb.jpg", "[a]*.jpg", "ü" * 120])
-def test_any_name(tmp_path: Path, name: str):
+def test_any_name(tmp_path: Path, name: str) -> None:
     uri = f"file://{tmp_path}/{name}"
     disk.write(uri, b"x")
     assert disk.read(uri)[0] == b"x"
     assert names(f"{tmp_path}/") == [f"{tmp_path}/{name}"]
 
 
-def test_path_of():
+def test_path_of() -> None:
     assert [path_of(uri) for uri in ("a/b", "/a", "file:///a%20b", "FILE://localhost/a")] == [
         "a/b",
         "/a",
@@ -61,7 +61,7 @@ def test_path_of():
         path_of("file://a/b")
 
 
-def test_another_version_is_changed(tmp_path: Path):
+def test_another_version_is_changed(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(b"abc")
     listed = disk.stat(str(path)).version
@@ -72,7 +72,7 @@ def test_another_version_is_changed(tmp_path: Path):
     assert caught.value.retryable
 
 
-def test_a_file_that_grows_while_it_is_read_is_changed(tmp_path: Path):
+def test_a_file_that_grows_while_it_is_read_is_changed(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(b"abc")
 
@@ -88,7 +88,7 @@ def test_a_file_that_grows_while_it_is_read_is_changed(tmp_path: Path):
         disk.read(str(path), max_bytes=GrowsNow(10))
 
 
-def test_the_limit_holds_before_a_byte_is_read(tmp_path: Path):
+def test_the_limit_holds_before_a_byte_is_read(tmp_path: Path) -> None:
     path = tmp_path / "huge.jpg"
     with path.open("wb") as file:
         file.truncate(1 << 40)  # sparse: to read it would be noticed
@@ -97,7 +97,7 @@ def test_the_limit_holds_before_a_byte_is_read(tmp_path: Path):
     assert caught.value.version == disk.stat(str(path)).version
 
 
-def test_what_is_not_there_is_not_found(tmp_path: Path):
+def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for uri in (f"{tmp_path}/none", f"{tmp_path}/none/a", f"{tmp_path}/file/a", f"{tmp_path}/file/"):
         for asked in (disk.read, disk.stat, disk.open):
@@ -107,7 +107,7 @@ def test_what_is_not_there_is_not_found(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", ["folder", "fifo", "socket", "device", "nul", "long", "loop"])
-def test_what_is_no_file_is_unreadable_for_good(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch):
+def test_what_is_no_file_is_unreadable_for_good(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     uri = str(tmp_path / "x")
     if kind == "folder":
         (tmp_path / "x").mkdir()
@@ -132,7 +132,7 @@ def test_what_is_no_file_is_unreadable_for_good(tmp_path: Path, kind: str, monke
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_no_permission_is_for_the_next_run(tmp_path: Path):
+def test_no_permission_is_for_the_next_run(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.touch(mode=0)
     with pytest.raises(Unreadable, match="account") as caught:
@@ -140,7 +140,7 @@ def test_no_permission_is_for_the_next_run(tmp_path: Path):
     assert caught.value.retryable
 
 
-def test_what_may_pass_is_retryable(tmp_path: Path):
+def test_what_may_pass_is_retryable(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     (tmp_path / "a").touch()
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -153,7 +153,7 @@ def test_what_may_pass_is_retryable(tmp_path: Path):
     assert caught.value.retryable
 
 
-def test_write_makes_folders_and_overwrites_and_leaves_nothing_beside(tmp_path: Path):
+def test_write_makes_folders_and_overwrites_and_leaves_nothing_beside(tmp_path: Path) -> None:
     uri = f"{tmp_path}/a/b/c.parquet"
     disk.write(uri, b"one")
     disk.write(uri, b"two")
@@ -161,16 +161,16 @@ def test_write_makes_folders_and_overwrites_and_leaves_nothing_beside(tmp_path: 
     assert in_folder(tmp_path / "a" / "b") == ["c.parquet"]
 
 
-def test_a_write_that_fails_midway_leaves_the_old_file_and_nothing_else(tmp_path: Path):
+def test_a_write_that_fails_midway_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     uri = f"{tmp_path}/a"
     disk.write(uri, b"old")
     with pytest.raises(TypeError):
-        disk.write(uri, "no bytes")  # type: ignore[arg-type] - fails when the file beside is open
+        disk.write(uri, "no bytes")  # type: ignore[arg-type]  # fails when the file beside is open
     assert disk.read(uri)[0] == b"old"
     assert in_folder(tmp_path) == ["a"]
 
 
-def test_a_write_cut_off_by_a_full_disk_leaves_nothing(tmp_path: Path):
+def test_a_write_cut_off_by_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     signal = pytest.importorskip("signal")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -186,7 +186,7 @@ def test_a_write_cut_off_by_a_full_disk_leaves_nothing(tmp_path: Path):
     assert in_folder(tmp_path) == []
 
 
-def test_where_nothing_can_be_written_is_a_usage_error(tmp_path: Path):
+def test_where_nothing_can_be_written_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "folder").mkdir()
     for uri in (f"{tmp_path}/file/a", f"{tmp_path}/folder", f"{tmp_path}/a\0b", f"{tmp_path}/{'x' * 300}"):
@@ -197,14 +197,16 @@ def test_where_nothing_can_be_written_is_a_usage_error(tmp_path: Path):
         disk.delete(f"{tmp_path}/folder")
 
 
-def test_delete_is_content_when_there_is_nothing(tmp_path: Path):
+def test_delete_is_content_when_there_is_nothing(tmp_path: Path) -> None:
     disk.write(f"{tmp_path}/a", b"")
     disk.delete(f"{tmp_path}/a")
     disk.delete(f"{tmp_path}/a")
     assert in_folder(tmp_path) == []
 
 
-def test_walk_spells_uris_as_the_prefix_and_leaves_out_what_is_hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_walk_spells_uris_as_the_prefix_and_leaves_out_what_is_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("a", "x/b", "x/y/c", ".hidden", "x/.123-ab.tmp", ".git/d"):
         disk.write(f"{tmp_path}/{name}", b"")
     os.mkfifo(tmp_path / "fifo")
@@ -218,7 +220,7 @@ def test_walk_spells_uris_as_the_prefix_and_leaves_out_what_is_hidden(tmp_path: 
     assert names("a/") == []
 
 
-def test_walk_follows_links_and_never_goes_round(tmp_path: Path):
+def test_walk_follows_links_and_never_goes_round(tmp_path: Path) -> None:
     disk.write(f"{tmp_path}/in/x/a", b"")
     disk.write(f"{tmp_path}/out/b", b"")
     (tmp_path / "in/x/up").symlink_to(tmp_path / "in")
@@ -229,7 +231,7 @@ def test_walk_follows_links_and_never_goes_round(tmp_path: Path):
     assert names(f"{tmp_path}/in/") == [f"{tmp_path}/in/{name}" for name in ("again/b", "c", "other/b", "x/a")]
 
 
-def test_walk_is_lazy_and_bears_what_vanishes(tmp_path: Path):
+def test_walk_is_lazy_and_bears_what_vanishes(tmp_path: Path) -> None:
     for name in ("1", "2", "3", "x/4"):
         disk.write(f"{tmp_path}/{name}", b"")
     found = disk.walk(f"{tmp_path}/")
@@ -242,7 +244,7 @@ def test_walk_is_lazy_and_bears_what_vanishes(tmp_path: Path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may list everything")
-def test_a_folder_that_may_not_be_listed_is_no_empty_folder(tmp_path: Path):
+def test_a_folder_that_may_not_be_listed_is_no_empty_folder(tmp_path: Path) -> None:
     disk.write(f"{tmp_path}/x/a", b"")
     (tmp_path / "x").chmod(0)
     try:
@@ -252,5 +254,5 @@ def test_a_folder_that_may_not_be_listed_is_no_empty_folder(tmp_path: Path):
         (tmp_path / "x").chmod(0o700)
 
 
-def test_it_travels(tmp_path: Path):
+def test_it_travels(tmp_path: Path) -> None:
     assert names(f"{tmp_path}/") == [*pickle.loads(pickle.dumps(disk)).walk(f"{tmp_path}/")]

@@ -83,9 +83,9 @@ def test_the_footer_tells_the_recipe() -> None:
 def test_duckdb_reads_what_pyarrow_wrote(tmp_path: Path) -> None:
     (tmp_path / "e.parquet").write_bytes(writer.to_parquet(embeddings(3), {}))
     (tmp_path / "p.parquet").write_bytes(writer.to_parquet(predictions(), {}))
-    ((vector,),) = duckdb.sql(f"select embedding from '{tmp_path}/e.parquet' where uri = 'gs://b/1.jpg'").fetchall()
+    ((vector,),) = duckdb.execute(f"select embedding from '{tmp_path}/e.parquet' where uri = 'gs://b/1.jpg'").fetchall()
     assert list(vector) == embeddings(3)["embedding"][1].as_py()
-    ((label, best),) = duckdb.sql(f"select label, top_k[1] from '{tmp_path}/p.parquet'").fetchall()
+    ((label, best),) = duckdb.execute(f"select label, top_k[1] from '{tmp_path}/p.parquet'").fetchall()
     assert (label, best) == ("b", CLASS)
 
 
