@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from beamsight.models import registry
+from beamsight.models import facts, registry
 from beamsight.reports import runs
 from beamsight.text import columns, count, duration
 from pipelines import catalog
@@ -18,7 +19,6 @@ from runners.jobs.options import NO_MODEL, RunOptions
 from transforms import counts
 from transforms.counts import Tally
 from transforms.errors import BeamsightError
-from transforms.inference import bundle
 from transforms.inference.spec import Task
 from transforms.storage import files
 
@@ -53,15 +53,14 @@ def describe(options: RunOptions, beam_options: PipelineOptions) -> str:
         ("done before", count(tally[counts.DONE_BEFORE], "image")),
         ("failed before", count(tally[counts.FAILED_BEFORE], "image")),
         ("to process", count(missing, "image")),
-        ("estimated time", _estimate(missing, run.output, tuple(job.tables))),
+        ("estimated time", _estimate(missing, run.output, job)),
     ]
     return f"{columns(rows)}\n\nnothing was processed or written"
 
 
 def _if_here(model: str, task: Task) -> str:
     """Return the model, or ``none`` for a registered one that was never staged on this machine."""
-    staged = bundle.cache_dir() / "models" / f"{model}-{task}"
-    return NO_MODEL if registry.find(model, task) and not staged.exists() else model
+    return NO_MODEL if registry.find(model, task) and not registry.cached_bundle(model, task).exists() else model
 
 
 def _count(job: catalog.CatalogOptions) -> Tally:
@@ -73,13 +72,20 @@ def _count(job: catalog.CatalogOptions) -> Tally:
     return counts.KEPT.snapshot()
 
 
-def _estimate(missing: int, output: str, tables: tuple[str, ...]) -> str:
-    """Return the time for so many images, by the speed of the newest run with the same tables."""
+def _estimate(missing: int, output: str, job: catalog.CatalogOptions) -> str:
+    """Return the time for so many images: by the newest run with the same tables, or else by the models' operations."""
+    if not missing:
+        return "none"
     try:
         recent = runs.select(output).recent
     except BeamsightError:
         recent = ()
-    rates = [run.images / run.seconds for run in recent if run.done and run.images and set(run.models) == set(tables)]
-    if not rates:
+    rates = [run.images / run.seconds for run in recent if run.done and run.images and set(run.models) == {*job.tables}]
+    if rates:
+        return f"{duration(missing / rates[-1])} at {rates[-1]:.2f} images/s, the speed of the last such run"
+    cores = job.settings.engine_threads or os.cpu_count() or 1
+    work = [(facts.gflop(each.spec.name), facts.GFLOPS.get((each.engine, each.precision))) for each in job.recipes]
+    seconds = sum(gflop / speed for gflop, speed in work if gflop and speed) / cores
+    if not all(gflop and speed for gflop, speed in work):
         return "not known before the first run with these models"
-    return f"{duration(missing / rates[-1])} at {rates[-1]:.2f} images/s, the speed of the last such run"
+    return f"{duration(missing * seconds)} at {1 / seconds:.2f} images/s, estimated for {count(cores, 'core')}"
