@@ -11,8 +11,8 @@ def floats(*rows: list[float]) -> Floats:
     return np.array(rows, np.float32)
 
 
-def unit(*degrees: float) -> Floats:
-    """Vectors in the plane, so that the nearest are those of the nearest angles."""
+def unit(*degrees: float) -> np.ndarray:
+    """Return vectors in the plane. Their nearest neighbours are the ones with the nearest angles."""
     angles = np.radians(degrees)
     return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
@@ -27,20 +27,19 @@ def test_score_drift_is_of_the_best_score_whichever_class_has_it() -> None:
 
 def test_neighbours_kept() -> None:
     reference = unit(0, 10, 25, 60)
-    # The nearest of each is the one before or after; at 12 degrees the third is nearest to the second.
     assert agreement.neighbours_kept(reference, reference, k=1) == 1
-    moved = unit(0, 10, 19, 60)  # now the second's nearest is the third, not the first
+    moved = unit(0, 10, 19, 60)  # The nearest neighbour of the second vector is now the third, no longer the first.
     assert agreement.neighbours_kept(reference, moved, k=1) == 0.75
     assert agreement.neighbours_kept(reference, moved, k=2) == 1
 
 
-def test_neighbours_are_few_others_and_not_the_picture_itself() -> None:
+def test_an_image_is_not_its_own_neighbour() -> None:
     reference, moved = unit(0, 10, 40), unit(0, 80, 40)
     assert agreement.neighbours_kept(reference, moved, k=1) == pytest.approx(1 / 3)
     assert agreement.neighbours_kept(reference, moved) == 1, "of two others, both are among the ten nearest"
 
 
-def test_equal_pictures_are_neighbours_in_order() -> None:
+def test_equal_images_are_neighbours_in_order() -> None:
     vectors = np.repeat(np.random.RandomState(0).normal(size=(1, 7)).astype(np.float32), 30, axis=0)
     assert agreement.neighbours_kept(vectors, vectors * np.float32(1.1)) == 1
 
@@ -59,7 +58,7 @@ def test_many_vectors_give_the_same_as_few_at_a_time(monkeypatch: pytest.MonkeyP
     "measure",
     [agreement.score_drift, agreement.neighbours_kept],
 )
-def test_outputs_of_other_pictures_are_a_bug(measure: object) -> None:
+def test_outputs_of_other_images_are_a_bug(measure: object) -> None:
     rows = np.ones((3, 4), np.float32)
     for other in (rows[:2], rows[:, :2], rows[0]):
         with pytest.raises(ValueError, match="do not match"):

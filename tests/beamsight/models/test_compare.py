@@ -1,4 +1,4 @@
-"""``beamsight models compare`` and ``quantize``, from the command's words to what it prints and leaves behind."""
+"""``beamsight models compare`` and ``quantize``, from the command line to the printed text and the changed bundle."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ CLASSIFIER = ModelSpec(name="tiny", task="classify", size=16, width=2, output="l
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
-    """40 pictures and one that is broken."""
+    """A folder with 40 images and one broken file."""
     folder = tmp_path / "images"
     folder.mkdir()
     for seed in range(40):
         (folder / f"{seed:02}.png").write_bytes(drawn.encode(drawn.draw(seed, 30, 20), "png"))
-    (folder / "broken.png").write_bytes(b"not a picture")
+    (folder / "broken.png").write_bytes(b"not an image")
     return folder
 
 
-def said(words: list[str], capsys: pytest.CaptureFixture[str], code: int = codes.DONE) -> str:
-    assert app.main(["models", *words]) == code
+def run_models(arguments: list[str], capsys: pytest.CaptureFixture[str], code: int = codes.DONE) -> str:
+    assert app.main(["models", *arguments]) == code
     out, err = capsys.readouterr()
     assert (out == "") == (code != codes.DONE)
     assert (err == "") == (code == codes.DONE)
@@ -45,14 +45,14 @@ def said(words: list[str], capsys: pytest.CaptureFixture[str], code: int = codes
 
 
 def cells(text: str) -> dict[str, list[str]]:
-    """A table's rows by their names; columns are two spaces apart."""
+    """Return the cells of a table by row name. Columns are two spaces apart."""
     rows = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in text.splitlines()]
     return {row[0]: row[1:] for row in rows}
 
 
 def test_figures_of_a_classifier() -> None:
     before = np.log(np.array([[0.75, 0.25], [0.25, 0.75]], np.float32))
-    after = np.log(np.array([[0.5, 0.5], [0.75, 0.25]], np.float32)) + 3  # logits: a softmax is still to be done
+    after = np.log(np.array([[0.5, 0.5], [0.75, 0.25]], np.float32)) + 3  # These are logits, before the softmax.
     assert compare.figures(before, after, CLASSIFIER) == [
         ("top-1 agreement", "100 %", "50.0 %"),
         ("score drift, mean", "0", "0.1250"),
@@ -74,7 +74,7 @@ def test_figures_of_an_embedder() -> None:
 
 
 def test_compare_a_classifier(tiny_classifier: str, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = said(["compare", tiny_classifier, "--images", str(images)], capsys)
+    text = run_models(["compare", tiny_classifier, "--images", str(images)], capsys)
     assert text.splitlines()[0] == "tiny, 40 images, 1 left out (1 NotAnImage)"
     found = cells("\n".join(text.splitlines()[1:]))
     assert list(found) == [
@@ -94,8 +94,8 @@ def test_compare_a_classifier(tiny_classifier: str, images: Path, capsys: pytest
 def test_compare_an_embedder_with_tensorflow(
     tiny_embedder: str, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["compare", tiny_embedder, "--images", str(images), "--engine", "tensorflow", "--limit", "30"]
-    text = said(words, capsys)
+    arguments = ["compare", tiny_embedder, "--images", str(images), "--engine", "tensorflow", "--limit", "30"]
+    text = run_models(arguments, capsys)
     assert text.startswith(("tiny, 30 images", "tiny, 29 images, 1 left out"))
     found = cells("\n".join(text.splitlines()[1:]))
     assert found["f32 tensorflow"] == ["bf16 tensorflow"]
@@ -107,13 +107,13 @@ def test_quantize_then_compare_then_run(
     tiny_classifier: str, images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = str(shutil.copytree(tiny_classifier, tmp_path / "copy"))
-    text = said(["quantize", model, "--images", str(images)], capsys)
+    text = run_models(["quantize", model, "--images", str(images)], capsys)
     assert text.splitlines()[0] == f"tiny now has an int8 form, at {model}; 40 images, 1 left out (1 NotAnImage)"
     measured = bundle.read(model).checks["int8"]
     assert cells(text)["top1"] == [f"{measured['top1']:.5g}"]
     assert (cells(text)["calibrated with"], cells(text)["drawn"]) == (["27"], ["19"])
 
-    compared = said(["compare", model, "--images", str(images), "--precision", "int8"], capsys)
+    compared = run_models(["compare", model, "--images", str(images), "--precision", "int8"], capsys)
     assert "int8 openvino" in compared
 
     command = ["run", "--images", str(images), "--output", str(tmp_path / "out"), "--embedder", "none"]
@@ -152,13 +152,13 @@ def test_a_bundle_on_gs(
     monkeypatch.setenv("BEAMSIGHT_CACHE", str(tmp_path / "cache"))
     uri = bucket.uri("tiny")
     bundle.write(bundle.read(tiny_embedder), Path(tiny_embedder), uri)
-    assert f"at {uri};" in said(["quantize", uri, "--images", str(images)], capsys)
+    assert f"at {uri};" in run_models(["quantize", uri, "--images", str(images)], capsys)
     assert {"tiny/openvino/int8.xml", "tiny/openvino/int8.bin"} < set(bucket.names())
-    assert "int8 openvino" in said(["compare", uri, "--images", str(images), "--precision", "int8"], capsys)
+    assert "int8 openvino" in run_models(["compare", uri, "--images", str(images), "--precision", "int8"], capsys)
 
 
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("arguments", "expected"),
     [
         (["compare", "{model}", "--images", "{images}", "--precision", "int8"], "models quantize"),
         (["compare", "{images}", "--images", "{images}"], "is no bundle"),
@@ -170,9 +170,9 @@ def test_a_bundle_on_gs(
     ],
 )
 def test_wrong_use(
-    words: list[str], expected: str, tiny_classifier: str, images: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], expected: str, tiny_classifier: str, images: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["models", *(word.format(model=tiny_classifier, images=images) for word in words)]
+    given = ["models", *(word.format(model=tiny_classifier, images=images) for word in arguments)]
     assert app.main(given) == codes.WRONG_USE
     out, err = capsys.readouterr()
     assert out == ""
@@ -184,8 +184,8 @@ def test_without_nncf_no_image_is_touched(
     tiny_classifier: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "nncf", None)
-    words = ["quantize", tiny_classifier, "--images", "nowhere"]
-    assert "pip install 'beamsight[quantize]'" in said(words, capsys, codes.WRONG_USE)
+    arguments = ["quantize", tiny_classifier, "--images", "nowhere"]
+    assert "pip install 'beamsight[quantize]'" in run_models(arguments, capsys, codes.WRONG_USE)
 
 
 def test_f32_is_not_compared_with_itself(tiny_classifier: str, images: Path) -> None:

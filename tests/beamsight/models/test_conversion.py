@@ -46,7 +46,7 @@ def assert_right(model: OpenVINOEngine, spec: ModelSpec) -> None:
 
 
 def refused(source: Path, spec: ModelSpec) -> str:
-    """The message; nothing was written."""
+    """Return the message of the ModelError, and check that nothing was written."""
     to = source.with_name("made") / "f32.xml"
     with pytest.raises(ModelError) as caught:
         conversion.from_ir(source, spec, to)
@@ -62,7 +62,7 @@ def refused(source: Path, spec: ModelSpec) -> str:
     ("order", "layout", "value_range"),
     itertools.product(["rgb", "bgr"], ["nhwc", "nchw"], [(0.0, 1.0), (0.0, 255.0), (-1.0, 1.0), (-2.0, 0.5)]),
 )
-def test_what_an_ir_takes(tmp_path: Path, order: Any, layout: Any, value_range: tuple[float, float]) -> None:
+def test_layouts_channel_orders_and_ranges(tmp_path: Path, order: Any, layout: Any, value_range: tuple[float, float]):
     spec = replace(SPEC, channel_order=order, layout=layout, value_range=value_range)
     assert_right(converted(irs.save(tmp_path / "own.xml", spec), spec), spec)
 
@@ -128,7 +128,7 @@ def test_another_size_or_layout(tmp_path: Path, spec: ModelSpec, takes: str) -> 
     assert refused(source, spec) == f"{source} does not take {shape} (it takes {takes}); check --size and --layout"
 
 
-def test_another_size_that_only_the_network_knows(tmp_path: Path) -> None:
+def test_a_size_that_only_the_network_refuses(tmp_path: Path):
     source = irs.save(tmp_path / "own.xml", SPEC, side=-1)
     message = refused(source, replace(SPEC, size=9))
     assert message.startswith(f"{source} does not take [1, 9, 9, 3] (")
@@ -172,8 +172,8 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
 # --- a user's own IR, from staging to the table ---------------------------------------------------------------------
 
 
-def test_an_ir_of_the_zoo_is_the_model_that_it_was_made_from(shared_dir: Path, tmp_path: Path) -> None:
-    """The trained model, exported with the Zoo's conventions, against itself in TensorFlow, behind the same crop."""
+def test_an_ir_of_the_zoo_is_the_model_that_it_was_made_from(shared_dir: Path, tmp_path: Path):
+    """An IR with the conventions of the Open Model Zoo gives the same results as its SavedModel in TensorFlow."""
     saved = shared_dir / "models" / "mobilenet_v1_025_224" / "classification_logits"
     source = irs.exported(tmp_path / "zoo" / "mobilenet.xml", saved, replace(AUTO_AUG, size=224))
     ir, tf = tmp_path / "ir", tmp_path / "tf"

@@ -28,13 +28,13 @@ TORCHVISION = {
 
 class Counted(NamedTuple):
     parameters: int
-    scales: int  # of the batch norms
+    scales: int  # number of batch norm scales
     flops: int
 
 
 @cache
 def counted(variant: int, size: int) -> Counted:
-    """What a classifier costs, without weights, which would take long to set."""
+    """Count a classifier's network. Its weights are not set, which would take long."""
     tf, network = tensorflow(), architecture.build(registry.get(f"efficientnet-b{variant}", "classify"))
     call = tf.function(lambda images: network(images, training=False))
     graph = call.get_concrete_function(tf.TensorSpec([1, size, size, 3])).graph
@@ -47,7 +47,9 @@ def test_counts_what_torchvision_publishes(variant: int) -> None:
     parameters, size, billions = TORCHVISION[variant]
     network = counted(variant, size)
     assert network.parameters + network.scales == parameters
-    assert network.flops / 2e9 == pytest.approx(billions, rel=0.05)  # rounded, and of kernels alone
+    assert network.flops / 2e9 == pytest.approx(
+        billions, rel=0.05
+    )  # The published number is rounded and counts kernels only.
 
 
 def test_counts_b7_as_published() -> None:

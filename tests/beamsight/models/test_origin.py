@@ -24,7 +24,7 @@ NOISE = 100_000
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole SavedModel, not to be written to. Its archive starts with ``NOISE`` bytes that no gzip makes smaller."""
+    """A complete SavedModel that tests must not change. Its archive starts with ``NOISE`` incompressible bytes."""
     folder = saved_models.save(tmp_path_factory.mktemp("origin") / "model")
     (folder / "assets" / "noise").write_bytes(random.Random(0).randbytes(NOISE))
     return folder
@@ -159,7 +159,7 @@ def test_an_archive_of_something_else(scratch: Path, tmp_path: Path) -> None:
     )
 
 
-def test_nothing_is_there(scratch: Path, tmp_path: Path, bucket: Bucket) -> None:
+def test_a_missing_source(scratch: Path, tmp_path: Path, bucket: Bucket):
     for source, message in {
         f"{tmp_path}/none": "is not a folder; pass a complete SavedModel",
         f"{tmp_path}/none.tar.gz": "cannot be read: there is no file",
@@ -180,7 +180,7 @@ def test_a_file_that_is_no_archive(scratch: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def ir(tmp_path: Path) -> Path:
-    """The two files of an IR, as far as fetching them goes."""
+    """Two files with the names of an IR."""
     for name, data in IR.items():
         (tmp_path / name).write_bytes(data)
     return tmp_path / "b7.xml"
@@ -189,7 +189,7 @@ def ir(tmp_path: Path) -> Path:
 IR = {"b7.xml": b"<net/>", "b7.bin": b"weights"}
 
 
-def test_an_ir_on_a_disk_is_used_where_it_lies(ir: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ir_on_a_disk_is_used_in_place(ir: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(ir.parent)
     for source in (str(ir), f"file://{ir}", "b7.xml", "./b7.xml"):
         assert origin.fetch(source, scratch) == ir
@@ -294,7 +294,7 @@ def test_a_hub_that_refuses(scratch: Path, hub: HubServer, status: int) -> None:
 
 
 @pytest.mark.parametrize(("status", "reason"), [(404, "Not Found"), (500, "Internal Server Error")])
-def test_a_hub_that_knows_no_such_model(scratch: Path, hub: HubServer, status: int, reason: str) -> None:
+def test_a_model_that_the_hub_does_not_have(scratch: Path, hub: HubServer, status: int, reason: str):
     url = hub.put("/birds/1", Answer(b"what?", status))
     with pytest.raises(ModelError) as caught:
         origin.fetch(url, scratch)
@@ -303,7 +303,7 @@ def test_a_hub_that_knows_no_such_model(scratch: Path, hub: HubServer, status: i
 
 def test_a_hub_that_cannot_be_reached(scratch: Path, hub: HubServer) -> None:
     with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))  # and does not listen
+        closed.bind(("127.0.0.1", 0))  # It does not listen.
         url = f"http://127.0.0.1:{closed.getsockname()[1]}/birds/1"
         with pytest.raises(ModelError) as caught:
             origin.fetch(url, scratch)

@@ -1,4 +1,4 @@
-"""int8 forms, of a small model with trained weights and of models that take no time."""
+"""int8 forms of a small model with trained weights and of tiny models."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def copy(tiny_classifier: str, tmp_path: Path) -> str:
 
 
 def outputs(folder: str | Path, pixels: Pixels, spec: ModelSpec | None = None) -> tuple[Floats, Floats]:
-    """What f32 and int8 of a bundle give."""
+    """Return the outputs of a bundle's f32 and int8 forms."""
     spec = spec or bundle.read(str(folder)).spec
     before, after = (engines.load("openvino", Path(folder), spec, form).infer(pixels) for form in ("f32", "int8"))
     return before, after
@@ -40,7 +40,7 @@ def outputs(folder: str | Path, pixels: Pixels, spec: ModelSpec | None = None) -
 
 @pytest.fixture(scope="session")
 def unseen(shared_dir: Path) -> dict[str, Pixels]:
-    """Pictures that nothing was calibrated with."""
+    """Images that did not calibrate any form."""
     return {
         "photos": changed(shared_dir / "photos", range(10_000, 10_300), 224),
         "drawn": np.stack([drawn.draw(seed, 224, 224) for seed in range(10_000, 10_200)]),
@@ -68,7 +68,7 @@ def test_vectors_of_a_trained_model_agree(quantized: Mapping[str, str], unseen: 
 
 
 @pytest.mark.parametrize("form", ["classification", "feature_vector"])
-def test_the_bundle_tells_and_stays_the_same_model(
+def test_the_bundle_records_the_form_and_keeps_its_content_hash(
     quantized: Mapping[str, str], trained: Mapping[str, str], form: str
 ) -> None:
     before, made = bundle.read(trained[form]), bundle.read(quantized[form])
@@ -154,7 +154,7 @@ def test_a_form_that_gives_nan_is_refused(
         quantization.quantize(str(copy), TINY, 0.5)
 
 
-def test_a_form_that_was_there_is_replaced(copy: str) -> None:
+def test_an_existing_form_is_replaced(copy: str) -> None:
     first = quantization.quantize(copy, TINY[:30])
     second = quantization.quantize(copy, TINY)
     assert first.checks["int8"]["drawn"] == 22

@@ -56,7 +56,7 @@ def stage(source: object, to: object, spec: ModelSpec = CLASSIFIER, **options: A
 
 
 def refused(source: object, to: Path, spec: ModelSpec = CLASSIFIER, **options: Any) -> str:
-    """The message of the ModelError; nothing lies at ``to``."""
+    """Return the message of the ModelError, and check that nothing was written to ``to``."""
     with pytest.raises(ModelError) as caught:
         stage(source, to, spec, **options)
     assert not to.exists()
@@ -106,12 +106,12 @@ def test_an_embedder_has_no_labels(save: Save, to: Path) -> None:
     assert bundle.load_labels(to, made.spec) == ()
 
 
-def test_labels_of_ones_own(save: Save, to: Path) -> None:
+def test_the_users_own_labels(save: Save, to: Path):
     made = stage(save(), to)
     assert bundle.load_labels(to, made.spec) == tuple(Label(None, name) for name in LABELS.split())
 
 
-def test_labels_are_imagenets_where_there_are_none(save: Save, to: Path) -> None:
+def test_labels_are_imagenets_by_default(save: Save, to: Path):
     made = stage(save(width=1000), to, labels_text=None)
     assert made.spec.width == 1000
     assert bundle.load_labels(to, made.spec) == labels.parse(labels.imagenet_text(), "ImageNet's list")
@@ -119,7 +119,7 @@ def test_labels_are_imagenets_where_there_are_none(save: Save, to: Path) -> None
 
 @pytest.mark.parametrize("believed", ["probabilities", "logits"])
 @pytest.mark.parametrize("found", ["probabilities", "logits"])
-def test_whether_a_softmax_is_to_be_done_is_found_out(save: Save, to: Path, believed: Any, found: Any) -> None:
+def test_the_kind_of_output_is_detected(save: Save, to: Path, believed: Any, found: Any):
     made = stage(save(getattr(saved_models, found)), to, replace(CLASSIFIER, output=believed))
     assert made.spec.output == found
 
@@ -175,7 +175,7 @@ def test_a_bundle_on_gs(save: Save, to: Path, bucket: Bucket, tmp_path: Path, mo
     assert saved_models.contents(local) | {"model.json": made.to_json().encode()} == saved_models.contents(to)
 
 
-def test_the_source_can_be_told_otherwise(save: Save, to: Path) -> None:
+def test_another_source_can_be_recorded(save: Save, to: Path):
     assert stage(save(), to, recorded_source="drawn in a test").source == "drawn in a test"
 
 
@@ -253,7 +253,7 @@ def test_labels_of_another_length(save: Save, to: Path) -> None:
     )
 
 
-def test_labels_that_are_broken_are_found_out_before_anything_is_fetched(to: Path, hub: HubServer) -> None:
+def test_broken_labels_fail_before_anything_is_fetched(to: Path, hub: HubServer):
     message = refused(hub.url + "/birds/1", to, labels_text="owl\n\nrail\n")
     assert message == "the labels file: line 2 is empty; a labels file holds one class a line"
     assert hub.requests == []
@@ -327,7 +327,7 @@ def test_a_layout_that_a_saved_model_does_not_have(save: Save, to: Path) -> None
 
 
 def tensorflow_only(made: Bundle, to: Path, caplog: pytest.LogCaptureFixture) -> str:
-    """The warning. The bundle is whole, and runs with TensorFlow."""
+    """Return the warning, and check that the bundle is complete and runs with TensorFlow."""
     assert bundle.read(str(to)) == made
     bundle.verify(to, made)
     assert not (to / "openvino").exists()
@@ -356,7 +356,7 @@ def test_a_model_that_openvino_cannot_run(save: Save, to: Path, caplog: pytest.L
 
 @pytest.fixture
 def other_ir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Let the IR be made from another model than the SavedModel, ``saved_models.save`` with these arguments."""
+    """Convert another model than the SavedModel: ``saved_models.save`` with these arguments."""
     convert = conversion.from_saved_model
 
     def use(*args: Any, **options: Any) -> None:
@@ -409,7 +409,7 @@ def test_an_ir_that_disagrees(
     [
         (CLASSIFIER, {}, True),
         (CLASSIFIER, {"top1": 0.75}, False),
-        (EMBEDDER, {"top1": 0.75}, True),  # two numbers of a vector may be the same but for rounding
+        (EMBEDDER, {"top1": 0.75}, True),  # Rounding can decide between two almost equal numbers of a vector.
         (EMBEDDER, {"largest_difference": 2e-4}, False),
         (EMBEDDER, {"least_cosine": 0.9999}, False),
     ],
@@ -472,7 +472,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def publish(hub: HubServer, model: Path, name: str, task: Task, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Let the registry say that ``model`` is what is published under ``name``; -> its URL."""
+    """Publish ``model`` on the test hub as the registered model of this name, and return its URL."""
     url = hub.put("/efficientnet/b0/any/1", Answer(saved_models.archive(model)))
     spec = dataclasses.replace(registry.get(name, task), source=url)
     others = [other for other in registry.MODELS if (other.name, other.task) != (name, task)]

@@ -23,11 +23,9 @@ TASKS: tuple[Task, ...] = ("classify", "embed")
 OUTPUTS = {"classify": ("probs", 1000), "embed": ("top_pool", 1280)}
 
 
-def pictures(number: int, side: int = 224) -> Floats:
-    """Pictures that calibration has not seen, float32 [N, side, side, 3] in 0..1."""
-    return np.stack([drawn.draw(1000 + seed, side, side) for seed in range(number)]).astype(np.float32) / np.float32(
-        255
-    )
+def draw_images(number: int, side: int = 224) -> np.ndarray[Any, Any]:
+    """Return images that did not calibrate the stand-in, float32 [N, side, side, 3] in 0..1."""
+    return np.stack([drawn.draw(1000 + seed, side, side) for seed in range(number)]).astype(np.float32) / 255
 
 
 def load(folder: Path) -> Any:
@@ -53,31 +51,31 @@ def test_has_the_signature_of_the_published_modules(standin: Standin, task: Task
 @pytest.mark.parametrize("task", TASKS)
 def test_answers_alike_as_a_callable_and_by_its_signature(standin: Standin, task: Task) -> None:
     model = load(standin(B0, task))
-    images = tensorflow().constant(pictures(2))
+    images = tensorflow().constant(draw_images(2))
     by_signature = model.signatures["serving_default"](image_input=images)[OUTPUTS[task][0]]
     np.testing.assert_allclose(model(images).numpy(), by_signature.numpy(), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.filterwarnings("ignore:pkg_resources")  # which tensorflow-hub imports
+@pytest.mark.filterwarnings("ignore:pkg_resources")  # tensorflow-hub imports it
 def test_loads_with_tensorflow_hub(standin: Standin) -> None:
     folder = standin(B0, "embed")
     tensorflow()
     import tensorflow_hub
 
-    images = pictures(2)
+    images = draw_images(2)
     answers = tensorflow_hub.load(str(folder))(images).numpy()
     np.testing.assert_allclose(answers, load(folder)(images).numpy(), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("shape", [(1, 97, 131), (3, 32, 32)])
-def test_takes_images_of_any_number_and_size(standin: Standin, shape: tuple[int, int, int]) -> None:
+def test_accepts_images_of_any_number_and_size(standin: Standin, shape: tuple[int, int, int]) -> None:
     answers = load(standin(B0, "embed"))(np.zeros((*shape, 3), np.float32)).numpy()
     assert answers.shape == (shape[0], 1280)
     assert np.isfinite(answers).all()
 
 
 def test_probabilities_are_neither_flat_nor_certain_and_differ_from_picture_to_picture(standin: Standin) -> None:
-    probabilities = load(standin(B0, "classify"))(pictures(24)).numpy()
+    probabilities = load(standin(B0, "classify"))(draw_images(24)).numpy()
 
     assert (probabilities >= 0).all()
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
@@ -88,7 +86,7 @@ def test_probabilities_are_neither_flat_nor_certain_and_differ_from_picture_to_p
 
 
 def test_features_are_finite_and_differ_from_picture_to_picture(standin: Standin) -> None:
-    features = load(standin(B0, "embed"))(pictures(24)).numpy()
+    features = load(standin(B0, "embed"))(draw_images(24)).numpy()
 
     assert np.isfinite(features).all()
     directions = features / np.linalg.norm(features, axis=1, keepdims=True)
@@ -97,7 +95,7 @@ def test_features_are_finite_and_differ_from_picture_to_picture(standin: Standin
 
 
 def test_an_answer_hangs_on_the_picture_and_not_on_its_rounding(standin: Standin) -> None:
-    model, images = load(standin(B0, "embed")), pictures(8)
+    model, images = load(standin(B0, "embed")), draw_images(8)
     rounding = np.random.default_rng(0).uniform(-0.5 / 255, 0.5 / 255, images.shape).astype(np.float32)
     features, rounded = model(images).numpy(), model(images + rounding).numpy()
     differences = np.linalg.norm(features - features.mean(axis=0), axis=1).mean()
@@ -108,7 +106,7 @@ def test_a_seed_gives_the_same_weights_and_another_seed_gives_others(
     standin: Standin, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     spec = registry.get(B0, "classify")
-    tensorflow().constant(0)  # what it says when it starts is its own
+    tensorflow().constant(0)  # TensorFlow prints notes at its first operation.
     capfd.readouterr()
     architecture.write_standin(spec, tmp_path / "same", seed=0)
     architecture.write_standin(spec, tmp_path / "other", seed=1)
@@ -118,14 +116,14 @@ def test_a_seed_gives_the_same_weights_and_another_seed_gives_others(
     assert [weight.name for weight in first.weights] == [weight.name for weight in same.weights]
     for one, two in zip(first.weights, same.weights, strict=True):
         np.testing.assert_allclose(one.numpy(), two.numpy(), rtol=1e-3, atol=1e-5, err_msg=one.name)
-    images = pictures(4)
+    images = draw_images(4)
     answers = first(images).numpy()
     np.testing.assert_allclose(answers, same(images).numpy(), rtol=0.02, atol=1e-5)
     assert not np.allclose(answers, other(images).numpy(), atol=0.01)
 
 
 def test_is_keras_s_network_but_for_its_input(standin: Standin) -> None:
-    """At sizes that halve without a rest, where Keras pads as the published modules do."""
+    """The image side halves five times without remainder; there Keras pads as the published modules do."""
     ours = load(standin(B0, "embed"))
     import keras
 
@@ -135,7 +133,7 @@ def test_is_keras_s_network_but_for_its_input(standin: Standin) -> None:
     normalization.variance = np.array([0.229, 0.224, 0.225], np.float32) ** 2
     theirs.set_weights([*normalization.get_weights(), *(weight.numpy() for weight in ours.weights)])
 
-    images = pictures(4)
+    images = draw_images(4)
     np.testing.assert_allclose(ours(images).numpy(), theirs(images * 255).numpy(), rtol=1e-3, atol=1e-4)
 
 
