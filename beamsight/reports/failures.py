@@ -1,29 +1,20 @@
-"""The failures table of a day: counts and examples by reason, and a list of all failures of a run.
-
-``python -m beamsight.reports.failures OUTPUT RUN_ID`` prints that list: URI, stage, error and message, separated by
-tabs.
-"""
+"""The failures table of a day: counts and examples by reason, and all failures of a run."""
 
 from __future__ import annotations
 
 import heapq
-import os
 import shlex
 import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from typing import Any
 
 from beamsight.reports import parts, runs
-from beamsight.text import printable
-from transforms.errors import BeamsightError
 from transforms.prefetch import prefetch
-from transforms.storage import files
 from transforms.tables import layout, reader
 
 EXAMPLES = 3  # for each reason
@@ -87,38 +78,18 @@ def _rows(uris: Sequence[str], run_ids: Collection[str]) -> Iterator[dict[str, A
         yield from (row for row in table.to_pylist() if row["run_id"] in run_ids)
 
 
+def list_all(output: str, run_id: str) -> Iterator[dict[str, Any]]:
+    """Yield the failures of a run: uri, stage, error, message, retryable and run_id, in any order.
+
+    Raises:
+        UsageError: There is no such run.
+        FetchError: The table cannot be read.
+    """
+    day = runs.select(output, run_id=run_id).day
+    return _rows(parts.list_day(output, layout.FAILURES, day), {run_id})
+
+
 def list_command(output: str, run_id: str) -> str:
     """Return the shell command that lists all failures of a run."""
     python = sys.executable if shutil.which("python") != sys.executable else "python"
-    return shlex.join([python, "-m", "beamsight.reports.failures", output, run_id])
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Print all failures of a run.
-
-    Args:
-        arguments: The output and the run ID.
-
-    Returns:
-        The exit code.
-    """
-    if len(arguments) != 2:
-        sys.stderr.write("usage: python -m beamsight.reports.failures OUTPUT RUN_ID\n")
-        return 2
-    output, run_id = files.absolute(arguments[0]), arguments[1]
-    try:
-        day = runs.select(output, run_id=run_id).day
-        for row in _rows(parts.list_day(output, layout.FAILURES, day), {run_id}):
-            sys.stdout.write("\t".join(printable(row[name]) for name in ("uri", "stage", "error", "message")) + "\n")
-        sys.stdout.flush()
-    except BeamsightError as error:
-        sys.stderr.write(f"beamsight: {error}\n")
-        return 2
-    except BrokenPipeError:  # The reader of the pipe, such as `head`, has closed it.
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    return shlex.join([python, "-m", "beamsight.reports.list_failures", output, run_id])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections import Counter
 from datetime import datetime, timedelta, timezone
@@ -13,7 +14,7 @@ import nights
 import pytest
 from nights import Nights
 
-from beamsight.reports import failures, run_report
+from beamsight.reports import failures, list_failures, run_report
 from beamsight.text import duration, printable
 
 ROOT = Path(__file__).parents[3]
@@ -135,9 +136,15 @@ def test_summary_names_failed_images_and_the_command_that_lists_all(
     assert other[:column].strip() == "1 decode: NotAnImage"
     assert other[column:] == f"{output.photos}/it's\\u000a.jpg"
 
+    folder = tmp_path / "user"
+    folder.mkdir()
+    (folder / "transforms.py").write_text("raise SystemExit('imported the transforms.py of the user')")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     label, _, shell_command = command.partition(": ")
     assert label == "  list all failures of this run"
-    done = subprocess.run(shell_command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        shell_command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.stderr == ""
     rows = [line.split("\t") for line in done.stdout.splitlines()]
     assert sorted(row[0] for row in rows) == sorted(printable(uri) for uri in uris)
@@ -165,9 +172,9 @@ def test_summary_without_examples_where_the_table_cannot_be_read(tmp_path: Path)
 
 
 def test_list_of_failures_of_an_unknown_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert failures.main([str(tmp_path), "r1"]) == 2
+    assert list_failures.main([str(tmp_path), "r1"]) == 2
     assert "there is no run report" in capsys.readouterr().err
-    assert failures.main([str(tmp_path)]) == 2
+    assert list_failures.main([str(tmp_path)]) == 2
     assert "OUTPUT RUN_ID" in capsys.readouterr().err
 
 
