@@ -260,7 +260,7 @@ def test_interrupting_the_command_leaves_the_job_alone(
     command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE, "--wait"]
     assert app.main(command) == codes.INTERRUPTED
     said = capsys.readouterr().err
-    assert "no longer watched; job 2026-01-02_03_04_05-1 goes on" in said
+    assert "stopped watching job 2026-01-02_03_04_05-1, which continues" in said
     assert "gcloud dataflow jobs cancel 2026-01-02_03_04_05-1 --region europe-west4" in said
     assert the_report(pictures)["state"] == "running"
 
@@ -274,7 +274,7 @@ def test_a_job_that_dataflow_refuses(
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "The caller does not have permission" in said
-    assert "is the Dataflow API enabled in test-project" in said
+    assert "enable the Dataflow API in test-project" in said
     assert the_report(pictures)["state"] == "failed"
 
 
@@ -362,12 +362,21 @@ def test_beams_own_checks_pass_without_an_endpoint(
     gcs: GcsServer, pictures: Bucket, job: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     command = ["submit", *job, *PLACE, "--container-image", IMAGE, "--dry_run=true"]
+<<<<<<< HEAD
     assert app.main(command) == codes.DONE
     assert capsys.readouterr().out.startswith("Beam took the options; the job was not sent")
     assert not [name for name in pictures.names() if name.startswith("out/")]
     wrong = ["--project=123", "--region=r", "--container-image", IMAGE, "--dry_run=true"]
     assert app.main(["submit", *job, *wrong]) == codes.WRONG_USE
     assert "Beam refuses the options" in capsys.readouterr().err
+=======
+    assert app.main(command) == app.DONE
+    assert capsys.readouterr().out.startswith("Beam accepted the options. The job was not sent")
+    assert not [name for name in pictures.names() if name.startswith("out/")]
+    wrong = ["--project=123", "--region=r", "--container-image", IMAGE, "--dry_run=true"]
+    assert app.main(["submit", *job, *wrong]) == app.WRONG_USE
+    assert "Beam rejects the options" in capsys.readouterr().err
+>>>>>>> 21f3382 (Write the checks and the dry run of Dataflow in plain English)
 
 
 def watched(job: list[str], dataflow: DataflowServer, stream: io.StringIO) -> None:

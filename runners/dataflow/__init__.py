@@ -1,1 +1,1 @@
-"""The job on Google Cloud Dataflow: which machines, what is checked before it is sent, and how it goes."""
+"""Jobs on Google Cloud Dataflow: machines, checks before the submission, and progress."""

@@ -1,4 +1,4 @@
-"""What must be right before a job is sent to machines that cost money. Each failure is one line with its remedy."""
+"""Checks before a job is sent to Dataflow. Each error is one line with its remedy."""
 
 from __future__ import annotations
 
@@ -24,95 +24,102 @@ _INSTALLS = ("setup_file", "requirements_file", "extra_packages", "prebuild_sdk_
 
 
 def require_complete(beam: PipelineOptions) -> None:
-    """Raises UsageError where it is not said who pays, where it runs, and what the workers run."""
+    """Raise UsageError if the project, the region, a bucket or the image of the workers is missing."""
     cloud, workers = beam.view_as(GoogleCloudOptions), beam.view_as(WorkerOptions)
     if not cloud.project:
-        raise UsageError("no project: name the Google Cloud project that runs and pays the job with --project")
+        raise UsageError("no project: pass --project, the Google Cloud project that runs and pays for the job")
     if not cloud.region:
-        raise UsageError("no region: name one with --region, best that of the images' bucket, such as europe-west4")
+        raise UsageError("no region: pass --region, such as europe-west4; the region of the images' bucket is best")
     for option in ("temp_location", "staging_location"):
-        place = getattr(cloud, option)
-        if not place:
-            raise UsageError(
-                f"no --{option}: name a bucket for models, code and temporary files with --bucket gs://..."
-            )
-        if files.scheme(place) != "gs":
-            raise UsageError(f"--{option} {place} is in no bucket; name a folder on gs://")
+        folder = getattr(cloud, option)
+        if not folder:
+            raise UsageError(f"no --{option}: pass --bucket gs://..., the bucket for models, code and temporary files")
+        if files.scheme(folder) != "gs":
+            raise UsageError(f"--{option} {folder} is not in a bucket; pass a folder on gs://")
     setup = beam.view_as(SetupOptions)
     if not workers.sdk_container_image and not any(getattr(setup, name) for name in _INSTALLS):
         raise UsageError(
-            "no image: name the one for workers with --container-image (docs/dataflow.md: how it is built), or have "
-            "them install the job at each start with --setup_file=./setup.py"
+            "no container image: pass --container-image, the image of the workers (docs/dataflow.md shows how to build "
+            "it), or --setup_file=./setup.py, with which each worker installs the job when it starts"
         )
 
 
 def require_python(beam: PipelineOptions) -> None:
-    """Raises UsageError where the image has another Python: the code of one minor version is no code for another."""
+    """Raise UsageError if the image has another minor version of Python, which cannot load the pickled code."""
     image = str(beam.view_as(WorkerOptions).sdk_container_image or "")
     here, there = (f"{major}.{minor}" for major, minor in (sys.version_info[:2], options.IMAGES_PYTHON))
     if options.is_ours(image) and here != there:
         raise UsageError(
-            f"this is Python {here}, and {image} has {there}, which cannot read what another one sends; submit with "
-            f"Python {there}, or name an image of your own by its tag"
+            f"this is Python {here}, but {image} has Python {there}, and the two versions must match; submit with "
+            f"Python {there}, or pass the tag of your own image"
         )
 
 
 def require_engine(recipes: Sequence[Recipe], beam: PipelineOptions) -> None:
-    """Raises UsageError for a model that only TensorFlow can run, where the image for CPUs comes without it."""
+    """Raise UsageError if a model needs TensorFlow, which the image for CPUs does not contain."""
     image = str(beam.view_as(WorkerOptions).sdk_container_image or "")
     for recipe in recipes:
         if recipe.engine == "tensorflow" and options.gpu_of(beam) is None and options.is_ours(image):
             raise UsageError(
-                f"{recipe.spec.name} would run with TensorFlow, which {image} has not; stage the model again so that "
-                "it has a form for OpenVINO, take --engine openvino, or name an image with TensorFlow by its tag"
+                f"{recipe.spec.name} needs TensorFlow, which {image} does not contain; stage the model again for "
+                "OpenVINO, pass --engine openvino, or pass the tag of an image with TensorFlow"
             )
 
 
 def require_writable(option: str, folder: str) -> None:
-    """Write a small file below a folder and remove it. Raises UsageError where that fails."""
+    """Write a small file to a folder and delete it. Raises UsageError if that fails."""
     probe = files.join(folder, f".writable-{secrets.token_hex(4)}")
     try:
-        files.write(probe, b"written by beamsight to see that it can be; may be removed")
+        files.write(probe, b"beamsight wrote this file to check write access; it can be deleted")
         files.delete(probe)
     except (UsageError, FetchError) as error:
         raise UsageError(
-            f"{option} {folder} cannot be written to: {error}; give your account and the workers' service account "
-            "Storage Object Admin on the bucket, or name another"
+            f"{option} {folder} is not writable: {error}; grant your account and the workers' service account "
+            "Storage Object Admin on the bucket, or pass another one"
         ) from error
 
 
 def stage_model(model: str, task: Task, folder: str, report: Report = ignore) -> str:
-    """A registered name, a bundle on this disk or in a bucket -> the URI of the bundle that workers can read.
+    """Copy a model to a bucket, unless it is there already.
 
-    One on this disk is copied to ``folder``, unless the same files are there. Of one in a bucket it is checked that no
-    file is missing; that each has its hash the workers check, as they copy it. Raises ModelError.
+    Args:
+        model: A registered name, a bundle on this disk or in a bucket, or ``none``.
+        task: The task of the model.
+        folder: Where bundles from this disk are copied to.
+        report: Receives the steps of staging a registered model.
+
+    Returns:
+        The URI of a bundle that workers can read. Workers check the hashes of its files when they copy it.
+
+    Raises:
+        ModelError: The bundle is damaged or incomplete.
     """
     if model == NO_MODEL:
         return model
     uri = resolve.find_bundle(model, task, report)
-    made = bundle.read(uri)
+    bundle_ = bundle.read(uri)
     if not files.is_local(uri):
-        _require_whole(uri, made)
+        _require_complete_bundle(uri, bundle_)
         return uri
-    target = files.join(folder, f"{made.spec.name}-{made.files_hash[:16]}")
-    if not _is_there(target, made):
+    target = files.join(folder, f"{bundle_.spec.name}-{bundle_.files_hash[:16]}")
+    if not _exists(target, bundle_):
         here = Path(local.path_of(uri))
-        bundle.verify(here, made)
-        bundle.write(made, here, target)
+        bundle.verify(here, bundle_)
+        bundle.write(bundle_, here, target)
     return target
 
 
-def _is_there(uri: str, made: Bundle) -> bool:
+def _exists(uri: str, bundle_: Bundle) -> bool:
     try:
-        _require_whole(uri, made)
-        return bundle.read(uri).files_hash == made.files_hash
+        _require_complete_bundle(uri, bundle_)
+        return bundle.read(uri).files_hash == bundle_.files_hash
     except ModelError:
         return False
 
 
-def _require_whole(uri: str, made: Bundle) -> None:
+def _require_complete_bundle(uri: str, bundle_: Bundle) -> None:
     prefix = uri.rstrip("/") + "/"
-    there = {stat.uri.removeprefix(prefix) for stat in files.walk(prefix)}
-    missing = sorted(made.files.keys() - there)
+    names = {stat.uri.removeprefix(prefix) for stat in files.walk(prefix)}
+    missing = sorted(bundle_.files.keys() - names)
     if missing:
-        raise ModelError(f"bundle {uri} lacks {missing[0]}; stage the model again")
+        raise ModelError(f"bundle {uri} has no {missing[0]}; stage the model again")

@@ -1,4 +1,4 @@
-"""How long a job may take and what it may cost, from figures that its user sees and can change."""
+"""Estimate the time and the price of a job, from figures that the user can replace."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from transforms.history import units
 from transforms.inference.spec import EngineName, Precision
 
 ASSUMED_IMAGES = 1_000_000
-START_SECONDS = 300.0  # until machines are up, have their image and have loaded the models; an estimate
+START_SECONDS = 300.0  # estimate: start the machines, download the container image, load the models
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """speed: images a second of one machine. hour: USD of one machine. None where neither is known nor was said."""
+    """The estimate of a job.
+
+    speed: Images per second of one machine, or None if unknown.
+    hour: USD per hour of one machine, or None if unknown.
+    """
 
     figures: Figures
     images: int
@@ -28,35 +32,35 @@ class Estimate:
 
     @property
     def seconds(self) -> float | None:
-        """From the start of the machines to their end."""
+        """Seconds from the start of the machines to their end, or None if unknown."""
         if self.speed is None:
             return None
         return START_SECONDS + self.images / (self.speed * self.machines)
 
     @property
     def price(self) -> float | None:
-        """USD for the machines. The bucket's requests and traffic, and the shuffle of refs, are small beside it."""
+        """USD for the machines, or None if unknown. Requests, traffic and the shuffle cost little in comparison."""
         if self.seconds is None or self.hour is None:
             return None
         return self.machines * self.hour * self.seconds / 3600
 
-    def lines(self) -> list[tuple[str, str]]:
-        """As a table for a person: each figure, where it is from, and how to change it."""
-        counted = "" if self.figures.count is not None else ", assumed: say --count"
-        unknown = "not known: say "
+    def rows(self) -> list[tuple[str, str]]:
+        """Return each figure, its source, and the option that replaces it."""
+        counted = "" if self.figures.count is not None else " assumed (set it with --count)"
+        unknown = "unknown, pass "
         machines = count(self.machines, "machine")
         return [
-            ("images to do", f"{self.images:,}{counted}, if the tables hold none of them"),
-            ("units", f"{self.units:,} of up to {self.unit_size:,} images: files a table"),
+            ("images to do", f"{self.images:,}{counted}, if none of them is in the tables yet"),
+            ("units", f"{self.units:,} of up to {self.unit_size:,} images, one file each per table"),
             (
                 "images/s",
-                f"{self.speed:.3g} a machine, {_source(self.figures.images_per_second, '--images-per-second')}"
+                f"{self.speed:.3g} per machine, {_source(self.figures.images_per_second, '--images-per-second')}"
                 if self.speed is not None
                 else f"{unknown}--images-per-second",
             ),
             (
-                "a machine hour",
-                f"{self.hour:.3f} USD, {_source(self.figures.machine_price, '--machine-price')}"
+                "machine price",
+                f"{self.hour:.3f} USD per hour, {_source(self.figures.machine_price, '--machine-price')}"
                 if self.hour is not None
                 else f"{unknown}--machine-price",
             ),
@@ -64,9 +68,9 @@ class Estimate:
                 "time",
                 f"{duration(self.seconds)} on {machines}, including {duration(START_SECONDS)} to start"
                 if self.seconds is not None
-                else "not known",
+                else "unknown",
             ),
-            ("price", f"{self.price:,.2f} USD for the machines" if self.price is not None else "not known"),
+            ("price", f"{self.price:,.2f} USD for the machines" if self.price is not None else "unknown"),
         ]
 
 
@@ -80,19 +84,19 @@ def estimate_job(
     unit_size: int,
     workers: int,
 ) -> Estimate:
-    """The estimate of a job; what ``figures`` say goes before the tables of ``machine``."""
+    """Estimate a job. ``figures`` take precedence over the tables in ``machine``."""
     images = figures.count or ASSUMED_IMAGES
-    pieces = units.number_of_units(images, unit_size, workers)
+    number = units.number_of_units(images, unit_size, workers)
     return Estimate(
         figures=figures,
         images=images,
-        units=pieces,
+        units=number,
         unit_size=unit_size,
-        machines=min(workers, pieces),
+        machines=min(workers, number),
         speed=figures.images_per_second or machine.images_per_second(models, engine, precision),
-        hour=figures.machine_price or machine.hour(),
+        hour=figures.machine_price or machine.price_per_hour(),
     )
 
 
-def _source(said: float | None, option: str) -> str:
-    return "as you said" if said is not None else f"estimated: {option} says it better"
+def _source(given: float | None, option: str) -> str:
+    return f"from {option}" if given is not None else f"estimated (set it with {option})"

@@ -1,9 +1,9 @@
-"""The machines there are: types of workers and GPUs, what they cost, and how many images they are estimated to do.
+"""Machine types and GPUs: their prices and their estimated throughput.
 
-Prices: Dataflow batch in us-central1, USD an hour, list prices of 2025; another region and another year have others.
-Speeds: B6 and B7 were measured with OpenVINO on 2 cores with AVX-512 BF16, which a vCPU of c3 and c4 has too, and are
-scaled by vCPUs and by operations. All other speeds are estimates that nobody has measured. The command line takes
-better figures for both.
+Prices: Dataflow batch in us-central1, USD per hour, list prices of 2025. They differ by region and change over time.
+Speeds: B6 and B7 were measured with OpenVINO on 2 cores with AVX-512 BF16, which the vCPUs of c3 and c4 have too. They
+are scaled by vCPUs and by operations. All other speeds are estimates and not measured. Options of the command replace
+both.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from beamsight.models import facts
 from transforms.inference.spec import EngineName, Precision
 
-# Dataflow charges vCPUs and memory alike whatever the family, so that the newest costs no more. Of those, c3 takes the
-# common SSD disks, and its Sapphire Rapids have AVX-512 BF16 and AMX, which bf16 and int8 are fast with.
+# Dataflow charges the same for vCPUs and memory of all families, so the newest costs no more. c3 supports the common
+# SSD disks, and its Sapphire Rapids CPUs have AVX-512 BF16 and AMX, which make bf16 and int8 fast.
 CPU_TYPE = "c3-standard-8"
-CPU_DISK_GB = 50  # the image, two models of half a gigabyte, logs; the shuffle is Dataflow's own
-GPU_DISK_GB = 100  # CUDA's images are large
+CPU_DISK_GB = 50  # container image, two models of half a gigabyte, logs; Dataflow shuffles elsewhere
+GPU_DISK_GB = 100  # Container images with CUDA are large.
 MAX_WORKERS = 10
 
 _VCPU_HOUR = 0.056
@@ -32,7 +32,12 @@ _HYPERDISK = "compute.googleapis.com/projects//zones//diskTypes/hyperdisk-balanc
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU and the machine that suits it. gflops: estimated, of 10^9 operations a second at f32; batch: of images."""
+    """A GPU and the machine type for it.
+
+    hour: USD per hour.
+    gflops: Estimated 10^9 operations per second at f32.
+    batch: Images per batch.
+    """
 
     machine_type: str
     hour: float
@@ -40,8 +45,8 @@ class Gpu:
     batch: int
 
 
-# Speeds from those of a V100 at fp16 (EfficientNetV2, arXiv:2104.00298, table 7: B7 94, B6 165 images/s), by the ratio
-# of memory bandwidths, and half of it for f32.
+# Derived from a V100 at fp16 (EfficientNetV2, arXiv:2104.00298, table 7: B7 94, B6 165 images/s): scaled by the ratio
+# of memory bandwidths, and halved for f32.
 GPUS = {
     "nvidia-l4": Gpu("g2-standard-8", 0.672, 1_150, 32),
     "nvidia-tesla-t4": Gpu("n1-standard-8", 0.42, 1_250, 32),
@@ -51,12 +56,18 @@ GPUS = {
 
 @dataclass(frozen=True, slots=True)
 class _Family:
-    """memory_gb: a vCPU. speed: at f32 beside the machine that was measured. bf16: whether it computes in that."""
+    """A family of machine types.
+
+    memory_gb: Memory per vCPU.
+    speed: Speed at f32 relative to the measured machine.
+    bf16: Whether its CPUs compute in bf16.
+    disk_type: None for the standard disk, which is Dataflow's default.
+    """
 
     memory_gb: float
     speed: float
     bf16: bool
-    disk_type: str | None  # None: what Dataflow takes by itself, a standard disk
+    disk_type: str | None
 
 
 _FAMILIES = {
@@ -79,7 +90,7 @@ _DECODE_SECONDS = 0.03  # of one vCPU, an image of 12 megapixels: fetch, decode,
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """A worker. vcpus and memory_gb are None for a type that is not in the tables here."""
+    """A worker machine. vcpus, memory_gb: None for an unknown machine type."""
 
     machine_type: str
     gpu: str | None
@@ -89,15 +100,15 @@ class Machine:
 
     @classmethod
     def of(cls, machine_type: str, gpu: str | None, disk_gb: int) -> Machine:
-        """A type's name -> what is known of it."""
+        """Look up a machine type."""
         vcpus, memory = _FIXED.get(machine_type, (None, None))
         if (family := _family(machine_type)) is not None:
             vcpus = int(machine_type.rpartition("-")[2])
             memory = vcpus * family.memory_gb
         return cls(machine_type, gpu, disk_gb, vcpus, memory)
 
-    def hour(self) -> float | None:
-        """USD an hour, or None where the type is not known."""
+    def price_per_hour(self) -> float | None:
+        """Return USD per hour, or None for an unknown type."""
         if self.vcpus is None or self.memory_gb is None or (self.gpu and self.gpu not in GPUS):
             return None
         disk = _DISK_GB_HOUR if disk_type(self.machine_type) is None else _SSD_GB_HOUR
@@ -105,7 +116,7 @@ class Machine:
         return self.vcpus * _VCPU_HOUR + self.memory_gb * _MEMORY_GB_HOUR + self.disk_gb * disk + gpu
 
     def images_per_second(self, models: list[str], engine: EngineName, precision: Precision) -> float | None:
-        """How many images it may do through all ``models``, by name; None where a model or the type is not known."""
+        """Return images per second through all ``models``, or None for an unknown model or machine type."""
         family = _family(self.machine_type)
         operations = [facts.gflop(model) for model in models]
         if self.vcpus is None or None in operations:
@@ -121,11 +132,11 @@ class Machine:
 
 
 def disk_type(machine_type: str) -> str | None:
-    """The disk that a machine of this type can be started with; None for the one that Dataflow takes by itself."""
+    """Return the disk type that a machine type needs, or None for Dataflow's default."""
     family = _family(machine_type)
     return family.disk_type if family else None
 
 
 def _family(machine_type: str) -> _Family | None:
-    found = re.fullmatch(r"(.+)-\d+", machine_type)
-    return _FAMILIES.get(found[1]) if found else None
+    match = re.fullmatch(r"(.+)-\d+", machine_type)
+    return _FAMILIES.get(match[1]) if match else None

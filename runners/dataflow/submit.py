@@ -1,4 +1,4 @@
-"""``beamsight submit``: check all that can be checked here, send the job, and, if asked to, stay until it ends."""
+"""``beamsight submit``: check the job, send it to Dataflow, and with ``--wait`` watch it until it ends."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from transforms.tables import layout
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """What became of a job. job: None where Beam was told to send nothing. report: once it was waited for."""
+    """A submitted job. job: None if Beam's own options prevent the start. report: The run report, with ``--wait``."""
 
     run_id: str
     job: Job | None
@@ -41,10 +41,19 @@ class Submitted:
 def submit(
     run: RunOptions, where: SubmitOptions, arguments: Sequence[str], stream: TextIO, *, show: bool = True
 ) -> Submitted:
-    """Send a job to Dataflow. ``arguments`` are Beam's own options, which go before those of ``where``.
+    """Check a job and send it to Dataflow.
 
-    Raises UsageError before anything is sent; with ``where.wait``, RunFailed when the job stopped before its end, and
-    WatchEnded when the command was interrupted.
+    Args:
+        run: The options of the run.
+        where: The options of Dataflow.
+        arguments: Beam's own options. They take precedence over ``where``.
+        stream: Receives the progress.
+
+    Raises:
+        UsageError: A check failed, and nothing was sent.
+        Locked: Another run holds the lock of the output.
+        RunFailed: With ``where.wait``, the job failed or was cancelled.
+        WatchEnded: With ``where.wait``, the command was interrupted.
     """
     beam = options.to_beam(where, run.output, arguments)
     send = not beam.view_as(TestOptions).dry_run
@@ -54,15 +63,15 @@ def submit(
     files.check(run.output)
     resolve.require_images(run)
     if run.on_finish is not None and not where.wait:
-        raise UsageError("--on-finish needs --wait: without it nobody is there to post the report when the job ends")
+        raise UsageError("--on-finish needs --wait; otherwise no process is left to post the report")
     cloud = beam.view_as(GoogleCloudOptions)
     if send:
         checks.require_writable("--output", run.output)
-        for place in dict.fromkeys((cloud.temp_location, cloud.staging_location)):
-            checks.require_writable("the folder for temporary files", place)
+        for folder in dict.fromkeys((cloud.temp_location, cloud.staging_location)):
+            checks.require_writable("the folder for temporary files", folder)
     shown = stream if show else None
-    with progress.steps(shown) as report:
-        run = for_machines(with_models(run, options.models_folder(beam), report), beam)
+    with progress.steps(shown) as step:
+        run = for_machines(with_models(run, options.models_folder(beam), step), beam)
     job, run_ = resolve.resolve(run, beam, gpu=options.gpu_of(beam) is not None)
     checks.require_engine(job.recipes, beam)
     if not send:
@@ -77,34 +86,37 @@ def submit(
         except (UsageError, KeyboardInterrupt) as error:
             run_report.write(Counter(), run_, "failed", str(error))
             raise
-        held.hand_over(_found_again(sent, cloud))
+        held.hand_over(_describe_job(sent, cloud))
     if sent is None or not where.wait:
         return Submitted(run_.run_id, sent)
-    print(_accepted(sent), file=stream, flush=True)
-    ended, failed = _until_its_end(sent, run_, shown)
+    print(_describe(sent), file=stream, flush=True)
+    report, failure = _wait(sent, run_, shown)
     if run.on_finish is not None:
-        run.on_finish.post(ended, stream)
-    if failed is not None:
-        raise failed
-    return Submitted(run_.run_id, sent, ended)
+        run.on_finish.post(report, stream)
+    if failure is not None:
+        raise failure
+    return Submitted(run_.run_id, sent, report)
 
 
 def _hold(run: run_report.Run, beam: PipelineOptions, stream: TextIO) -> AbstractContextManager[Lock]:
-    asking = job_state.make_still_runs(beam)
+    still_runs = job_state.make_still_runs(beam)
     return lock.hold(
-        run.output, "beamsight submit", stream, run_id=run.run_id, still_runs=asking, on_lost=interrupts.stop_work
+        run.output, "beamsight submit", stream, run_id=run.run_id, still_runs=still_runs, on_lost=interrupts.stop_work
     )
 
 
 def report_and_release(tally: Tally, run: run_report.Run) -> None:
-    """The last step of a job that has the lock, on a worker. A lock that stays says of which job it is."""
+    """Write the report and release the lock: the last step of a job, on a worker.
+
+    If the lock cannot be released, the next run finds that its job has ended, and takes it over.
+    """
     run_report.write(tally, run)
     with suppress(BeamsightError):
         lock.release(run.output, run.run_id)
 
 
-def with_models(run: RunOptions, folder: str, report: Report) -> RunOptions:
-    """The same with bundles in the bucket for models."""
+def with_models(run: RunOptions, folder: str, step: Report) -> RunOptions:
+    """Return the options with models that are bundles in the bucket."""
     return dataclasses.replace(
         run,
         classifier=checks.stage_model(run.classifier, "classify", folder, report),
@@ -113,7 +125,7 @@ def with_models(run: RunOptions, folder: str, report: Report) -> RunOptions:
 
 
 def for_machines(run: RunOptions, beam: PipelineOptions) -> RunOptions:
-    """The same with a batch that suits the GPU, where there is one and no other was asked for."""
+    """Return the options with a batch size that suits the GPU, unless one is set."""
     gpu = options.gpu_of(beam)
     if gpu not in machine.GPUS or run.batch_size is not None:
         return run
@@ -121,28 +133,28 @@ def for_machines(run: RunOptions, beam: PipelineOptions) -> RunOptions:
 
 
 def summary(sent: Submitted, output: str) -> str:
-    """What a person is told of a job that is not waited for."""
+    """Return the text to print for a job that is not watched."""
     if sent.job is None:
-        return "Beam took the options; the job was not sent, as Beam was told by --dry_run or --template_location"
-    return f"{_accepted(sent.job)}\nreport: {layout.run_report(output, sent.run_id)}"
+        return "Beam accepted the options. The job was not sent, because of Beam's --dry_run or --template_location"
+    return f"{_describe(sent.job)}\nreport: {layout.run_report(output, sent.run_id)}"
 
 
-def _accepted(job: Job) -> str:
-    return f"job: {job.job_id}\nconsole: {job.console_url}\nto stop it: {job.cancel_command}"
+def _describe(job: Job) -> str:
+    return f"job: {job.job_id}\nconsole: {job.console_url}\nto cancel it: {job.cancel_command}"
 
 
-def _found_again(sent: Job | None, cloud: GoogleCloudOptions) -> dict[str, str]:
-    """What the lock says of the job. One whose graph is only left in the bucket is known by its name alone."""
-    place = {"project": cloud.project, "region": cloud.region, "name": cloud.job_name or ""}
-    return place | ({"id": sent.job_id} if sent is not None else {})
+def _describe_job(sent: Job | None, cloud: GoogleCloudOptions) -> dict[str, str]:
+    """Return what the lock says about the job. A job that a template's launcher starts later has no id yet."""
+    job = {"project": cloud.project, "region": cloud.region, "name": cloud.job_name or ""}
+    return job | ({"id": sent.job_id} if sent is not None else {})
 
 
-def _until_its_end(job: Job, run: run_report.Run, stream: TextIO | None) -> tuple[dict[str, Any], RunFailed | None]:
+def _wait(job: Job, run: run_report.Run, stream: TextIO | None) -> tuple[dict[str, Any], RunFailed | None]:
     tables = tuple(run.models)
     try:
         watch.watch(job, tables, stream)
     except KeyboardInterrupt as error:
-        message = f"no longer watched; job {job.job_id} goes on. To stop it: {job.cancel_command}"
+        message = f"stopped watching job {job.job_id}, which continues. To cancel it: {job.cancel_command}"
         raise WatchEnded(message, error.code if isinstance(error, Interrupted) else 130) from None
     except Exception as error:
         why = ending.reason(error)

@@ -1,4 +1,4 @@
-"""The job on Dataflow: sent, watched, and what stopped it."""
+"""Send a job to Dataflow, and show its counters until it ends."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PIPE_SECONDS = 60.0  # between lines on a pipe
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job that Dataflow took. result: Beam's."""
+    """A job that Dataflow has accepted. result: Beam's pipeline result."""
 
     job_id: str
     region: str
@@ -34,29 +34,33 @@ class Job:
 
     @property
     def console_url(self) -> str:
-        """Where a person sees it."""
+        """The page of the job in the Google Cloud console."""
         return f"https://console.cloud.google.com/dataflow/jobs/{self.region}/{self.job_id}?project={self.project}"
 
     @property
     def cancel_command(self) -> str:
-        """The command that stops it."""
+        """The command that cancels the job."""
         return f"gcloud dataflow jobs cancel {self.job_id} --region {self.region} --project {self.project}"
 
 
 def send(options: CatalogOptions, beam_options: PipelineOptions, write_report: WriteReport) -> Job | None:
-    """Send the job -> what Dataflow made of it, or None with Beam's own ``--dry_run``, which sends nothing.
+    """Send the job to Dataflow.
 
-    Raises UsageError where Beam or Dataflow refuse it.
+    Returns:
+        The job, or None if Beam's own ``--dry_run`` or ``--template_location`` is set, with which no job starts.
+
+    Raises:
+        UsageError: Beam or Dataflow rejects the job.
     """
     cloud = beam_options.view_as(GoogleCloudOptions)
     try:
         pipeline = beam.Pipeline(runner=DataflowRunner(), options=beam_options)
         catalog.build(pipeline, options, write_report)
         result = pipeline.run()
-    except ValueError as error:  # Beam's checks
-        raise UsageError(f"Beam refuses the options: {_line(error)}") from error
+    except ValueError as error:  # from Beam's checks of its options
+        raise UsageError(f"Beam rejects the options: {_line(error)}") from error
     except (GoogleAPICallError, GoogleAuthError, OSError) as error:
-        raise UsageError(f"Dataflow did not take the job: {_line(error)}{_remedy(error, cloud.project)}") from error
+        raise UsageError(f"Dataflow rejected the job: {_line(error)}{_remedy(error, cloud.project)}") from error
     if beam_options.view_as(TestOptions).dry_run or not result.has_job:
         return None
     return Job(result.job_id(), cloud.region, cloud.project, result)
@@ -85,7 +89,7 @@ def watch(job: Job, tables: tuple[str, ...], stream: TextIO | None) -> None:
 
 
 class JobStopped(Exception):
-    """Somebody cancelled the job."""
+    """The job was cancelled."""
 
 
 class JobCounters:
@@ -119,7 +123,7 @@ def _line(error: Exception) -> str:
 
 def _remedy(error: Exception, project: str) -> str:
     if isinstance(error, (Forbidden, NotFound)):
-        return f"; is the Dataflow API enabled in {project}, and have you the role Dataflow Developer there?"
+        return f"; enable the Dataflow API in {project}, and check that you have the role Dataflow Developer there"
     if isinstance(error, GoogleAuthError):
         return "; run `gcloud auth application-default login`"
     return ""

@@ -1,4 +1,4 @@
-"""What must be right before a job is sent: models in the bucket, folders that can be written to."""
+"""Checks before a job is sent: models in the bucket, and writable folders."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from transforms.errors import ModelError, UsageError
 from transforms.inference import bundle
 
 
-def test_a_bundle_on_this_disk_is_copied_once(bucket: Bucket, tiny_classifier: str) -> None:
+def test_copies_a_local_bundle_once(bucket: Bucket, tiny_classifier: str) -> None:
     uri = checks.stage_model(tiny_classifier, "classify", bucket.uri("models"))
     made = bundle.read(tiny_classifier)
     assert uri == bucket.uri(f"models/tiny-{made.files_hash[:16]}")
@@ -24,18 +24,18 @@ def test_a_bundle_on_this_disk_is_copied_once(bucket: Bucket, tiny_classifier: s
     assert not [path for method, path in bucket.gcs.requests if method != "GET"]
 
 
-def test_a_copy_that_was_cut_short_is_made_whole(bucket: Bucket, tiny_classifier: str) -> None:
+def test_completes_an_incomplete_copy(bucket: Bucket, tiny_classifier: str) -> None:
     uri = checks.stage_model(tiny_classifier, "classify", bucket.uri("models"))
     lost = f"{uri.removeprefix(bucket.uri(''))}/labels.txt"
     bucket.delete(lost)
-    with pytest.raises(ModelError, match=r"lacks labels\.txt; stage the model again"):
+    with pytest.raises(ModelError, match=r"has no labels\.txt; stage the model again"):
         checks.stage_model(uri, "classify", "")
     assert checks.stage_model(tiny_classifier, "classify", bucket.uri("models")) == uri
     assert lost in bucket.names()
     assert checks.stage_model(uri, "classify", "") == uri
 
 
-def test_a_bundle_that_is_damaged_here_is_not_copied(bucket: Bucket, tiny_classifier: str, tmp_path: Path) -> None:
+def test_does_not_copy_a_damaged_bundle(bucket: Bucket, tiny_classifier: str, tmp_path: Path) -> None:
     import shutil
 
     copy = tmp_path / "copy"
@@ -46,10 +46,10 @@ def test_a_bundle_that_is_damaged_here_is_not_copied(bucket: Bucket, tiny_classi
     assert bucket.names() == []
 
 
-def test_a_folder_is_written_to_and_left_as_it_was(gcs: GcsServer, bucket: Bucket, quick_retries: object) -> None:
+def test_write_check_leaves_no_file(gcs: GcsServer, bucket: Bucket, quick_retries: object) -> None:
     checks.require_writable("--output", bucket.uri("out"))
     assert bucket.names() == []
     assert any(method == "DELETE" for method, _ in gcs.requests)
     gcs.faults = lambda method, path: 403 if method == "POST" else None
-    with pytest.raises(UsageError, match=r"--output gs://.*/out cannot be written to: .*Storage Object Admin"):
+    with pytest.raises(UsageError, match=r"--output gs://.*/out is not writable: .*Storage Object Admin"):
         checks.require_writable("--output", bucket.uri("out"))

@@ -1,4 +1,4 @@
-"""``submit --dry-run``: what would be sent, with a cloud and without one."""
+"""``submit --dry-run`` with a cloud and without one."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ def test_with_a_cloud(
     said = capsys.readouterr().out
     for line in (
         "project, region  test-project, europe-west4",
-        "machines         1 to 10, as Dataflow finds right",
+        "machines         1 to 10, chosen by Dataflow",
         "machine          c3-standard-8, 8 vCPUs, 32 GB, 50 GB disk",
-        "process          one a machine, all cores to the models, 2 threads for units",
+        "process          one per machine, models use all cores, 2 threads for units",
         "container image  repository/beamsight:0.1.0-cpu",
         "network          no public IPs",
         "labels           beamsight=0-1-0, team=birds",
         f"classify         tiny, content hash {made.content_hash[:16]}…, at {in_bucket}\n",
-        f", at {tiny_embedder}, to be copied to gs://{bucket.name}/beamsight/models",
-        "images to do     3, if the tables hold none of them",
+        f", at {tiny_embedder}, will be copied to gs://{bucket.name}/beamsight/models",
+        "images to do     3, if none of them is in the tables yet",
         "units            3 of up to 512 images",
-        "images/s         10 a machine, as you said",
+        "images/s         10 per machine, from --images-per-second",
         "Beam's checks    passed",
-        "\nnothing was sent\n",
+        "\nThe job was not sent.\n",
     ):
         assert line in said
-    assert "not looked up" not in said
+    assert "unknown:" not in said
     assert bucket.names() == before
 
 
@@ -66,13 +66,13 @@ def test_without_a_cloud(
     said = capsys.readouterr().out
     assert "machine          g2-standard-8, 8 vCPUs, 32 GB, 100 GB disk, nvidia-l4\n" in said
     assert "engine           tensorflow, f32, batches of 32\n" in said
-    assert "images to do     1,000,000, assumed: say --count" in said
-    assert "images/s         not known: say --images-per-second" in said
-    not_known = said[said.index("not looked up:") :]
-    assert "efficientnet-b7: never staged on this machine; that is done when the job is sent" in not_known
+    assert "images to do     1,000,000 assumed (set it with --count)" in said
+    assert "images/s         unknown, pass --images-per-second" in said
+    not_known = said[said.index("unknown:") :]
+    assert "efficientnet-b7: not staged on this machine yet; `submit` stages it" in not_known
     assert "gs://b/model: no answer in time" in not_known
-    assert "the number of images" in not_known
-    assert "Beam's checks    not made, as not all models are known" in said
+    assert "number of images" in not_known
+    assert "Beam's checks    skipped, because a model is unknown" in said
 
 
 @pytest.mark.parametrize(
@@ -82,16 +82,14 @@ def test_without_a_cloud(
         (["--images", "photos"], "--images photos is on this machine"),
         (["--project", ""], "no project"),
         (["--region", ""], "no region"),
-        (["--container-image", ""], "no image"),
+        (["--container-image", ""], "no container image"),
         (["--output", "s3://b/out"], "--bucket"),
-        (["--temp_location=/tmp/here"], "--temp_location /tmp/here is in no bucket"),
+        (["--temp_location=/tmp/here"], "--temp_location /tmp/here is not in a bucket"),
         (["--bucket", "here"], "--bucket here"),
         (["--max_workers=3"], "--max_workers"),
     ],
 )
-def test_what_no_cloud_need_be_asked_for_is_refused_in_one_line(
-    options: list[str], words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_reports_local_errors_in_one_line(options: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["submit", "--dry-run", "--images", "gs://b/in/*.jpg", "--output", "gs://b/out", *PLACE, *options]
     assert app.main(command) == codes.WRONG_USE
     said = capsys.readouterr()
@@ -99,18 +97,18 @@ def test_what_no_cloud_need_be_asked_for_is_refused_in_one_line(
     assert (said.out, said.err.count("\n")) == ("", 1)
 
 
-def test_an_image_with_another_python_is_refused(
+def test_refuses_an_image_with_another_python(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runners.dataflow.options.IMAGES_PYTHON", (3, 99))
     command = ["submit", "--dry-run", "--images", "gs://b/in/*.jpg", "--output", "gs://b/out", *PLACE]
     assert app.main(command) == codes.WRONG_USE
     said = capsys.readouterr().err
-    assert "repository/beamsight:0.1.0-cpu has 3.99" in said
+    assert "repository/beamsight:0.1.0-cpu has Python 3.99" in said
     assert said.count("\n") == 1
 
 
-def test_a_model_for_tensorflow_alone_needs_an_image_with_it(
+def test_a_tensorflow_model_needs_an_image_with_tensorflow(
     bucket: Bucket, tiny_classifier: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = tmp_path / "copy"
@@ -120,6 +118,12 @@ def test_a_model_for_tensorflow_alone_needs_an_image_with_it(
         *("submit", "--dry-run", "--images", bucket.uri("in/"), "--output", bucket.uri("out"), *PLACE),
         *("--classifier", str(copy), "--embedder", "none", "--engine", "tensorflow"),
     ]
+<<<<<<< HEAD
     assert app.main(command) == codes.WRONG_USE
     assert "tiny would run with TensorFlow, which repository/beamsight:0.1.0-cpu has not" in capsys.readouterr().err
     assert app.main([*command, "--gpu", "nvidia-tesla-t4"]) == codes.DONE
+=======
+    assert app.main(command) == app.WRONG_USE
+    assert "tiny needs TensorFlow, which repository/beamsight:0.1.0-cpu does not contain" in capsys.readouterr().err
+    assert app.main([*command, "--gpu", "nvidia-tesla-t4"]) == app.DONE
+>>>>>>> 21f3382 (Write the checks and the dry run of Dataflow in plain English)

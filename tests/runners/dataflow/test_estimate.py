@@ -1,4 +1,4 @@
-"""Machines, hours and price: arithmetic on figures that can be changed."""
+"""Machines, time and price, from figures of the user and from the tables."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ from runners.dataflow.submit_options import Figures
 BOTH = ["efficientnet-b7", "efficientnet-b6"]
 
 
+<<<<<<< HEAD
 def made(
     figures: Figures, machine_type: str = "c3-standard-8", gpu: str | None = None, workers: int = 10, **more: Any
 ) -> Estimate:
     asked: dict[str, Any] = {"models": BOTH, "engine": "openvino", "precision": "f32", "unit_size": 512} | more
+=======
+def estimated(figures: Figures, machine_type: str = "c3-standard-8", gpu: str | None = None, workers: int = 10, **more):  # type: ignore[no-untyped-def]
+    asked = {"models": BOTH, "engine": "openvino", "precision": "f32", "unit_size": 512} | more
+>>>>>>> 21f3382 (Write the checks and the dry run of Dataflow in plain English)
     return estimate.estimate_job(figures, Machine.of(machine_type, gpu, 50), workers=workers, **asked)
 
 
@@ -28,37 +33,53 @@ def speed(*args: Any, **more: Any) -> float:
 
 
 def test_from_figures_that_were_said() -> None:
-    found = made(Figures(count=360_000, images_per_second=10, machine_price=0.5))
+    found = estimated(Figures(count=360_000, images_per_second=10, machine_price=0.5))
     assert (found.units, found.machines) == (704, 10)
     assert found.seconds == 300 + 3600
     assert found.price == pytest.approx(10 * 0.5 * 3900 / 3600)
-    lines = dict(found.lines())
-    assert lines["images/s"] == "10 a machine, as you said"
+    lines = dict(found.rows())
+    assert lines["images/s"] == "10 per machine, from --images-per-second"
     assert lines["time"] == "1 h 05 min on 10 machines, including 5 min 00 s to start"
     assert lines["price"] == "5.42 USD for the machines"
     assert "assumed" not in lines["images to do"]
 
 
 def test_a_small_job_has_no_more_machines_than_units() -> None:
-    assert made(Figures(count=3, images_per_second=1, machine_price=1)).machines == 3
+    assert estimated(Figures(count=3, images_per_second=1, machine_price=1)).machines == 3
 
 
 def test_from_the_tables() -> None:
-    found = made(Figures())
+    found = estimated(Figures())
     assert found.images == 1_000_000
     assert found.speed == pytest.approx(8 / ((77.618 + 38.8) / 150 + 0.03))
     assert found.hour == pytest.approx(8 * 0.056 + 32 * 0.003557 + 50 * 0.000298)
-    assert "say --count" in dict(found.lines())["images to do"]
-    assert "--images-per-second" in dict(found.lines())["images/s"]
+    assert "set it with --count" in dict(found.rows())["images to do"]
+    assert "--images-per-second" in dict(found.rows())["images/s"]
 
 
 def test_what_makes_a_machine_fast() -> None:
+<<<<<<< HEAD
     f32 = speed()
     assert speed(precision="bf16") > 1.5 * f32
     assert speed("n2-standard-8", precision="bf16") == speed("n2-standard-8") < f32
     assert speed("c3-standard-22") == pytest.approx(22 / 8 * f32)
     assert speed("a2-highgpu-1g", "nvidia-tesla-a100") > speed("g2-standard-8", "nvidia-l4")
     assert speed(models=["efficientnet-b0-standin"]) > 10 * f32
+=======
+    f32 = estimated(Figures()).speed
+    assert estimated(Figures(), precision="bf16").speed > 1.5 * f32
+    assert (
+        estimated(Figures(), "n2-standard-8", precision="bf16").speed
+        == estimated(Figures(), "n2-standard-8").speed
+        < f32
+    )
+    assert estimated(Figures(), "c3-standard-22").speed == pytest.approx(22 / 8 * f32)
+    assert (
+        estimated(Figures(), "a2-highgpu-1g", "nvidia-tesla-a100").speed
+        > estimated(Figures(), "g2-standard-8", "nvidia-l4").speed
+    )
+    assert estimated(Figures(), models=["efficientnet-b0-standin"]).speed > 10 * f32
+>>>>>>> 21f3382 (Write the checks and the dry run of Dataflow in plain English)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +90,7 @@ def test_what_makes_a_machine_fast() -> None:
         ("n1-standard-8", "nvidia-tesla-p4", {}, False, False),
     ],
 )
+<<<<<<< HEAD
 def test_what_is_not_known_is_said(
     machine_type: str, gpu: str | None, more: dict[str, Any], speed: bool, price: bool
 ) -> None:
@@ -80,3 +102,12 @@ def test_what_is_not_known_is_said(
     said = made(Figures(images_per_second=1, machine_price=1), machine_type, gpu, **more)
     assert said.price is not None
     assert said.price > 0
+=======
+def test_what_is_not_known_is_said(machine_type: str, gpu: str | None, more: dict, speed: bool, price: bool) -> None:  # type: ignore[type-arg]
+    found = estimated(Figures(), machine_type, gpu, **more)
+    assert (found.speed is not None, found.hour is not None) == (speed, price)
+    lines = dict(found.rows())
+    assert lines["images/s"] == "unknown, pass --images-per-second"
+    assert (lines["time"], lines["price"]) == ("unknown", "unknown")
+    assert estimated(Figures(images_per_second=1, machine_price=1), machine_type, gpu, **more).price > 0
+>>>>>>> 21f3382 (Write the checks and the dry run of Dataflow in plain English)
