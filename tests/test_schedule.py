@@ -169,8 +169,8 @@ def test_what_is_there_is_shown_in_words_until_it_is_deleted(
     assert app.main(["schedule", "show", *of_birds]) == codes.DONE
     said = capsys.readouterr().out
     lines = dict(line.split(maxsplit=1) for line in said.splitlines())
-    assert lines["schedule"] == "birds in europe-west4 of test-project, paused: it launches nothing"
-    assert lines["when"] == f"each day at 02:30, {ZONE}"
+    assert lines["schedule"] == "birds in europe-west4 of test-project, paused, so it launches nothing"
+    assert lines["when"] == f"every day at 02:30, {ZONE}"
     assert lines["next"] == "2026-11-21 01:30 UTC"
     assert lines["last"] == "2026-11-20 12:30 UTC, failed with code 7, no role"
     assert lines["retries"] == "3, the first after 1 min 00 s"
@@ -187,8 +187,13 @@ def test_what_is_there_is_shown_in_words_until_it_is_deleted(
     assert not scheduler.jobs
     assert app.main(["schedule", "delete", *of_birds]) == codes.DONE
     assert capsys.readouterr().out.startswith("nothing to delete: there is no schedule birds in europe-west4")
+<<<<<<< HEAD
     assert app.main(["schedule", "show", *of_birds]) == codes.WRONG_USE
     assert "`beamsight schedule create` makes one" in capsys.readouterr().err
+=======
+    assert app.main(["schedule", "show", *of_birds]) == app.WRONG_USE
+    assert "`beamsight schedule create` creates one" in capsys.readouterr().err
+>>>>>>> 123bb5e (Write the schedules in plain English)
 
 
 def test_a_dry_run_says_what_would_be_made(
@@ -196,8 +201,8 @@ def test_a_dry_run_says_what_would_be_made(
 ) -> None:
     assert app.main([*create, "--dry-run"]) == codes.DONE
     said = capsys.readouterr().out
-    assert "each day at 02:30" in said
-    assert said.endswith("nothing was made\n")
+    assert "every day at 02:30" in said
+    assert said.endswith("The schedule was not created.\n")
     assert not scheduler.asked
     assert bucket.names() == ["templates/beamsight.json"]
 
@@ -231,11 +236,11 @@ def test_options_come_from_the_file_of_options(
     [
         (
             (403, "PERMISSION_DENIED", "The principal lacks IAM permission cloudscheduler.jobs.create."),
-            "give yourself the role Cloud Scheduler Admin in test-project",
+            "grant yourself the role Cloud Scheduler Admin in test-project",
         ),
         (
             (403, "PERMISSION_DENIED", "The principal lacks IAM permission iam.serviceAccounts.actAs for the resource"),
-            "give yourself the role Service Account User on the account of --launch-as",
+            "grant yourself the role Service Account User on the account of --launch-as",
         ),
         (
             (403, "PERMISSION_DENIED", "Cloud Scheduler API has not been used in project test-project before"),
@@ -243,10 +248,10 @@ def test_options_come_from_the_file_of_options(
         ),
         (
             (403, "PERMISSION_DENIED", "Permission denied on 'locations/europe-west4' (or it may not exist)."),
-            "does Cloud Scheduler exist in europe-west4? `gcloud scheduler locations list --project test-project`",
+            "not be available in europe-west4. `gcloud scheduler locations list --project test-project`",
         ),
-        ((400, "INVALID_ARGUMENT", "Schedule is not valid."), "--dry-run shows what is asked for"),
-        ((429, "RESOURCE_EXHAUSTED", "Quota exceeded."), "try again in a while"),
+        ((400, "INVALID_ARGUMENT", "Schedule is not valid."), "--dry-run shows the request"),
+        ((429, "RESOURCE_EXHAUSTED", "Quota exceeded."), "try again later"),
     ],
 )
 def test_a_refusal_is_one_line_with_its_remedy(
@@ -275,7 +280,7 @@ def test_a_server_that_cannot_be_reached_is_one_line(create: list[str], capsys: 
         pass
     assert app.main([*create, f"--scheduler-endpoint={gone.url}"]) == codes.WRONG_USE
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.endswith("; try again in a while")
+    assert line.endswith("; try again later")
 
 
 def test_a_place_that_has_no_cloud_scheduler_is_told_how_to_name_another(
@@ -283,8 +288,13 @@ def test_a_place_that_has_no_cloud_scheduler_is_told_how_to_name_another(
 ) -> None:
     assert app.main([*create, "--location=europe-west9"]) == codes.WRONG_USE
     (line,) = capsys.readouterr().err.splitlines()
+<<<<<<< HEAD
     assert "does Cloud Scheduler exist in europe-west9?" in line
     assert app.main([*create, "--location=europe-west1"]) == codes.DONE
+=======
+    assert "Cloud Scheduler may not be available in europe-west9." in line
+    assert app.main([*create, "--location=europe-west1"]) == app.DONE
+>>>>>>> 123bb5e (Write the schedules in plain English)
     assert scheduler.job["name"] == FULL.replace("west4", "west1")
     assert "locations/europe-west4/flexTemplates" in scheduler.job["httpTarget"]["uri"]
 
@@ -292,6 +302,7 @@ def test_a_place_that_has_no_cloud_scheduler_is_told_how_to_name_another(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+<<<<<<< HEAD
         (["--template=gs://nowhere-at-all/t.json"], "containers/build.sh makes it"),
         (["--template=t.json"], "is not in a bucket"),
         (["--launch-as="], "no --launch-as: name the service account"),
@@ -299,15 +310,31 @@ def test_a_place_that_has_no_cloud_scheduler_is_told_how_to_name_another(
         (["--retries=9"], "--retries 9 is out of range; Cloud Scheduler takes 0 to 5"),
         (["--retry-wait=0"], "--retry-wait 0 is out of range; Cloud Scheduler takes 1 to 3600"),
         (["--attempt-deadline=5"], "--attempt-deadline 5 is out of range; Cloud Scheduler takes 15 to 1800"),
+=======
+        (["--template=gs://nowhere-at-all/t.json"], "containers/build.sh creates it"),
+        (["--template=t.json"], "is not in a bucket"),
+        (["--launch-as="], "no --launch-as: pass the service account"),
+        (["--name=Birds"], "--name Birds: use up to 63"),
+        (["--retries=9"], "--retries 9: Cloud Scheduler accepts 0 to 5"),
+        (["--retry-wait=0"], "--retry-wait 0: Cloud Scheduler accepts 1 to 3600"),
+        (["--attempt-deadline=5"], "--attempt-deadline 5: Cloud Scheduler accepts 15 to 1800"),
+>>>>>>> 123bb5e (Write the schedules in plain English)
         (["--time-zone=Mars/Olympus"], "--time-zone Mars/Olympus is"),
         (["--date=2026-11-20"], "--date 2026-11-20 would be the same every night"),
         (["--wait"], "--wait is not for a template"),
         (["--images=gs://b/{tomorrow}/**"], "{tomorrow} is not a day"),
         (["--images=photos"], "photos"),
+<<<<<<< HEAD
         (["--label=Team"], "is not KEY=VALUE"),
         (["--runner=FlinkRunner"], "launches only DataflowRunner"),
         (["--output=s3://b/out"], "no --temp_location: name a bucket"),
         (["--region="], "no region: name one with --region"),
+=======
+        (["--label=Team"], "is no KEY=VALUE"),
+        (["--runner=FlinkRunner"], "launches on DataflowRunner alone"),
+        (["--output=s3://b/out"], "no --temp_location: pass --bucket"),
+        (["--region="], "no region: pass --region"),
+>>>>>>> 123bb5e (Write the schedules in plain English)
         (["--flavour=1"], "unknown option --flavour"),
     ],
 )
@@ -335,5 +362,10 @@ def test_a_job_of_somebody_else_is_not_ours_to_show(
     scheduler: SchedulerServer, of_birds: list[str], gcs: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     scheduler.jobs[FULL] = {"name": FULL, "httpTarget": {"uri": "https://example.com", "body": ""}}
+<<<<<<< HEAD
     assert app.main(["schedule", "show", *of_birds]) == codes.WRONG_USE
     assert "is no schedule of beamsight's" in capsys.readouterr().err
+=======
+    assert app.main(["schedule", "show", *of_birds]) == app.WRONG_USE
+    assert "is not a schedule of beamsight" in capsys.readouterr().err
+>>>>>>> 123bb5e (Write the schedules in plain English)

@@ -86,13 +86,13 @@ def test_the_command_line_wins_over_the_file(folder: Path, capsys: pytest.Captur
     [
         (["--at=02:30", "--date=2026-11-20"], "--date 2026-11-20 would be the same every night"),
         (["--at=02:30", "--from=2026-11-20"], "--from 2026-11-20 would be the same every night"),
-        (["--at=25:00"], "--at 25:00 is no time of day"),
-        (["--times=0 3 * * 1-5"], "with --systemd say --at"),
+        (["--at=25:00"], "--at 25:00 is not a time of day"),
+        (["--times=0 3 * * 1-5"], "with --systemd, pass --at"),
         (["--at=02:30", "--time-zone=Berlin"], "--time-zone Berlin is"),
         (["--at=02:30", "--images=in/{day}"], "{day} is not a day"),
         (["--at=02:30", "--project=p"], "add --runner=DataflowRunner"),
         (["--at=02:30", "--colour=red"], "unknown option --colour"),
-        (["--at=02:30", "--name=two words"], "--name two words: start with a letter"),
+        (["--at=02:30", "--name=two words"], "--name two words: use up to 63"),
     ],
 )
 def test_what_could_not_run_is_refused(

@@ -132,7 +132,9 @@ def _models(run: RunOptions, facts: _Facts, folder: str) -> list[tuple[str, str]
 
 def _engine(run: RunOptions, facts: _Facts, gpu: bool) -> EngineName:
     """Return the engine of the first known model, or the usual one if no model is known."""
-    chosen = [engines.choose(run.wanted_engine, run.precision, bundle_, gpu=gpu) for _, bundle_ in facts.models.values()]
+    chosen = [
+        engines.choose(run.wanted_engine, run.precision, bundle_, gpu=gpu) for _, bundle_ in facts.models.values()
+    ]
     return chosen[0] if chosen else run.wanted_engine or ("tensorflow" if gpu else "openvino")
 
 

@@ -47,7 +47,8 @@ def submit(
         run: The options of the run.
         where: The options of Dataflow.
         arguments: Beam's own options. They take precedence over ``where``.
-        stream: Receives the progress.
+        stream: Receives messages and the progress.
+        show: Whether to show the progress.
 
     Raises:
         UsageError: A check failed, and nothing was sent.
@@ -119,8 +120,8 @@ def with_models(run: RunOptions, folder: str, step: Report) -> RunOptions:
     """Return the options with models that are bundles in the bucket."""
     return dataclasses.replace(
         run,
-        classifier=checks.stage_model(run.classifier, "classify", folder, report),
-        embedder=checks.stage_model(run.embedder, "embed", folder, report),
+        classifier=checks.stage_model(run.classifier, "classify", folder, step),
+        embedder=checks.stage_model(run.embedder, "embed", folder, step),
     )
 
 

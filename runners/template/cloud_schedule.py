@@ -1,4 +1,4 @@
-"""``beamsight schedule create | show | delete``: what was asked -> Cloud Scheduler, and its answer in words."""
+"""``beamsight schedule create | show | delete``: schedules on Cloud Scheduler."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ def create(
     cron_fields.require_name(name)
     launch = parameters.launch_request(asked.template, {"job_name": name, **values}, beam)
     parameter = launch.launch_parameter
-    parameter.parameters["time_zone"] = times.zone  # said always: it makes the launch that of a night
+    parameter.parameters["time_zone"] = times.zone  # Always set: it marks the launch as a nightly one.
     account = asked.launch_as or parameter.environment.service_account_email
     if not account:
         raise UsageError(
-            "no --launch-as: name the service account that launches the job each night; it needs the role Dataflow "
+            "no --launch-as: pass the service account that launches the job each night. It needs the role Dataflow "
             "Developer, and Service Account User on the account of the workers"
         )
     ref = ScheduleRef(launch.project_id, asked.location or launch.location, name, asked.scheduler_endpoint)
     if send:
-        _require_there(asked.template)
+        _require_template(asked.template)
         _stage_models(parameter)
     parsed = beam_options.parse(parameter.environment.additional_pipeline_options)
-    wanted = scheduler_api.build_job(
+    new = scheduler_api.build_job(
         ref,
         times,
         launch,
@@ -63,9 +63,9 @@ def create(
         parsed.view_as(GoogleCloudOptions).dataflow_endpoint,
     )
     if not send:
-        return f"{_said(ref, wanted)}\n\nnothing was made"
-    made, is_new = scheduler_api.create_or_update(ref, wanted)
-    return f"{'created' if is_new else 'updated'}\n{_said(ref, made)}"
+        return f"{_describe(ref, new)}\n\nThe schedule was not created."
+    job, is_new = scheduler_api.create_or_update(ref, new)
+    return f"{'created' if is_new else 'updated'}\n{_describe(ref, job)}"
 
 
 def ref_of(asked: PlaceOptions) -> ScheduleRef:
@@ -74,54 +74,50 @@ def ref_of(asked: PlaceOptions) -> ScheduleRef:
 
 
 def show(ref: ScheduleRef) -> str:
-    """What a schedule does, in words. Raises UsageError where there is none of that name."""
-    made = scheduler_api.find(ref)
-    if made is None:
-        raise UsageError(f"{_none(ref)}; `beamsight schedule create` makes one")
-    return _said(ref, made)
+    """Return the description of a schedule. Raises UsageError if there is none of that name."""
+    job = scheduler_api.find(ref)
+    if job is None:
+        raise UsageError(f"there is no schedule {ref}; `beamsight schedule create` creates one")
+    return _describe(ref, job)
 
 
 def delete(ref: ScheduleRef) -> str:
-    """Delete a schedule -> what became of it. That there is none is no error. What it launched goes on."""
-    return f"deleted: schedule {ref}" if scheduler_api.delete(ref) else f"nothing to delete: {_none(ref)}"
+    """Delete a schedule, if there is one, and return a message. Jobs that it has launched continue."""
+    return f"deleted: schedule {ref}" if scheduler_api.delete(ref) else f"nothing to delete: there is no schedule {ref}"
 
 
-def _none(ref: ScheduleRef) -> str:
-    return f"there is no schedule {ref}"
-
-
-def _require_there(uri: str) -> None:
+def _require_template(uri: str) -> None:
     try:
-        there = files.exists(uri)
+        exists = files.exists(uri)
     except FetchError as error:
-        raise UsageError(f"--template {uri} cannot be looked up: {error}") from error
-    if not there:
-        raise UsageError(f"--template {uri} is not there; containers/build.sh makes it")
+        raise UsageError(f"cannot check --template {uri}: {error}") from error
+    if not exists:
+        raise UsageError(f"--template {uri} does not exist; containers/build.sh creates it")
 
 
 def _stage_models(parameter: dataflow_v1beta3.LaunchFlexTemplateParameter) -> None:
-    """Have models be in the bucket, and name those: the launcher can stage none, and nobody would see that it fails."""
+    """Copy the models to the bucket now, because the launcher cannot, and its errors would go unnoticed."""
     beam = beam_options.parse([f"--temp_location={parameter.environment.temp_location}"])
-    given = parameters.models(parameter.parameters)
+    models = parameters.models(parameter.parameters)
     staged = {
-        "classifier": checks.stage_model(given["classifier"], "classify", options.models_folder(beam)),
-        "embedder": checks.stage_model(given["embedder"], "embed", options.models_folder(beam)),
+        "classifier": checks.stage_model(models["classifier"], "classify", options.models_folder(beam)),
+        "embedder": checks.stage_model(models["embedder"], "embed", options.models_folder(beam)),
     }
     parameter.parameters.update(staged)
 
 
-def _said(ref: ScheduleRef, made: scheduler_v1.Job) -> str:
-    launch = scheduler_api.read_launch(made)
-    retries = made.retry_config
+def _describe(ref: ScheduleRef, job: scheduler_v1.Job) -> str:
+    launch = scheduler_api.read_launch(job)
+    retries = job.retry_config
     lines: list[tuple[str, str]] = [
-        ("schedule", f"{ref}{_state(made)}"),
-        ("when", _when(made)),
-        *_history(made),
+        ("schedule", f"{ref}{_state(job)}"),
+        ("when", _when(job)),
+        *_history(job),
         ("retries", f"{retries.retry_count}, the first after {duration(retries.min_backoff_duration.total_seconds())}"),
-        ("time to answer", duration(made.attempt_deadline.total_seconds())),
-        ("as", made.http_target.oauth_token.service_account_email),
+        ("answer within", duration(job.attempt_deadline.total_seconds())),
+        ("as", job.http_target.oauth_token.service_account_email),
         ("launches", launch.container_spec_gcs_path),
-        ("at", made.http_target.uri),
+        ("at", job.http_target.uri),
         ("job", launch.job_name),
         *((name, value) for name, value in sorted(launch.parameters.items())),
     ]
@@ -130,28 +126,28 @@ def _said(ref: ScheduleRef, made: scheduler_v1.Job) -> str:
     return columns(lines)
 
 
-def _when(made: scheduler_v1.Job) -> str:
-    zone = made.time_zone or "UTC"
+def _when(job: scheduler_v1.Job) -> str:
+    zone = job.time_zone or "UTC"
     try:
-        return str(Times(made.schedule, zone))
-    except UsageError:  # Cloud Scheduler takes English too, such as "every 12 hours", where somebody else wrote it
-        return f"{made.schedule}, {zone}"
+        return str(Times(job.schedule, zone))
+    except UsageError:  # Cloud Scheduler also accepts "every 12 hours", if somebody edited the schedule.
+        return f"{job.schedule}, {zone}"
 
 
-def _state(made: scheduler_v1.Job) -> str:
-    state = scheduler_v1.Job.State(made.state)
+def _state(job: scheduler_v1.Job) -> str:
+    state = scheduler_v1.Job.State(job.state)
     if state in (scheduler_v1.Job.State.STATE_UNSPECIFIED, scheduler_v1.Job.State.ENABLED):
         return ""
-    return f", {state.name.lower().replace('_', ' ')}: it launches nothing"
+    return f", {state.name.lower().replace('_', ' ')}, so it launches nothing"
 
 
-def _history(made: scheduler_v1.Job) -> Iterator[tuple[str, str]]:
-    if made.schedule_time:
-        yield "next", _utc(made.schedule_time)
-    if made.last_attempt_time:
-        status = made.status
+def _history(job: scheduler_v1.Job) -> Iterator[tuple[str, str]]:
+    if job.schedule_time:
+        yield "next", _utc(job.schedule_time)
+    if job.last_attempt_time:
+        status = job.status
         how = f"failed with code {status.code}{f', {status.message}' if status.message else ''}"
-        yield "last", f"{_utc(made.last_attempt_time)}, {how if status.code else 'launched'}"
+        yield "last", f"{_utc(job.last_attempt_time)}, {how if status.code else 'launched'}"
 
 
 def _utc(moment: datetime) -> str:

@@ -58,7 +58,7 @@ class CreateOptions:
             if not low <= value <= high:
                 raise UsageError(f"{flag} {value} is out of range; Cloud Scheduler takes {low} to {high}")
         if not re.fullmatch(r"gs://[^/]+/.+", self.template):
-            raise UsageError(f"--template {self.template} is not in a bucket; containers/build.sh makes it, on gs://")
+            raise UsageError(f"--template {self.template} is not in a bucket; containers/build.sh creates it on gs://")
 
 
 @dataclass(frozen=True, slots=True)

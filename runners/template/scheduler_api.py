@@ -1,6 +1,6 @@
-"""Cloud Scheduler: a job of it that launches the Flex Template at its times, made, looked up and deleted.
+"""Create, find and delete Cloud Scheduler jobs that launch the Flex Template.
 
-The launch is an HTTP request that is the same each time, so the day stands in it as ``{date}``, for the launcher.
+The HTTP request of a job is the same every time. It contains the day as ``{date}``, which the launcher replaces.
 """
 
 from __future__ import annotations
@@ -21,20 +21,21 @@ from runners.template.cron_fields import Times
 from transforms.errors import UsageError
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-_OURS = ["description", "schedule", "time_zone", "http_target", "retry_config", "attempt_deadline"]
-_AGAIN = Retry(if_exception_type(ServiceUnavailable), initial=0.5, maximum=10, timeout=60)
+_UPDATED_FIELDS = ["description", "schedule", "time_zone", "http_target", "retry_config", "attempt_deadline"]
+_RETRY = Retry(if_exception_type(ServiceUnavailable), initial=0.5, maximum=10, timeout=60)
 _TIMEOUT = 30.0
 _LONGEST_WAIT = timedelta(hours=1)
-_REQUEST = re.compile(r"^[0-9]+ [A-Z]+ \S+: ")  # what the client puts before the server's words
+_REQUEST = re.compile(r"^[0-9]+ [A-Z]+ \S+: ")  # The client puts this before the server's message.
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """What becomes of a launch that Dataflow does not take.
+    """How a launch is retried.
 
-    count: tries after the first, 0 to 5. wait: seconds before the first of them, doubled each time up to an hour.
-    deadline: seconds that Dataflow may take to answer, 15 to 1800.
+    count: Number of retries, 0 to 5.
+    wait: Seconds before the first retry, 1 to 3600. The time doubles before each later one, up to an hour.
+    deadline: Seconds for an answer of Dataflow, 15 to 1800.
     """
 
     count: int = 3
@@ -48,12 +49,12 @@ class Retries:
             ("--attempt-deadline", self.deadline, 15, 1800),
         ):
             if not low <= value <= high:
-                raise UsageError(f"{option} {value}: Cloud Scheduler takes {low} to {high}")
+                raise UsageError(f"{option} {value}: Cloud Scheduler accepts {low} to {high}")
 
 
 @dataclass(frozen=True, slots=True)
 class ScheduleRef:
-    """Where a schedule is. endpoint: of another server than Google's."""
+    """The name and location of a schedule. endpoint: A server other than Google's."""
 
     project: str
     location: str
@@ -80,12 +81,12 @@ def build_job(
     retries: Retries,
     dataflow: str,
 ) -> scheduler_v1.Job:
-    """A job that sends ``launch`` to Dataflow at that endpoint, with a token of the service account."""
+    """Return a job that sends ``launch`` to the endpoint ``dataflow``, with a token of the service account."""
     parameter = dataflow_v1beta3.LaunchFlexTemplateParameter.to_dict(
         launch.launch_parameter, preserving_proto_field_name=False, always_print_fields_with_no_presence=False,
         use_integers_for_enums=False,
     )  # fmt: skip
-    at = f"{dataflow}/v1b3/projects/{launch.project_id}/locations/{launch.location}/flexTemplates:launch"
+    uri = f"{dataflow}/v1b3/projects/{launch.project_id}/locations/{launch.location}/flexTemplates:launch"
     return scheduler_v1.Job(
         name=ref.path,
         description="beamsight: images that are new or have changed",
@@ -98,7 +99,7 @@ def build_job(
             max_backoff_duration=_LONGEST_WAIT,
         ),
         http_target=scheduler_v1.HttpTarget(
-            uri=at,
+            uri=uri,
             http_method=scheduler_v1.HttpMethod.POST,
             headers={"Content-Type": "application/json"},
             body=json.dumps({"launchParameter": parameter}, sort_keys=True).encode(),
@@ -107,59 +108,59 @@ def build_job(
     )
 
 
-def create_or_update(ref: ScheduleRef, wanted: scheduler_v1.Job) -> tuple[scheduler_v1.Job, bool]:
-    """Make the job, or update the one that is there -> it, and whether it is new."""
+def create_or_update(ref: ScheduleRef, new: scheduler_v1.Job) -> tuple[scheduler_v1.Job, bool]:
+    """Create the job, or update the one of that name. Return it and whether it is new."""
 
     def send(client: scheduler_v1.CloudSchedulerClient) -> tuple[scheduler_v1.Job, bool]:
         try:
-            return client.create_job(parent=ref.parent, job=wanted, retry=_AGAIN, timeout=_TIMEOUT), True
+            return client.create_job(parent=ref.parent, job=new, retry=_RETRY, timeout=_TIMEOUT), True
         except Conflict:
-            update = {"job": wanted, "update_mask": {"paths": _OURS}}
-            return client.update_job(update, retry=_AGAIN, timeout=_TIMEOUT), False
+            update = {"job": new, "update_mask": {"paths": _UPDATED_FIELDS}}
+            return client.update_job(update, retry=_RETRY, timeout=_TIMEOUT), False
 
     return _ask(ref, send)
 
 
 def find(ref: ScheduleRef) -> scheduler_v1.Job | None:
-    """The job, or None where there is none of that name."""
-    return _ask(ref, lambda client: _or_none(lambda: client.get_job(name=ref.path, retry=_AGAIN, timeout=_TIMEOUT)))
+    """Return the job, or None if there is none of that name."""
+    return _ask(ref, lambda client: _or_none(lambda: client.get_job(name=ref.path, retry=_RETRY, timeout=_TIMEOUT)))
 
 
 def delete(ref: ScheduleRef) -> bool:
-    """Whether there was one."""
+    """Delete the job. Return whether there was one."""
 
-    def gone(client: scheduler_v1.CloudSchedulerClient) -> bool:
-        client.delete_job(name=ref.path, retry=_AGAIN, timeout=_TIMEOUT)
+    def send(client: scheduler_v1.CloudSchedulerClient) -> bool:
+        client.delete_job(name=ref.path, retry=_RETRY, timeout=_TIMEOUT)
         return True
 
-    return bool(_ask(ref, lambda client: _or_none(lambda: gone(client))))
+    return bool(_ask(ref, lambda client: _or_none(lambda: send(client))))
 
 
-def read_launch(made: scheduler_v1.Job) -> dataflow_v1beta3.LaunchFlexTemplateParameter:
-    """What a job launches. Raises UsageError for one that launches no Flex Template."""
+def read_launch(job: scheduler_v1.Job) -> dataflow_v1beta3.LaunchFlexTemplateParameter:
+    """Return what a job launches. Raises UsageError if that is not a Flex Template."""
     try:
-        body = json.loads(made.http_target.body)["launchParameter"]
+        body = json.loads(job.http_target.body)["launchParameter"]
         return dataflow_v1beta3.LaunchFlexTemplateParameter.from_json(json.dumps(body))
     except (ValueError, KeyError, TypeError) as error:  # json's errors and protobuf's are ValueErrors
-        raise UsageError(f"{made.name} is no schedule of beamsight's; give yours another --name") from error
+        raise UsageError(f"{job.name} is not a schedule of beamsight; pass another --name") from error
 
 
-def _or_none(ask: Callable[[], _T]) -> _T | None:
+def _or_none(call: Callable[[], _T]) -> _T | None:
     try:
-        return ask()
+        return call()
     except NotFound:
         return None
 
 
-def _ask(ref: ScheduleRef, what: Callable[[scheduler_v1.CloudSchedulerClient], _T]) -> _T:
-    """Ask Cloud Scheduler. Raises UsageError with one line and the remedy."""
+def _ask(ref: ScheduleRef, call: Callable[[scheduler_v1.CloudSchedulerClient], _T]) -> _T:
+    """Call Cloud Scheduler. Raises UsageError with one line and the remedy."""
     try:
         options = {"api_endpoint": ref.endpoint} if ref.endpoint else None
         with scheduler_v1.CloudSchedulerClient(transport="rest", client_options=options) as client:
-            return what(client)
+            return call(client)
     except (GoogleAPICallError, GoogleAuthError, OSError) as error:
-        said = _REQUEST.sub("", " ".join(str(error).split())).rstrip(".")
-        raise UsageError(f"schedule {ref}: {said}; {_remedy(error, said, ref)}") from error
+        text = _REQUEST.sub("", " ".join(str(error).split())).rstrip(".")
+        raise UsageError(f"schedule {ref}: {text}; {_remedy(error, text, ref)}") from error
 
 
 def _remedy(error: Exception, text: str, ref: ScheduleRef) -> str:
@@ -168,14 +169,14 @@ def _remedy(error: Exception, text: str, ref: ScheduleRef) -> str:
     if "SERVICE_DISABLED" in text or "has not been used in project" in text:
         return f"run `gcloud services enable cloudscheduler.googleapis.com --project {ref.project}`"
     if isinstance(error, Forbidden) and "actAs" in text:
-        return "give yourself the role Service Account User on the account of --launch-as"
+        return "grant yourself the role Service Account User on the account of --launch-as"
     if isinstance(error, NotFound) or (isinstance(error, (BadRequest, Forbidden)) and "ocation" in text):
         return (
-            f"does Cloud Scheduler exist in {ref.location}? `gcloud scheduler locations list --project "
-            f"{ref.project}` says where; name one with --location"
+            f"Cloud Scheduler may not be available in {ref.location}. `gcloud scheduler locations list --project "
+            f"{ref.project}` lists its locations; pass one with --location"
         )
     if isinstance(error, Forbidden):
-        return f"give yourself the role Cloud Scheduler Admin in {ref.project}"
+        return f"grant yourself the role Cloud Scheduler Admin in {ref.project}"
     if isinstance(error, BadRequest):
-        return "say it otherwise; --dry-run shows what is asked for"
-    return "try again in a while"
+        return "change the arguments; --dry-run shows the request"
+    return "try again later"

@@ -14,7 +14,6 @@ from beamsight.models import registry
 from beamsight.models import standin as architecture
 from transforms.errors import UsageError
 from transforms.imaging import drawn
-from transforms.inference.engine import Floats
 from transforms.inference.libraries import tensorflow
 from transforms.inference.spec import Task
 

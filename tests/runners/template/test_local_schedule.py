@@ -1,4 +1,4 @@
-"""A schedule on one machine: what cron's shell and systemd make of what is printed."""
+"""A schedule on this machine, run by cron's shell and checked with systemd."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NIGHT = Times.daily("02:30", "Europe/Berlin")
 HARD = ["plain", "two words", "100%", "it's", '"quoted"', "$HOME", "back\\slash", "`id`", "a;b&c|d", "%Y/%m", "ü", ""]
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20)
 
-# Says what it was called with, where, and what it was handed on.
+# Prints its arguments, its folder and its environment.
 PROGRAM = """#!{python}
 import json, os, sys
 print(json.dumps([sys.argv[1:], os.getcwd(), {{name: os.environ.get(name) for name in ("BEAMSIGHT_CACHE",)}}]))
@@ -158,7 +158,7 @@ def test_this_environments_program_runs() -> None:
     assert Path(local_schedule.find_program()[0]).is_absolute()
 
 
-def test_what_finds_credentials_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reads_the_environment_for_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in local_schedule.ENVIRONMENT_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/key.json")
@@ -170,7 +170,7 @@ def test_a_time_of_day_is_cron_and_back(at: str, fields: str) -> None:
     times = Times.daily(at, "UTC")
     assert times.fields == fields
     assert times.at == at.zfill(5)
-    assert str(times) == f"each day at {at.zfill(5)}, UTC"
+    assert str(times) == f"every day at {at.zfill(5)}, UTC"
 
 
 @pytest.mark.parametrize("fields", ["*/15 * * * *", "0 2,14 1-15 jan-mar *", "30 2 * * Mon-Fri", "0 0 31 12 7"])
@@ -182,40 +182,40 @@ def test_fields_of_cron_are_taken(fields: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ("30 2 * *", "has 4 fields and not 5"),
-        ("60 2 * * *", "60 is no minute; take 0 to 59"),
-        ("0 24 * * *", "24 is no hour"),
-        ("0 2 0 * *", "0 is no day of the month"),
-        ("0 2 * 13 *", "13 is no month"),
-        ("0 2 * * 8", "8 is no day of the week"),
-        ("0 2 * * morning", "morning is no day of the week"),
-        ("0 2 * * 1--3", "is no day of the week of cron"),
-        ("*/0 2 * * *", "is no minute of cron"),
+        ("30 2 * *", "has 4 fields; pass 5"),
+        ("60 2 * * *", "60 is not valid for the minute; pass 0 to 59"),
+        ("0 24 * * *", "24 is not valid for the hour"),
+        ("0 2 0 * *", "0 is not valid for the day of the month"),
+        ("0 2 * 13 *", "13 is not valid for the month"),
+        ("0 2 * * 8", "8 is not valid for the day of the week"),
+        ("0 2 * * morning", "morning is not valid for the day of the week"),
+        ("0 2 * * 1--3", "1--3 is not valid for the day of the week; pass *, 5"),
+        ("*/0 2 * * *", "*/0 is not valid for the minute; pass *, 5"),
     ],
 )
-def test_what_is_no_time_is_refused(fields: str, message: str) -> None:
+def test_refuses_invalid_fields(fields: str, message: str) -> None:
     with pytest.raises(UsageError, match=re.escape(message)):
         Times(fields, "UTC")
 
 
 @pytest.mark.parametrize("at", ["24:00", "2", "02:60", "2.30", "half past two"])
-def test_what_is_no_time_of_day_is_refused(at: str) -> None:
-    with pytest.raises(UsageError, match="is no time of day such as 02:30"):
+def test_refuses_an_invalid_time_of_day(at: str) -> None:
+    with pytest.raises(UsageError, match="is not a time of day; pass one such as 02:30"):
         Times.daily(at, "UTC")
 
 
 @pytest.mark.parametrize("zone", ["Berlin", "Mars/Olympus", "", "../etc/passwd", "Europe"])
-def test_an_unknown_zone_is_refused(zone: str) -> None:
-    with pytest.raises(UsageError, match="is no time zone that is known here"):
+def test_refuses_an_unknown_time_zone(zone: str) -> None:
+    with pytest.raises(UsageError, match="is unknown; pass a name"):
         Times("30 2 * * *", zone)
 
 
-def test_systemd_is_refused_what_is_not_daily(folder: Path) -> None:
+def test_systemd_needs_a_daily_time(folder: Path) -> None:
     weekdays = Timer(Times("30 2 * * 1-5", "UTC"), ("nightly",), str(folder), "log")
-    with pytest.raises(UsageError, match="with --systemd say --at"):
+    with pytest.raises(UsageError, match="with --systemd, pass --at"):
         local_schedule.format_units(weekdays)
 
 
-def test_a_line_break_is_refused(folder: Path) -> None:
+def test_refuses_a_line_break(folder: Path) -> None:
     with pytest.raises(UsageError, match="has a line break"):
         timer(folder, "a\nb")
