@@ -1,7 +1,7 @@
-"""A bundle: a folder, on a disk or gs://, with a model and ``model.json``, which says all about it.
+"""Read and write bundles. A bundle is a folder, local or on gs://, with a model and its description ``model.json``.
 
-Workers load bundles and nothing else. A bundle is known by its content hash, over its files' hashes and names, and one
-whose files have other hashes is refused: loading a SavedModel runs what its graph says.
+Workers load models from bundles only. A content hash over the names and hashes of its files identifies a bundle. Files
+with other hashes are refused, because loading a SavedModel runs the operations in its graph.
 """
 
 from __future__ import annotations
@@ -26,18 +26,21 @@ from transforms.storage import files, local
 MODEL_JSON = "model.json"
 SAVED_MODEL = "saved_model"
 LABELS = "labels.txt"
-OPENVINO = "openvino"  # f32.xml and f32.bin, which bf16 runs too; int8.xml and int8.bin where they were made
+OPENVINO = "openvino"  # f32.xml and f32.bin, also for bf16; int8.xml and int8.bin for a quantized model
 
 _FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """What ``model.json`` says.
+    """The content of ``model.json``.
 
-    source: where the model came from, as it was given. files: path within the bundle -> sha256, 64 hex digits.
-    made_with: versions of the software that staged it. checks: what was measured when a form of the model was made from
-    another, by the form's precision, see ``conversion.agreement``.
+    Attributes:
+        spec: The specification of the model.
+        source: The origin of the model as the user wrote it.
+        files: The sha256 (64 hex digits) of each file by its path in the bundle.
+        made_with: Versions of the software that staged the model.
+        checks: Measurements of the conversions of the model by precision, see ``conversion.agreement``.
     """
 
     spec: ModelSpec
@@ -48,41 +51,41 @@ class Bundle:
 
     @property
     def content_hash(self) -> str:
-        """64 hex digits over the names and hashes of what the model was staged from.
+        """Return 64 hex digits over the names and hashes of the staged files, without the converted forms.
 
-        What was made from that, by whichever version of a converter, does not make it another model.
+        So the version of a converter does not change the hash of a model.
         """
-        made = f"{OPENVINO}/" if self.has_saved_model else f"{OPENVINO}/int8."
-        return _hash({path: digest for path, digest in self.files.items() if not path.startswith(made)})
+        converted = f"{OPENVINO}/" if self.has_saved_model else f"{OPENVINO}/int8."
+        return _hash({path: digest for path, digest in self.files.items() if not path.startswith(converted)})
 
     @property
     def files_hash(self) -> str:
-        """64 hex digits over the names and hashes of all files."""
+        """Return 64 hex digits over the names and hashes of all files."""
         return _hash(self.files)
 
     @property
     def has_saved_model(self) -> bool:
-        """Whether TensorFlow can run it."""
+        """Return whether the bundle has a SavedModel, which TensorFlow needs."""
         return any(path.startswith(f"{SAVED_MODEL}/") for path in self.files)
 
     def ir(self, precision: Precision) -> str | None:
-        """The path of the IR for a precision, where the bundle holds it."""
+        """Return the path of the IR for a precision. None if the bundle does not have it."""
         path = f"{OPENVINO}/{'int8' if precision == 'int8' else 'f32'}.xml"
         return path if path in self.files else None
 
     def only(self, form: str) -> Bundle:
-        """Without the files of the other form. ``form`` is ``SAVED_MODEL`` or ``OPENVINO``, as an engine needs it."""
+        """Return the bundle without the files of the other form. ``form`` is ``SAVED_MODEL`` or ``OPENVINO``."""
         other = {SAVED_MODEL: OPENVINO, OPENVINO: SAVED_MODEL}[form]
         return replace(
-            self, files={path: made for path, made in self.files.items() if not path.startswith(f"{other}/")}
+            self, files={path: digest for path, digest in self.files.items() if not path.startswith(f"{other}/")}
         )
 
     def quantized_hash(self) -> str:
-        """64 hex digits over the int8 form, which depends on the pictures that it was calibrated with."""
+        """Return 64 hex digits over the int8 form, which depends on the images of its calibration."""
         return _hash({path: digest for path, digest in self.files.items() if path.startswith(f"{OPENVINO}/int8.")})
 
     def to_json(self) -> str:
-        """The text of ``model.json``."""
+        """Return the text of ``model.json``."""
         values = {
             "format": _FORMAT,
             **asdict(self),
@@ -93,39 +96,41 @@ class Bundle:
 
     @classmethod
     def from_json(cls, text: str | bytes, uri: str) -> Bundle:
-        """The inverse of ``to_json``. Raises ModelError for what is no ``model.json`` of this version."""
+        """Parse the text of ``model.json``. Raises ModelError for an invalid text or another format version."""
         try:
             values = json.loads(text)
             version = values["format"]
             if version != _FORMAT:
-                raise ModelError(f"bundle format {version} is not {_FORMAT}, this version's; stage the model again")
+                raise ModelError(f"bundle format {version} is not supported, only {_FORMAT} is; stage the model again")
             spec = ModelSpec.from_json(values["spec"])
             bundle = cls(spec, values["source"], values["files"], values["made_with"], values["checks"])
             expected, actual = values["content_hash"], bundle.content_hash
         except UsageError as error:
             raise ModelError(f"{uri}: {error}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ModelError(f"{uri} is not a whole {MODEL_JSON} ({error!r}); stage the model again") from error
+            raise ModelError(f"{uri} is not a complete {MODEL_JSON} ({error!r}); stage the model again") from error
         _require(actual, expected, uri)
         return bundle
 
 
 def read(uri: str) -> Bundle:
-    """A bundle's folder -> what it says of itself. Raises ModelError where there is no bundle."""
+    """Read the description of the bundle in a folder. Raises ModelError if there is no bundle."""
     path = files.join(uri, MODEL_JSON)
     try:
         data, _ = files.read(path)
     except NotFound as error:
-        raise ModelError(f"{uri} is no bundle: there is no {path}; make one with `beamsight models stage`") from error
+        raise ModelError(
+            f"{uri} is not a bundle: there is no {path}; create a bundle with `beamsight models stage`"
+        ) from error
     except FetchError as error:
         raise ModelError(f"bundle {uri} cannot be read: {error}") from error
     return Bundle.from_json(data, path)
 
 
 def write(bundle: Bundle, folder: Path, to: str) -> None:
-    """Put a folder that holds the files of ``bundle`` at ``to``, as a bundle that is seen whole or not at all.
+    """Copy the files of ``bundle`` from a local folder to ``to``. The bundle becomes visible when it is complete.
 
-    ``model.json`` makes it one and goes last; what a killed upload left behind is put over by the next.
+    ``model.json`` is written last. The next upload overwrites the files of a killed upload.
     """
     for path in sorted(bundle.files):
         files.write(files.join(to, path), (folder / path).read_bytes())
@@ -133,11 +138,19 @@ def write(bundle: Bundle, folder: Path, to: str) -> None:
 
 
 def localize(uri: str, content_hash: str, *, quantized: str | None = None, form: str | None = None) -> Path:
-    """A bundle -> its folder on this disk, as it was when its hash was ``content_hash``.
+    """Return the local folder of a bundle.
 
-    One on gs:// is copied once a machine, under a lock against the other processes, and its files' hashes are
-    checked. One that lies on this disk is used where it is. Raises ModelError.
-    quantized: what its int8 form's hash must be too. form: ``SAVED_MODEL`` or ``OPENVINO`` leaves the other one out.
+    A local bundle is used in place. A bundle on gs:// is copied once to each machine, under a lock between processes,
+    and the hashes of its files are verified.
+
+    Args:
+        uri: The bundle.
+        content_hash: The expected content hash.
+        quantized: The expected hash of the int8 form. None if it is not used.
+        form: ``SAVED_MODEL`` or ``OPENVINO`` to copy only this form. None for all files.
+
+    Raises:
+        ModelError: There is no such bundle, it cannot be read, or a hash differs.
     """
     bundle = read(uri)
     _require(bundle.content_hash, content_hash, uri)
@@ -163,20 +176,26 @@ def localize(uri: str, content_hash: str, *, quantized: str | None = None, form:
 
 
 def download(uri: str, paths: list[str], to: Path) -> None:
-    """Copy files below a folder at ``uri`` to a folder on this disk, a piece at a time."""
+    """Copy files from the folder ``uri`` to a local folder, in pieces."""
     for path in paths:
         target = to / path
         if ".." in target.parts or not target.is_relative_to(to):
-            raise ModelError(f"{uri} names a file {path!r} outside of itself; do not trust it")
+            raise ModelError(f"{uri} names the file {path!r} outside its own folder; do not trust this bundle")
         target.parent.mkdir(parents=True, exist_ok=True)
         with files.open(files.join(uri, path)) as source, target.open("wb") as sink:
             shutil.copyfileobj(source, sink, 1 << 20)
 
 
 def verify(folder: Path, bundle: Bundle, uri: str | None = None) -> None:
-    """Raises ModelError for a file that is missing or is not what ``model.json`` says.
+    """Verify that all files of a bundle exist and have the hashes in ``model.json``.
 
-    uri: what the message calls the bundle, where ``folder`` is a copy of it.
+    Args:
+        folder: The local folder of the bundle.
+        bundle: The description of the bundle.
+        uri: The name of the bundle in messages. None for ``folder``.
+
+    Raises:
+        ModelError: A file is missing or has another hash.
     """
     uri = uri or str(folder)
     for path in bundle.files:
@@ -188,7 +207,7 @@ def verify(folder: Path, bundle: Bundle, uri: str | None = None) -> None:
 
 
 def sha256(path: Path) -> str:
-    """64 hex digits over a file's bytes."""
+    """Return 64 hex digits over the bytes of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as source:
         while piece := source.read(1 << 20):
@@ -197,7 +216,7 @@ def sha256(path: Path) -> str:
 
 
 def cache_dir() -> Path:
-    """Where this machine keeps bundles: $BEAMSIGHT_CACHE, else ``beamsight`` in the user's cache folder."""
+    """Return the local folder of bundles: $BEAMSIGHT_CACHE, or ``beamsight`` in the user's cache folder."""
     own = os.environ.get("BEAMSIGHT_CACHE")
     if own:
         return Path(own)
@@ -205,7 +224,7 @@ def cache_dir() -> Path:
 
 
 def load_labels(folder: Path, spec: ModelSpec) -> tuple[labels.Label, ...]:
-    """The classes of a bundle on this disk; none for an embedder."""
+    """Return the classes of a local bundle. An embedder has none."""
     if spec.task == "embed":
         return ()
     return labels.parse((folder / LABELS).read_text(encoding="utf-8"), str(folder / LABELS))
@@ -219,6 +238,6 @@ def _hash(digests: Mapping[str, str]) -> str:
 def _require(actual: str, expected: str, what: str) -> None:
     if actual != expected:
         raise ModelError(
-            f"{what}: its hash is {actual[:16]}… where {expected[:16]}… is expected; it was changed or damaged: "
+            f"{what}: its hash is {actual[:16]}…, but {expected[:16]}… is expected; it was changed or damaged; "
             "stage the model again"
         )

@@ -1,4 +1,4 @@
-"""What runs a model, and how a batch that it refuses is taken apart."""
+"""The interface of engines, and the search for the image that makes a batch fail."""
 
 from __future__ import annotations
 
@@ -14,37 +14,47 @@ from transforms.inference.spec import ModelSpec
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
-BATCH = 8  # on CPUs larger batches are no faster and hold more memory
+BATCH = 8  # on CPUs, larger batches are not faster and need more memory
 
 
 class Engine(Protocol):
-    """A loaded model. Safe to call from many threads; it decides itself how many run at once."""
+    """A loaded model. It is thread-safe and limits the number of concurrent calls itself."""
 
     batch: int
-    """How many pictures a call takes best."""
+    """The best number of images per call."""
 
     parallel: int
-    """How many calls of that size it takes to keep the machine busy."""
+    """The number of concurrent calls of that size that keeps the machine busy."""
 
     def infer(self, pixels: Pixels) -> Floats:
-        """uint8[N, size, size, 3] RGB, any N >= 1 -> float32[N, width]. Raises EngineError."""
+        """Return float32[N, width] for uint8[N, size, size, 3] RGB with any N >= 1. Raises EngineError."""
 
 
-def infer_each(engine: Engine, pictures: Sequence[Pixels], spec: ModelSpec) -> list[Floats | InferenceError]:
-    """Pictures uint8[size, size, 3] -> for each, in order, its outputs float32[width] or why there are none.
+def infer_each(engine: Engine, images: Sequence[Pixels], spec: ModelSpec) -> list[Floats | InferenceError]:
+    """Run the engine on a batch. If the batch fails, split it until the image that fails is found.
 
-    A batch that the engine refuses is halved until the one bad picture is found. Before a picture is blamed, the
-    engine has to do a grey one: if it cannot, it is broken and not the picture, and the EngineError is raised so
-    that the run fails loudly and nothing is written down as the images' fault.
+    Before an image is recorded as the cause, the engine must process a grey image. If it cannot, the engine is broken.
+    Then the run fails, and no image gets a failure row.
+
+    Args:
+        engine: The engine.
+        images: Images, uint8[size, size, 3] each.
+        spec: The specification of the model.
+
+    Returns:
+        For each image, in order, its output float32[width] or an error.
+
+    Raises:
+        EngineError: The engine is broken.
     """
     try:
-        outputs = engine.infer(np.stack(pictures) if len(pictures) > 1 else pictures[0][np.newaxis])
+        outputs = engine.infer(np.stack(images) if len(images) > 1 else images[0][np.newaxis])
     except EngineError as error:
-        if len(pictures) > 1:
-            middle = len(pictures) // 2
+        if len(images) > 1:
+            middle = len(images) // 2
             return [
-                *infer_each(engine, pictures[:middle], spec),
-                *infer_each(engine, pictures[middle:], spec),
+                *infer_each(engine, images[:middle], spec),
+                *infer_each(engine, images[middle:], spec),
             ]
         _require_sound(engine, spec)
         memory = isinstance(error, OutOfMemory)
@@ -59,7 +69,9 @@ def infer_each(engine: Engine, pictures: Sequence[Pixels], spec: ModelSpec) -> l
 
 
 def _require_sound(engine: Engine, spec: ModelSpec) -> None:
-    """Raises EngineError if the engine cannot do a plain grey picture."""
+    """Raise EngineError if the engine cannot process a grey image."""
     grey = np.full((1, spec.size, spec.size, 3), 128, np.uint8)
     if not np.isfinite(engine.infer(grey)).all():
-        raise EngineError(f"{spec.name} gives NaN or infinity even for a grey picture: model or machine is broken")
+        raise EngineError(
+            f"{spec.name} gives NaN or infinity even for a grey image; the model or the machine is broken"
+        )

@@ -1,4 +1,4 @@
-"""The classes of a classifier: index -> WordNet id and name.
+"""The classes of a classifier, with their WordNet ids and names.
 
 ``imagenet_2012.txt`` is openvinotoolkit/open_model_zoo, data/dataset_classes (Apache-2.0): the 1000 ILSVRC-2012 classes
 in the order of the EfficientNet outputs, 0 = tench, no background class. Names are not unique ("crane" is 134 and
@@ -17,16 +17,21 @@ _WORDNET = re.compile(r"(n\d{8})[ \t]+(\S.*)")
 
 
 class Label(NamedTuple):
-    """``wnid`` is None for classes that are not WordNet's."""
+    """A class. ``wnid`` is None for a class that is not in WordNet."""
 
     wnid: str | None
     name: str
 
 
 def parse(text: str, origin: str) -> tuple[Label, ...]:
-    """A labels file, a class a line, either ``<WordNet id> <names>`` throughout or any names -> labels.
+    """Parse a labels file with one class per line: ``<WordNet id> <names>`` in all lines, or only names.
 
-    Raises ModelError for an empty line: it would shift nothing, but a class without a name is a broken file.
+    Args:
+        text: The content of the file.
+        origin: The name of the file in messages.
+
+    Raises:
+        ModelError: A line is empty, so a class has no name.
     """
     lines = text.removeprefix("\ufeff").rstrip().splitlines()
     for number, line in enumerate(lines, 1):
@@ -39,12 +44,12 @@ def parse(text: str, origin: str) -> tuple[Label, ...]:
 
 
 def imagenet_text() -> str:
-    """The 1000 ImageNet classes as a labels file."""
+    """Return the labels file of the 1000 ImageNet classes."""
     return resources.files(__package__).joinpath("imagenet_2012.txt").read_text(encoding="utf-8")
 
 
 def check(labels: tuple[Label, ...], width: int, model: str, origin: str) -> None:
-    """Raises ModelError where labels and outputs are not equally many."""
+    """Raise ModelError if the numbers of labels and outputs differ."""
     if len(labels) == width:
         return
     hint = "; one more output is often a background class: add a line for it" if width == len(labels) + 1 else ""

@@ -1,4 +1,4 @@
-"""OpenVINO IR -> uint8[N, size, size, 3] -> float32[N, width]. The fast engine on CPUs."""
+"""The engine that runs IRs with OpenVINO. It is the fast one on CPUs."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ from transforms.inference.engine import Floats, Pixels
 from transforms.inference.libraries import core
 from transforms.inference.spec import ModelSpec, Precision
 
-_loading = threading.Lock()  # one at a time: see ``_Request``
+_loading = threading.Lock()  # one at a time, see ``_Request``
 
 
 class OpenVINOEngine:
-    """Pictures one by one through the streams of a compiled model; scaling and channel order are in the IR.
+    """Runs one image in each stream of a compiled model. The scaling and the channel order are in the IR.
 
-    Several streams with a picture each beat one with a batch: no layer waits for all cores. A call takes the streams
-    that are idle, and at least one, so that as many calls as there are streams run beside each other, of this model or
-    of others. No callbacks, and so no ``AsyncInferQueue``: its threads need the interpreter's lock, and wait for it for
-    ever when a model is dropped, under that lock, before they have ended.
+    Several streams with one image each are faster than one stream with a batch, because no layer waits for all cores.
+    A call uses all idle streams, or waits for one. So the number of concurrent calls, of this and other models, equals
+    the number of streams.
+
+    The engine does not use callbacks or ``AsyncInferQueue``. Their threads need the interpreter's lock, which a thread
+    holds while it deletes a model, so both can wait for each other forever.
     """
 
     def __init__(
@@ -39,11 +41,11 @@ class OpenVINOEngine:
         threads: int | None = None,
     ) -> None:
         self._spec = spec
-        # int8 is in the IR itself; what it leaves in floats would be no faster in bf16, and less exact.
+        # An int8 IR has its precision inside. Its float operations would not be faster in bf16, only less exact.
         config: dict[str, Any] = {
             "PERFORMANCE_HINT": "THROUGHPUT",
             "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-            # A thread that is bound to a core waits for it while another model, or a decoder, has it.
+            # A pinned thread waits for its core while another model or a decoder uses it.
             "ENABLE_CPU_PINNING": False,
         }
         if threads is not None:
@@ -54,20 +56,20 @@ class OpenVINOEngine:
             with _loading:
                 self._streams = _Streams(compiled)
         except RuntimeError as error:
-            raise ModelError(f"{model} is no model that OpenVINO can run: {line(error)}") from error
+            raise ModelError(f"OpenVINO cannot run {model}: {line(error)}") from error
         self.parallel = self._streams.number
         self.batch = batch or 1
         self._calls = 0
-        self._renewing = False
+        self._reloading = False
         self._changed = threading.Condition()
 
     def infer(self, pixels: Pixels) -> Floats:
         """See ``Engine.infer``."""
         size = self._spec.size
         if pixels.shape[1:] != (size, size, 3):
-            raise EngineError(f"{self._spec.name} takes pictures of {size}x{size}, not {list(pixels.shape)}")
+            raise EngineError(f"{self._spec.name} needs images of {size}x{size}, not {list(pixels.shape)}")
         with self._changed:
-            self._changed.wait_for(lambda: not self._renewing)
+            self._changed.wait_for(lambda: not self._reloading)
             self._calls += 1
             streams = self._streams
         try:
@@ -79,14 +81,17 @@ class OpenVINOEngine:
                 self._calls -= 1
                 self._changed.notify_all()
         message = line(failed)
-        self._start_anew(streams)
+        self._reload(streams)
         memory = isinstance(failed, MemoryError) or "alloc" in message
         raise (OutOfMemory if memory else EngineError)(f"{self._spec.name}: {message}") from failed
 
-    def _start_anew(self, failed: _Streams) -> None:
-        """After an error, which may leave a model half way. Once no call is under way, as two models may not fit."""
+    def _reload(self, failed: _Streams) -> None:
+        """Load the model again after an error, because its state may be invalid.
+
+        This waits until no call is in progress, because memory may not suffice for two models.
+        """
         with self._changed:
-            self._renewing = True
+            self._reloading = True
             try:
                 self._changed.wait_for(lambda: self._streams is not failed or not self._calls)
                 if self._streams is failed:
@@ -95,12 +100,12 @@ class OpenVINOEngine:
             except RuntimeError as error:
                 raise EngineError(f"{self._spec.name} failed and cannot be loaded again: {line(error)}") from error
             finally:
-                self._renewing = False
+                self._reloading = False
                 self._changed.notify_all()
 
 
 class _Streams:
-    """A compiled model, and a request for each picture that it runs at once."""
+    """A compiled model with one request for each stream."""
 
     def __init__(self, compiled: Any) -> None:
         self.compiled = compiled
@@ -110,18 +115,18 @@ class _Streams:
             self._idle.put(_Request(compiled.create_infer_request()))
 
     def infer(self, pixels: Pixels) -> Floats:
-        """A picture a request, on all that are idle and at least one."""
+        """Run one image in each request, on all idle requests and at least one."""
         if self.compiled is None:
             raise RuntimeError("the model is not loaded")
         running: deque[_Request] = deque()
         rows: list[Floats] = []
         try:
-            for picture in pixels:
+            for image in pixels:
                 if running and self._idle.empty():
-                    rows.append(running[0].wait())  # the oldest: pictures cost the same, so they end as they began
+                    rows.append(running[0].wait())  # the oldest: all images cost the same, so requests end in order
                     self._idle.put(running.popleft())
                 running.append(self._idle.get())
-                running[-1].start(picture)
+                running[-1].start(image)
             while running:
                 rows.append(running[0].wait())
                 self._idle.put(running.popleft())
@@ -133,18 +138,17 @@ class _Streams:
         return np.stack(rows)
 
     def drop(self) -> None:
-        """Let go of the model's memory, also where a traceback still holds on to this."""
+        """Release the memory of the model, even if a traceback still refers to this object."""
         while not self._idle.empty():
             self._idle.get()
         self.compiled = None
 
 
 class _Request:
-    """What runs one picture, with a view of where OpenVINO wants it.
+    """A request that runs one image, with a view of its input memory.
 
-    Its own way from an array to an input is not taken: it costs more, and in two threads at once, the first time, each
-    can wait for ever for a lock that the other has, the interpreter's and that of a table of types. Here the tables are
-    all used once before there is a second thread.
+    OpenVINO's own conversion of arrays is slower. Its first use in two threads can also deadlock, on the interpreter's
+    lock and the lock of a table of types. Here, all tables are used once before a second thread starts.
     """
 
     def __init__(self, request: Any) -> None:
@@ -152,13 +156,13 @@ class _Request:
         self._input: Pixels = request.get_input_tensor(0).data
         self._output()
 
-    def start(self, picture: Pixels) -> None:
-        """uint8[size, size, 3]; copied, and run beside the caller."""
-        np.copyto(self._input[0], picture, casting="no")
+    def start(self, image: Pixels) -> None:
+        """Copy an image, uint8[size, size, 3], and start to run it in the background."""
+        np.copyto(self._input[0], image, casting="no")
         self._request.start_async()
 
     def wait(self) -> Floats:
-        """Until it is done -> float32[width]."""
+        """Wait for the end, and return float32[width]."""
         self._request.wait()
         return np.array(self._output()[0], np.float32)
 
@@ -167,6 +171,6 @@ class _Request:
 
 
 def line(error: Exception) -> str:
-    """The last line of what OpenVINO says, which tells where in its sources before."""
+    """Return the last line of an error. The lines before it are places in the sources of OpenVINO."""
     lines = [text.strip() for text in str(error).splitlines() if text.strip()]
     return (lines[-1] if lines else type(error).__name__)[:300]

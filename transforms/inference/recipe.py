@@ -1,4 +1,4 @@
-"""What makes the numbers of a table: a model, its preprocessing and precision, and what is written of its answers."""
+"""A recipe: everything that determines the numbers in a table."""
 
 from __future__ import annotations
 
@@ -11,16 +11,25 @@ from transforms.inference.spec import EngineName, ModelSpec, Precision
 
 _KINDS = {"classify": "predictions", "embed": "embeddings"}
 
-# Part of every recipe: raised when decoding or fitting comes to give other pixels for the same bytes.
+# Part of every recipe. Increase it if decoding or fitting gives other pixels for the same bytes.
 PIXELS_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """One table that is asked for.
+    """A table to write, and how its rows are computed.
 
-    bundle: where workers load the model. quantized: the hash of its int8 form, where that is what runs. top_k,
-    probabilities: of a classifier. normalize: of an embedder.
+    Attributes:
+        spec: The specification of the model.
+        bundle: The bundle that workers load.
+        content_hash: The content hash of the bundle.
+        source: The origin of the model.
+        engine: The engine.
+        precision: Numeric precision of the model.
+        quantized: The hash of the int8 form. None for other precisions.
+        top_k: Number of best classes in a row of a classifier.
+        probabilities: Write all probabilities of a classifier.
+        normalize: Scale the vectors of an embedder to unit length.
     """
 
     spec: ModelSpec
@@ -36,13 +45,13 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.top_k < 1:
-            raise UsageError(f"--top-k {self.top_k}: at least the best class is written; give 1 or more")
+            raise UsageError(f"--top-k {self.top_k} is too small; pass 1 or more")
 
     @property
     def digest(self) -> str:
-        """8 hex digits over everything that changes what a row holds; where the model lies changes nothing.
+        """Return 8 hex digits over everything that changes a row. The path of the bundle makes no difference.
 
-        ``top_k``, ``probabilities`` and ``normalize`` are in it, so that all files of a table have the same columns.
+        ``top_k``, ``probabilities`` and ``normalize`` are included, so that all files of a table have equal columns.
         """
         parts = {
             "content_hash": self.content_hash,
@@ -56,11 +65,11 @@ class Recipe:
 
     @property
     def table(self) -> str:
-        """The table's name and folder, e.g. ``predictions/model=efficientnet-b7-1a2b3c4d``."""
+        """Return the name and folder of the table, such as ``predictions/model=efficientnet-b7-1a2b3c4d``."""
         return f"{_KINDS[self.spec.task]}/model={self.spec.name}-{self.digest}"
 
     def metadata(self) -> dict[str, str]:
-        """What every file of the table says about it."""
+        """Return the metadata in the footer of each file."""
         return {
             "model": self.spec.name,
             "source": self.source,

@@ -1,4 +1,4 @@
-"""A SavedModel on this disk, whoever exported it, as a function from images to outputs."""
+"""Load any local SavedModel as a function from images to outputs."""
 
 from __future__ import annotations
 
@@ -14,23 +14,27 @@ tf = tensorflow()
 
 
 class SavedModel:
-    """A loaded model: float32 tensor [N, size, size, 3], in the model's own range and order -> [N, width].
+    """A loaded model. It maps a float32 tensor [N, size, size, 3], in the model's value range and order, to [N, width].
 
-    Names of inputs and outputs are not promised by the publishers, so they are read: the signature
-    ``serving_default`` with one input, else the model as a callable. Of several outputs, the one of the spec's width.
+    Publishers do not guarantee the names of inputs and outputs, so they are read from the model. The function is the
+    signature ``serving_default`` with one input, or the model itself. Of several outputs, the one with the width of
+    the specification is used.
     """
 
     def __init__(self, folder: Path, spec: ModelSpec) -> None:
         self._folder = folder
         self._width = spec.width
         try:
-            self._model = tf.saved_model.load(str(folder))  # held: its signature refers to the variables weakly
-        except Exception as error:  # the loader raises what it likes: IndexError for variables that were cut off
-            raise ModelError(f"{folder} is no SavedModel that TensorFlow can load: {line(error)}") from error
+            # The model is kept, because its signature has only weak references to the variables.
+            self._model = tf.saved_model.load(str(folder))
+        except Exception as error:  # the loader may raise any exception: IndexError for truncated variables
+            raise ModelError(f"TensorFlow cannot load {folder} as a SavedModel: {line(error)}") from error
         self._signature = getattr(self._model, "signatures", {}).get("serving_default")
         if self._signature is None:
             if not callable(self._model):
-                raise ModelError(f"{folder} has neither a signature 'serving_default' nor a call; export it with one")
+                raise ModelError(
+                    f"{folder} has no signature 'serving_default' and cannot be called; export it with one of them"
+                )
             return
         inputs = self._signature.structured_input_signature[1]
         if len(inputs) != 1:
@@ -38,7 +42,7 @@ class SavedModel:
         (self._input,) = inputs
 
     def __call__(self, values: Any) -> Any:
-        """Raises ModelError where none of the outputs fits, or more than one."""
+        """Run the model. Raises ModelError if no output fits, or more than one."""
         if self._signature is None:
             return self._one(self._model(values))
         return self._one(self._signature(**{self._input: values}))
@@ -58,7 +62,7 @@ class SavedModel:
 
 
 def line(error: Exception) -> str:
-    """What was wrong, in one line. TensorFlow says it after the tracebacks of a graph and before its first [[node]]."""
+    """Return the reason of an error in one line. It comes after the tracebacks of a graph and before a [[node]]."""
     text = str(error).strip()
     if text.startswith("Graph execution error"):
         text = text.partition("\n\t [[")[0].rstrip().rpartition("\n")[2]

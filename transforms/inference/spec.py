@@ -1,4 +1,4 @@
-"""All that is known of a model without its weights."""
+"""The specification of a model: everything except its weights."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ EngineName = Literal["tensorflow", "openvino"]
 
 @dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """What goes into a model and what comes out. Numbers such as 600 stand in specs and nowhere else.
+    """The input and output of a model. Numbers such as 600 are in specifications only.
 
-    name: as the tables' folders carry it, e.g. ``efficientnet-b7``.
-    task: ``classify`` gives a number a class, ``embed`` a vector.
-    size: side of the square input, in pixels.
-    crop: what of a picture is shown to the model, see ``transforms.imaging.fit``.
-    value_range: what the pixel values 0 and 255 become.
-    channel_order: of the input's channels. layout: of the input's axes.
-    output: ``probabilities`` (rows >= 0 that sum to 1), ``logits`` (a softmax is still to be done), ``features``.
-    width: numbers that come out for each image; 0 until a model of one's own was seen to run.
-    source: where the weights are published, a URL; None for a user's own.
+    Attributes:
+        name: The name in the folders of the tables, such as ``efficientnet-b7``.
+        task: ``classify`` gives one number per class, ``embed`` gives a vector.
+        size: Side of the square input in pixels.
+        width: Numbers in the output for an image. 0 for a user's own model that has not run yet.
+        output: ``probabilities`` (rows >= 0 that sum to 1), ``logits`` (before the softmax) or ``features``.
+        crop: The part of an image that the model gets, see ``transforms.imaging.fit``.
+        value_range: The input values for the pixel values 0 and 255.
+        channel_order: Order of the input's channels.
+        layout: Order of the input's axes.
+        source: URL where the weights are published. None for a user's own model.
     """
 
     name: str
@@ -47,10 +49,14 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         if not self.name or not all(c.isascii() and (c.isalnum() or c in "-_.") for c in self.name):
-            raise UsageError(f"model name {self.name!r}: use letters, digits, '-', '_' and '.', as it names a folder")
+            raise UsageError(
+                f"model name {self.name!r}: use letters, digits, '-', '_' and '.', because it names a folder"
+            )
         for field, allowed in _CHOICES.items():
             if getattr(self, field) not in allowed:
-                raise UsageError(f"model {self.name}: {field} {getattr(self, field)!r} is none of {', '.join(allowed)}")
+                raise UsageError(
+                    f"model {self.name}: {field} {getattr(self, field)!r} is not one of {', '.join(allowed)}"
+                )
         if (self.task == "embed") != (self.output == "features"):
             raise UsageError(f"model {self.name}: task {self.task!r} cannot give {self.output!r}")
         if not 1 <= self.size <= 8192:
@@ -59,22 +65,22 @@ class ModelSpec:
             raise UsageError(f"model {self.name}: output width {self.width} is negative")
         low, high = self.value_range
         if not (low < high and math.isfinite(low) and math.isfinite(high)):
-            raise UsageError(f"model {self.name}: value range {low:g}..{high:g} is none; give the lower end first")
+            raise UsageError(f"model {self.name}: value range {low:g}..{high:g} is invalid; pass the lower end first")
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, as ``model.json`` holds them."""
+        """Return the values in ``model.json``."""
         return dataclasses.asdict(self) | {"value_range": list(self.value_range)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ModelSpec:
-        """The inverse of ``to_json``; refuses fields of a later version rather than forget them."""
+        """Create a specification from the values in ``model.json``. Raises UsageError for unknown fields."""
         unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
         if unknown:
-            raise UsageError(f"model spec has fields {sorted(unknown)} unknown to this version; upgrade beamsight")
+            raise UsageError(f"the model's specification has unknown fields {sorted(unknown)}; upgrade beamsight")
         return cls(**values | {"value_range": tuple(values["value_range"])})
 
     def preprocessing(self) -> str:
-        """One line on how a picture becomes this model's input, for the tables' metadata."""
+        """Return one line about the preprocessing, for the metadata of the tables."""
         low, high = self.value_range
         return f"{self.crop} {self.size}x{self.size} bicubic {self.channel_order} {low:g}..{high:g}"
 

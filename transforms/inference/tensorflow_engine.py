@@ -1,4 +1,4 @@
-"""SavedModel -> uint8[N, size, size, 3] -> float32[N, width], with TensorFlow. The reference engine."""
+"""The engine that runs SavedModels with TensorFlow. It is the reference."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from transforms.inference.spec import ModelSpec, Precision
 
 tf = tensorflow()
 
-_loading = threading.Lock()  # one at a time: what is configured is the process's
+_loading = threading.Lock()  # one at a time, because the configuration belongs to the process
 
 
 class TensorFlowEngine:
-    """One traced function from pixels to outputs, with scaling and channel order inside.
+    """One traced function from pixels to outputs, including the scaling and the channel order.
 
-    Every call runs ``batch`` pictures, the last one padded, so that the function is traced once and memory is the same
-    from the first call to the last. One call runs at a time: TensorFlow uses all cores for it anyway, and two would
-    only double the memory. When memory runs out the batch is halved, and stays so.
+    Each call runs ``batch`` images, and the last one is padded. So the function is traced once, and all calls need the
+    same memory. One call runs at a time, because TensorFlow uses all cores for a call and two calls need twice the
+    memory. If memory runs out, the batch size is halved permanently.
     """
 
     def __init__(
@@ -49,18 +49,18 @@ class TensorFlowEngine:
     def infer(self, pixels: Pixels) -> Floats:
         """See ``Engine.infer``."""
         with self._running:
-            done: list[Floats] = []
+            outputs: list[Floats] = []
             start = 0
             while start < len(pixels):
                 part = pixels[start : start + self.batch]
                 try:
-                    done.append(self._run(part))
+                    outputs.append(self._run(part))
                     start += len(part)
                 except OutOfMemory:
                     if self.batch == 1:
                         raise
                     self.batch = max(1, self.batch // 2)
-            return done[0] if len(done) == 1 else np.concatenate(done)
+            return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
     def _run(self, part: Pixels) -> Floats:
         short = self.batch - len(part)
@@ -68,24 +68,25 @@ class TensorFlowEngine:
         try:
             outputs = self._function(tf.constant(padded)).numpy()
         except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-            raise OutOfMemory(f"no memory for a batch of {len(padded)}: {saved_model.line(error)}") from error
+            raise OutOfMemory(f"not enough memory for a batch of {len(padded)}: {saved_model.line(error)}") from error
         except (tf.errors.OpError, ValueError, TypeError) as error:
             raise EngineError(saved_model.line(error)) from error
         if outputs.ndim != 2 or len(outputs) != len(padded):
-            raise EngineError(f"{self._spec.name} gives shape {list(outputs.shape)} for {len(padded)} pictures")
+            raise EngineError(f"{self._spec.name} gives shape {list(outputs.shape)} for a batch of {len(padded)}")
         return outputs[: len(part)].astype(np.float32, copy=False)
 
 
 def _configure(precision: Precision, threads: int | None) -> None:
-    """TensorFlow has one configuration a process. Its lists tell which operations may run in half the bits.
+    """Configure TensorFlow for this process.
 
-    On CPUs they run as bf16, through oneDNN; on GPUs as float16, which all that are in use compute fast.
+    With bf16, the operations in TensorFlow's lists run in 16 bits: as bf16 through oneDNN on CPUs, and as float16 on
+    GPUs, because all GPUs in use compute float16 fast.
     """
     gpus = tf.config.list_physical_devices("GPU")
     half = "auto_mixed_precision" if gpus else "auto_mixed_precision_onednn_bfloat16"
     tf.config.optimizer.set_experimental_options({half: precision == "bf16"})
     for gpu in gpus:
-        with suppress(RuntimeError):  # set before, when the first model was loaded
+        with suppress(RuntimeError):  # it cannot change after the first model is loaded
             tf.config.experimental.set_memory_growth(gpu, True)
     if threads is not None:
         with suppress(RuntimeError):
@@ -93,7 +94,7 @@ def _configure(precision: Precision, threads: int | None) -> None:
 
 
 def traced(forward: Callable[[Any], Any], spec: ModelSpec) -> Callable[[Any], Any]:
-    """A model with what goes before it, as a ``tf.function`` of uint8[N, size, size, 3] RGB."""
+    """Return a model with its preprocessing as a ``tf.function`` of uint8[N, size, size, 3] RGB."""
     low, high = spec.value_range
 
     @tf.function(input_signature=[tf.TensorSpec([None, spec.size, spec.size, 3], tf.uint8)], autograph=False)

@@ -161,12 +161,12 @@ def test_a_bundle_on_gs(
     ("arguments", "expected"),
     [
         (["compare", "{model}", "--images", "{images}", "--precision", "int8"], "models quantize"),
-        (["compare", "{images}", "--images", "{images}"], "is no bundle"),
+        (["compare", "{images}", "--images", "{images}"], "is not a bundle"),
         (["compare", "{model}", "--images", "{images}/none"], "no such file"),
         (["compare", "{model}", "--images", "{images}/broken.png"], "none of the images can be read (1 NotAnImage)"),
         (["quantize", "{model}", "--images", "{images}/broken.png"], "none of the images can be read (1 NotAnImage)"),
         (["quantize", "{model}", "--images", "{images}", "--agreement", "1.01"], "1.01 is needed"),
-        (["quantize", "{images}", "--images", "{images}"], "is no bundle"),
+        (["quantize", "{images}", "--images", "{images}"], "is not a bundle"),
     ],
 )
 def test_wrong_use(

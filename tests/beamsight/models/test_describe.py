@@ -157,5 +157,5 @@ def test_show_a_bundle_from_an_ir(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=f"{tmp_path} is no bundle: there is no {tmp_path}/model.json; make one"):
+    with pytest.raises(UsageError, match=f"{tmp_path} is not a bundle: there is no {tmp_path}/model.json; create a"):
         describe.show(str(tmp_path))

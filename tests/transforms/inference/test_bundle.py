@@ -125,16 +125,16 @@ def test_the_int8_form_has_a_hash_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": 2}, "x/model.json: bundle format 2 is not 1, this version's; stage the model again"),
-        ({"content_hash": "0" * 64}, "its hash is .* where 0000000000000000… is expected; it was changed or damaged"),
-        ({"files": HASHES | {"labels.txt": "1" * 64}}, "x/model.json: its hash is .*: stage the model again"),
+        ({"format": 2}, "x/model.json: bundle format 2 is not supported, only 1 is; stage the model again"),
+        ({"content_hash": "0" * 64}, "its hash is .*, but 0000000000000000… is expected; it was changed or damaged"),
+        ({"files": HASHES | {"labels.txt": "1" * 64}}, "x/model.json: its hash is .*; stage the model again"),
         ({"files": HASHES | {"more.txt": "1" * 64}}, "x/model.json: its hash is"),
-        ({"files": [1, 2]}, "x/model.json is not a whole model.json"),
-        ({"spec": None}, "x/model.json is not a whole model.json"),
-        ({"spec": []}, "x/model.json is not a whole model.json"),
-        ({"spec": {"name": "birds"}}, "x/model.json is not a whole model.json"),
+        ({"files": [1, 2]}, "x/model.json is not a complete model.json"),
+        ({"spec": None}, "x/model.json is not a complete model.json"),
+        ({"spec": []}, "x/model.json is not a complete model.json"),
+        ({"spec": {"name": "birds"}}, "x/model.json is not a complete model.json"),
         ({"spec": SPEC.to_json() | {"size": -3}}, "x/model.json: model birds: input size -3 is not within"),
-        ({"spec": SPEC.to_json() | {"patch": 16}}, r"x/model.json: model spec has fields \['patch'\] unknown"),
+        ({"spec": SPEC.to_json() | {"patch": 16}}, r"the model's specification has unknown fields \['patch'\]"),
     ],
 )
 def test_a_changed_model_json(changes: dict[str, Any], message: str) -> None:
@@ -147,13 +147,15 @@ def test_a_changed_model_json(changes: dict[str, Any], message: str) -> None:
 def test_a_model_json_that_lacks_something(key: str) -> None:
     values = json.loads(MADE.to_json())
     del values[key]
-    with pytest.raises(ModelError, match=f"x/model.json is not a whole model.json .*'{key}'.*; stage the model again"):
+    with pytest.raises(
+        ModelError, match=f"x/model.json is not a complete model.json .*'{key}'.*; stage the model again"
+    ):
         Bundle.from_json(json.dumps(values), "x/model.json")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", MADE.to_json()[:-20], b"\xff\xfe"])
 def test_what_is_no_model_json(text: str | bytes) -> None:
-    with pytest.raises(ModelError, match=r"x/model.json is not a whole model\.json"):
+    with pytest.raises(ModelError, match=r"x/model.json is not a complete model\.json"):
         Bundle.from_json(text, "x/model.json")
 
 
@@ -180,12 +182,14 @@ def test_no_bundle_on_a_disk(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         bundle.read(str(tmp_path))
     assert str(caught.value) == (
-        f"{tmp_path} is no bundle: there is no {tmp_path}/model.json; make one with `beamsight models stage`"
+        f"{tmp_path} is not a bundle: there is no {tmp_path}/model.json; create a bundle with `beamsight models stage`"
     )
 
 
 def test_no_bundle_on_gs(bucket: Bucket) -> None:
-    with pytest.raises(ModelError, match=r"^gs://.*/none is no bundle: there is no gs://.*/none/model.json; make one"):
+    with pytest.raises(
+        ModelError, match=r"^gs://.*/none is not a bundle: there is no gs://.*/none/model.json; create a bundle"
+    ):
         bundle.read(bucket.uri("none"))
 
 
@@ -249,7 +253,7 @@ def test_localize_copies_what_the_engine_needs(
 def test_localize_refuses_another_int8_form(remote: str, folder: Path, cache: Path) -> None:
     made = with_ir(folder, remote)
     bundle.localize(remote, MADE.content_hash, quantized=made.quantized_hash())
-    with pytest.raises(ModelError, match=f"{remote}, int8: its hash is {made.quantized_hash()[:16]}… where 99999999"):
+    with pytest.raises(ModelError, match=f"{remote}, int8: its hash is {made.quantized_hash()[:16]}…, but 99999999"):
         bundle.localize(remote, MADE.content_hash, quantized="9" * 64)
 
 
@@ -293,9 +297,7 @@ def test_localize_copies_once_for_many_processes(remote: str, bucket: Bucket, ca
 def test_localize_refuses_another_bundle_than_the_one_asked_for(remote: str, folder: Path, cache: Path) -> None:
     bundle.write(MADE, folder, str(folder))
     for uri in (remote, str(folder)):
-        with pytest.raises(
-            ModelError, match=f"{uri}: its hash is {MADE.content_hash[:16]}… where 9999999999999999… is"
-        ):
+        with pytest.raises(ModelError, match=f"{uri}: its hash is {MADE.content_hash[:16]}…, but 9999999999999999… is"):
             bundle.localize(uri, "9" * 64)
     assert not cache.exists()
 
@@ -303,7 +305,7 @@ def test_localize_refuses_another_bundle_than_the_one_asked_for(remote: str, fol
 @pytest.mark.parametrize("path", ["saved_model/saved_model.pb", "labels.txt"])
 def test_a_damaged_download_leaves_nothing_behind(remote: str, bucket: Bucket, cache: Path, path: str) -> None:
     bucket.put(f"models/birds/{path}", b"changed")
-    with pytest.raises(ModelError, match=f"^{remote}/{path}: its hash is .* it was changed or damaged: stage the"):
+    with pytest.raises(ModelError, match=f"^{remote}/{path}: its hash is .* it was changed or damaged; stage the"):
         bundle.localize(remote, MADE.content_hash)
     assert left_over(cache) == []
 
@@ -331,7 +333,9 @@ def test_a_download_that_breaks_off_leaves_nothing_behind(
 
 @pytest.mark.parametrize("path", ["../evil", "a/../../evil", "/tmp/evil"])
 def test_names_outside_of_the_bundle_are_refused(tmp_path: Path, path: str) -> None:
-    with pytest.raises(ModelError, match=r"gs://bucket/birds names a file '.*evil' outside of itself; do not trust"):
+    with pytest.raises(
+        ModelError, match=r"gs://bucket/birds names the file '.*evil' outside its own folder; do not trust"
+    ):
         bundle.download("gs://bucket/birds", [path], tmp_path / "to")
     assert not (tmp_path / "to").exists()
 

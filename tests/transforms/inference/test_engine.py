@@ -102,7 +102,7 @@ def test_an_engine_that_cannot_do_grey_is_broken(error: type[EngineError]) -> No
 
 
 def test_an_engine_that_gives_nan_for_grey_is_broken() -> None:
-    with pytest.raises(EngineError, match="tiny gives NaN or infinity even for a grey picture: model or machine"):
+    with pytest.raises(EngineError, match="tiny gives NaN or infinity even for a grey image; the model or the machine"):
         engine.infer_each(FakeEngine(nan=[2, GREY]), pictures(1, 2), SPEC)
 
 
@@ -126,5 +126,5 @@ def test_load(tmp_path: Path) -> None:
 
 
 def test_load_of_an_engine_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="engine 'abacus' is none of: tensorflow, openvino"):
+    with pytest.raises(UsageError, match="there is no engine 'abacus'; use one of tensorflow, openvino"):
         engines.load("abacus", tmp_path, SPEC)  # type: ignore[arg-type]

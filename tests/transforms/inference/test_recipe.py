@@ -70,7 +70,7 @@ def test_other_pixels_are_another_recipe(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("top_k", [0, -1])
 def test_no_class_at_all_is_refused(top_k: int) -> None:
-    with pytest.raises(UsageError, match=f"--top-k {top_k}: at least the best class is written; give 1 or more"):
+    with pytest.raises(UsageError, match=f"--top-k {top_k} is too small; pass 1 or more"):
         replace(CLASSIFY, top_k=top_k)
 
 
