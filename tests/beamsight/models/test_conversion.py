@@ -62,7 +62,9 @@ def refused(source: Path, spec: ModelSpec) -> str:
     ("order", "layout", "value_range"),
     itertools.product(["rgb", "bgr"], ["nhwc", "nchw"], [(0.0, 1.0), (0.0, 255.0), (-1.0, 1.0), (-2.0, 0.5)]),
 )
-def test_layouts_channel_orders_and_ranges(tmp_path: Path, order: Any, layout: Any, value_range: tuple[float, float]):
+def test_layouts_channel_orders_and_ranges(
+    tmp_path: Path, order: Any, layout: Any, value_range: tuple[float, float]
+) -> None:
     spec = replace(SPEC, channel_order=order, layout=layout, value_range=value_range)
     assert_right(converted(irs.save(tmp_path / "own.xml", spec), spec), spec)
 
@@ -128,7 +130,7 @@ def test_another_size_or_layout(tmp_path: Path, spec: ModelSpec, takes: str) -> 
     assert refused(source, spec) == f"{source} does not take {shape} (it takes {takes}); check --size and --layout"
 
 
-def test_a_size_that_only_the_network_refuses(tmp_path: Path):
+def test_a_size_that_only_the_network_refuses(tmp_path: Path) -> None:
     source = irs.save(tmp_path / "own.xml", SPEC, side=-1)
     message = refused(source, replace(SPEC, size=9))
     assert message.startswith(f"{source} does not take [1, 9, 9, 3] (")
@@ -172,7 +174,7 @@ def test_what_cannot_be_read(tmp_path: Path) -> None:
 # --- a user's own IR, from staging to the table ---------------------------------------------------------------------
 
 
-def test_an_ir_of_the_zoo_is_the_model_that_it_was_made_from(shared_dir: Path, tmp_path: Path):
+def test_an_ir_of_the_zoo_is_the_model_that_it_was_made_from(shared_dir: Path, tmp_path: Path) -> None:
     """An IR with the conventions of the Open Model Zoo gives the same results as its SavedModel in TensorFlow."""
     saved = shared_dir / "models" / "mobilenet_v1_025_224" / "classification_logits"
     source = irs.exported(tmp_path / "zoo" / "mobilenet.xml", saved, replace(AUTO_AUG, size=224))

@@ -80,7 +80,7 @@ def test_unknown_names_list_the_names(name: str) -> None:
         ),
     ],
 )
-def test_which_spec_and_source_are_used(source: str, options: dict[str, Any], spec: ModelSpec, where: str):
+def test_which_spec_and_source_are_used(source: str, options: dict[str, Any], spec: ModelSpec, where: str) -> None:
     assert asked(source, **options) == (spec, where)
 
 
@@ -114,7 +114,7 @@ def test_a_name_of_two_models_needs_a_task(name: str) -> None:
         assert str(caught.value) == message
 
 
-def test_a_name_of_the_other_task():
+def test_a_name_of_the_other_task() -> None:
     for action in (
         lambda: asked("efficientnet-b7_auto_aug", task="embed"),
         lambda: asked("/models/b7", name="efficientnet-b7_auto_aug", task="embed"),
@@ -129,7 +129,7 @@ def test_a_source_that_is_for_the_other_task() -> None:
         asked(str(B7.source), task="embed")
 
 
-def test_a_model_without_a_download():
+def test_a_model_without_a_download() -> None:
     with pytest.raises(UsageError) as caught:
         asked("efficientnet-b7_auto_aug")
     assert str(caught.value) == (
@@ -138,7 +138,7 @@ def test_a_model_without_a_download():
 
 
 @pytest.mark.parametrize("options", [{}, {"task": "embed"}, {"size": 320}, {"name": "birds", "size": 320}])
-def test_a_users_own_model_needs_task_and_size(options: dict[str, Any]):
+def test_a_users_own_model_needs_task_and_size(options: dict[str, Any]) -> None:
     with pytest.raises(UsageError) as caught:
         asked("gs://models/birds", **options)
     assert str(caught.value) == (
@@ -192,13 +192,13 @@ def test_stage_to_a_relative_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert bundle.read(str(tmp_path / "bundle")) == made
 
 
-def test_labels_that_are_not_utf8(tmp_path: Path):
+def test_labels_that_are_not_utf8(tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_bytes("möwe\n".encode("latin-1"))
     with pytest.raises(UsageError, match=r"--labels .*/labels.txt is not UTF-8 text .*; save it as UTF-8"):
         make_bundle.stage(StageOptions("/m", "/to", task="classify", size=8, labels=str(tmp_path / "labels.txt")))
 
 
-def test_a_missing_labels_file(tmp_path: Path):
+def test_a_missing_labels_file(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="there is no file"):
         make_bundle.stage(StageOptions("/m", "/to", task="classify", size=8, labels=str(tmp_path / "labels.txt")))
 

@@ -159,7 +159,7 @@ def test_an_archive_of_something_else(scratch: Path, tmp_path: Path) -> None:
     )
 
 
-def test_a_missing_source(scratch: Path, tmp_path: Path, bucket: Bucket):
+def test_a_missing_source(scratch: Path, tmp_path: Path, bucket: Bucket) -> None:
     for source, message in {
         f"{tmp_path}/none": "is not a folder; pass a complete SavedModel",
         f"{tmp_path}/none.tar.gz": "cannot be read: there is no file",
@@ -189,7 +189,7 @@ def ir(tmp_path: Path) -> Path:
 IR = {"b7.xml": b"<net/>", "b7.bin": b"weights"}
 
 
-def test_an_ir_on_a_disk_is_used_in_place(ir: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_ir_on_a_disk_is_used_in_place(ir: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ir.parent)
     for source in (str(ir), f"file://{ir}", "b7.xml", "./b7.xml"):
         assert origin.fetch(source, scratch) == ir
@@ -294,7 +294,7 @@ def test_a_hub_that_refuses(scratch: Path, hub: HubServer, status: int) -> None:
 
 
 @pytest.mark.parametrize(("status", "reason"), [(404, "Not Found"), (500, "Internal Server Error")])
-def test_a_model_that_the_hub_does_not_have(scratch: Path, hub: HubServer, status: int, reason: str):
+def test_a_model_that_the_hub_does_not_have(scratch: Path, hub: HubServer, status: int, reason: str) -> None:
     url = hub.put("/birds/1", Answer(b"what?", status))
     with pytest.raises(ModelError) as caught:
         origin.fetch(url, scratch)

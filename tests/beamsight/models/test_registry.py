@@ -55,7 +55,7 @@ def test_auto_aug_is_as_the_open_model_zoo_had_it() -> None:
     )
 
 
-def test_all_registered_models():
+def test_all_registered_models() -> None:
     b0_to_b7 = [f"efficientnet-b{variant}" for variant in range(8)]
     assert registry.names("classify") == [*b0_to_b7, "efficientnet-b7_auto_aug"]
     assert registry.names("embed") == b0_to_b7

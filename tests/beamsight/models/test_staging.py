@@ -106,12 +106,12 @@ def test_an_embedder_has_no_labels(save: Save, to: Path) -> None:
     assert bundle.load_labels(to, made.spec) == ()
 
 
-def test_the_users_own_labels(save: Save, to: Path):
+def test_the_users_own_labels(save: Save, to: Path) -> None:
     made = stage(save(), to)
     assert bundle.load_labels(to, made.spec) == tuple(Label(None, name) for name in LABELS.split())
 
 
-def test_labels_are_imagenets_by_default(save: Save, to: Path):
+def test_labels_are_imagenets_by_default(save: Save, to: Path) -> None:
     made = stage(save(width=1000), to, labels_text=None)
     assert made.spec.width == 1000
     assert bundle.load_labels(to, made.spec) == labels.parse(labels.imagenet_text(), "ImageNet's list")
@@ -119,7 +119,7 @@ def test_labels_are_imagenets_by_default(save: Save, to: Path):
 
 @pytest.mark.parametrize("believed", ["probabilities", "logits"])
 @pytest.mark.parametrize("found", ["probabilities", "logits"])
-def test_the_kind_of_output_is_detected(save: Save, to: Path, believed: Any, found: Any):
+def test_the_kind_of_output_is_detected(save: Save, to: Path, believed: Any, found: Any) -> None:
     made = stage(save(getattr(saved_models, found)), to, replace(CLASSIFIER, output=believed))
     assert made.spec.output == found
 
@@ -175,7 +175,7 @@ def test_a_bundle_on_gs(save: Save, to: Path, bucket: Bucket, tmp_path: Path, mo
     assert saved_models.contents(local) | {"model.json": made.to_json().encode()} == saved_models.contents(to)
 
 
-def test_another_source_can_be_recorded(save: Save, to: Path):
+def test_another_source_can_be_recorded(save: Save, to: Path) -> None:
     assert stage(save(), to, recorded_source="drawn in a test").source == "drawn in a test"
 
 
@@ -253,7 +253,7 @@ def test_labels_of_another_length(save: Save, to: Path) -> None:
     )
 
 
-def test_broken_labels_fail_before_anything_is_fetched(to: Path, hub: HubServer):
+def test_broken_labels_fail_before_anything_is_fetched(to: Path, hub: HubServer) -> None:
     message = refused(hub.url + "/birds/1", to, labels_text="owl\n\nrail\n")
     assert message == "the labels file: line 2 is empty; a labels file holds one class a line"
     assert hub.requests == []

@@ -118,12 +118,6 @@ def test_a_tensorflow_model_needs_an_image_with_tensorflow(
         *("submit", "--dry-run", "--images", bucket.uri("in/"), "--output", bucket.uri("out"), *PLACE),
         *("--classifier", str(copy), "--embedder", "none", "--engine", "tensorflow"),
     ]
-<<<<<<< HEAD
     assert app.main(command) == codes.WRONG_USE
-    assert "tiny would run with TensorFlow, which repository/beamsight:0.1.0-cpu has not" in capsys.readouterr().err
-    assert app.main([*command, "--gpu", "nvidia-tesla-t4"]) == codes.DONE
-=======
-    assert app.main(command) == app.WRONG_USE
     assert "tiny needs TensorFlow, which repository/beamsight:0.1.0-cpu does not contain" in capsys.readouterr().err
-    assert app.main([*command, "--gpu", "nvidia-tesla-t4"]) == app.DONE
->>>>>>> 21f3382 (Write the checks and the dry run of Dataflow in plain English)
+    assert app.main([*command, "--gpu", "nvidia-tesla-t4"]) == codes.DONE

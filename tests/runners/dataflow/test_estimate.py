@@ -14,20 +14,15 @@ from runners.dataflow.submit_options import Figures
 BOTH = ["efficientnet-b7", "efficientnet-b6"]
 
 
-<<<<<<< HEAD
-def made(
+def estimated(
     figures: Figures, machine_type: str = "c3-standard-8", gpu: str | None = None, workers: int = 10, **more: Any
 ) -> Estimate:
     asked: dict[str, Any] = {"models": BOTH, "engine": "openvino", "precision": "f32", "unit_size": 512} | more
-=======
-def estimated(figures: Figures, machine_type: str = "c3-standard-8", gpu: str | None = None, workers: int = 10, **more):  # type: ignore[no-untyped-def]
-    asked = {"models": BOTH, "engine": "openvino", "precision": "f32", "unit_size": 512} | more
->>>>>>> 21f3382 (Write the checks and the dry run of Dataflow in plain English)
     return estimate.estimate_job(figures, Machine.of(machine_type, gpu, 50), workers=workers, **asked)
 
 
 def speed(*args: Any, **more: Any) -> float:
-    found = made(Figures(), *args, **more).speed
+    found = estimated(Figures(), *args, **more).speed
     assert found is not None
     return found
 
@@ -58,14 +53,6 @@ def test_from_the_tables() -> None:
 
 
 def test_what_makes_a_machine_fast() -> None:
-<<<<<<< HEAD
-    f32 = speed()
-    assert speed(precision="bf16") > 1.5 * f32
-    assert speed("n2-standard-8", precision="bf16") == speed("n2-standard-8") < f32
-    assert speed("c3-standard-22") == pytest.approx(22 / 8 * f32)
-    assert speed("a2-highgpu-1g", "nvidia-tesla-a100") > speed("g2-standard-8", "nvidia-l4")
-    assert speed(models=["efficientnet-b0-standin"]) > 10 * f32
-=======
     f32 = estimated(Figures()).speed
     assert estimated(Figures(), precision="bf16").speed > 1.5 * f32
     assert (
@@ -79,7 +66,6 @@ def test_what_makes_a_machine_fast() -> None:
         > estimated(Figures(), "g2-standard-8", "nvidia-l4").speed
     )
     assert estimated(Figures(), models=["efficientnet-b0-standin"]).speed > 10 * f32
->>>>>>> 21f3382 (Write the checks and the dry run of Dataflow in plain English)
 
 
 @pytest.mark.parametrize(
@@ -90,19 +76,6 @@ def test_what_makes_a_machine_fast() -> None:
         ("n1-standard-8", "nvidia-tesla-p4", {}, False, False),
     ],
 )
-<<<<<<< HEAD
-def test_what_is_not_known_is_said(
-    machine_type: str, gpu: str | None, more: dict[str, Any], speed: bool, price: bool
-) -> None:
-    found = made(Figures(), machine_type, gpu, **more)
-    assert (found.speed is not None, found.hour is not None) == (speed, price)
-    lines = dict(found.lines())
-    assert lines["images/s"] == "not known: say --images-per-second"
-    assert (lines["time"], lines["price"]) == ("not known", "not known")
-    said = made(Figures(images_per_second=1, machine_price=1), machine_type, gpu, **more)
-    assert said.price is not None
-    assert said.price > 0
-=======
 def test_what_is_not_known_is_said(machine_type: str, gpu: str | None, more: dict, speed: bool, price: bool) -> None:  # type: ignore[type-arg]
     found = estimated(Figures(), machine_type, gpu, **more)
     assert (found.speed is not None, found.hour is not None) == (speed, price)
@@ -110,4 +83,3 @@ def test_what_is_not_known_is_said(machine_type: str, gpu: str | None, more: dic
     assert lines["images/s"] == "unknown, pass --images-per-second"
     assert (lines["time"], lines["price"]) == ("unknown", "unknown")
     assert estimated(Figures(images_per_second=1, machine_price=1), machine_type, gpu, **more).price > 0
->>>>>>> 21f3382 (Write the checks and the dry run of Dataflow in plain English)
