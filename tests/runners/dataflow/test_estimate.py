@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from runners.dataflow import estimate
-from runners.dataflow.estimate import Estimate
 from runners.dataflow.machine import Machine
 from runners.dataflow.submit_options import Figures
 
@@ -16,7 +15,7 @@ BOTH = ["efficientnet-b7", "efficientnet-b6"]
 
 def estimated(
     figures: Figures, machine_type: str = "c3-standard-8", gpu: str | None = None, workers: int = 10, **more: Any
-) -> Estimate:
+) -> Any:
     asked: dict[str, Any] = {"models": BOTH, "engine": "openvino", "precision": "f32", "unit_size": 512} | more
     return estimate.estimate_job(figures, Machine.of(machine_type, gpu, 50), workers=workers, **asked)
 
