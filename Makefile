@@ -11,13 +11,20 @@ BIN := $(VENV)/bin
 IMAGES ?=
 WORKERS ?= 2
 
-.PHONY: demo test check lock generated clean
+.PHONY: demo test tools check lock generated clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py --output demo-output $(if $(IMAGES),--images "$(IMAGES)")
 
-test: check
+test: check tools
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+
+# A test whose tool is missing is skipped. This names the tool, and how to get it.
+tools:
+	@for tool in chromium:chromium zsh:zsh go:golang java:default-jdk mvn:maven; do \
+		command -v $${tool%%:*} > /dev/null || \
+			echo "no $${tool%%:*}: some tests are skipped; to run them, apt-get install $${tool##*:}"; \
+	done
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
