@@ -79,7 +79,7 @@ def quantize(uri: str, pixels: Pixels, agreement: float | None = None, methods: 
     calibration, checks, added = split(pixels, spec)
     counts = {"calibrated_with": float(len(calibration)), "checked_with": float(len(checks)), "drawn": float(added)}
     reference = engines.load("openvino", folder, spec).infer(checks)
-    best = 0.0
+    best = -1.0
     for method in methods:
         with tempfile.TemporaryDirectory(prefix="beamsight-quantize-") as scratch:
             _write(nncf, folder / source, calibration, method, Path(scratch, _FORM[1]))

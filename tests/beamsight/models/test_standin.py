@@ -73,7 +73,7 @@ def test_accepts_images_of_any_number_and_size(standin: Standin, shape: tuple[in
     assert np.isfinite(answers).all()
 
 
-def test_probabilities_are_neither_flat_nor_certain_and_differ_from_picture_to_picture(standin: Standin) -> None:
+def test_probabilities_are_neither_flat_nor_certain_and_differ_from_image_to_image(standin: Standin) -> None:
     probabilities = load(standin(B0, "classify"))(draw_images(24)).numpy()
 
     assert (probabilities >= 0).all()
@@ -84,7 +84,7 @@ def test_probabilities_are_neither_flat_nor_certain_and_differ_from_picture_to_p
     assert len(set(probabilities.argmax(axis=1))) >= 12
 
 
-def test_features_are_finite_and_differ_from_picture_to_picture(standin: Standin) -> None:
+def test_features_are_finite_and_differ_from_image_to_image(standin: Standin) -> None:
     features = load(standin(B0, "embed"))(draw_images(24)).numpy()
 
     assert np.isfinite(features).all()
@@ -93,7 +93,7 @@ def test_features_are_finite_and_differ_from_picture_to_picture(standin: Standin
     assert alike[~np.eye(len(alike), dtype=bool)].max() < 0.999
 
 
-def test_an_answer_hangs_on_the_picture_and_not_on_its_rounding(standin: Standin) -> None:
+def test_an_output_depends_on_the_image_and_not_on_its_rounding(standin: Standin) -> None:
     model, images = load(standin(B0, "embed")), draw_images(8)
     rounding = np.random.default_rng(0).uniform(-0.5 / 255, 0.5 / 255, images.shape).astype(np.float32)
     features, rounded = model(images).numpy(), model(images + rounding).numpy()
@@ -136,15 +136,15 @@ def test_is_keras_s_network_but_for_its_input(standin: Standin) -> None:
     np.testing.assert_allclose(ours(images).numpy(), theirs(images * 255).numpy(), rtol=1e-3, atol=1e-4)
 
 
-def test_comes_for_another_number_of_classes() -> None:
+def test_another_number_of_classes() -> None:
     assert architecture.build(replace(registry.get(B0, "classify"), width=10)).output_shape == (None, 10)
 
 
 @pytest.mark.parametrize(
     ("spec", "why"),
     [
-        (registry.get("efficientnet-b7_auto_aug", "classify"), "OpenVINO IR.* make one for efficientnet-b7,"),
-        (replace(registry.get(B0, "embed"), width=7), "7 wide; there are efficientnet-b0, efficientnet-b1"),
+        (registry.get("efficientnet-b7_auto_aug", "classify"), "OpenVINO IR.* make a stand-in for efficientnet-b7,"),
+        (replace(registry.get(B0, "embed"), width=7), "width 7; choose from efficientnet-b0, efficientnet-b1"),
         (replace(registry.get(B0, "embed"), name="resnet50"), "no stand-in for 'resnet50', task embed"),
     ],
 )
