@@ -17,6 +17,7 @@ from runners.cli import app, codes
 from runners.jobs.options import Night, RunOptions
 from runners.nights import catch_up, day_patterns, nightly
 from runners.nights.options import NightlyOptions
+from transforms import counts
 from transforms.errors import UsageError
 from transforms.imaging import drawn
 
@@ -102,7 +103,7 @@ def write_report(
     night = {"patterns": patterns, "days": [*map(str, days)], "waiting": [*map(str, waiting)]}
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{len(days):06x}"
     run = run_report.Run(run_id, str(output), started, {"night": night}, {})
-    run_report.put(run_report.compose(Counter({"passing": for_now}), run, started, state), run.uri)
+    run_report.put(run_report.compose(Counter({counts.TRANSIENT: for_now}), run, started, state), run.uri)
 
 
 def at(day: date, hour: int = 2) -> datetime:
