@@ -41,7 +41,7 @@ def test_no_more_than_the_window_is_ahead_of_a_slow_consumer() -> None:
     assert started == 40
 
 
-def test_a_slow_item_does_not_hold_up_the_others() -> None:
+def test_a_slow_item_does_not_block_the_others() -> None:
     others_done = threading.Event()
 
     def work(item: int) -> int:
@@ -57,7 +57,7 @@ def test_a_slow_item_does_not_hold_up_the_others() -> None:
     assert results[-1] == 0
 
 
-def test_an_error_of_the_work_is_raised_and_the_rest_is_not_begun() -> None:
+def test_an_error_is_raised_and_remaining_items_are_not_started() -> None:
     begun = []
 
     def work(item: int) -> int:

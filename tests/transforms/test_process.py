@@ -93,7 +93,7 @@ def test_a_unit_becomes_one_file_a_table(tmp_path: Path) -> None:
     assert (tally[counts.IMAGES], tally[counts.UNITS]) == (20, 1)
 
 
-def test_batches_are_full_but_the_last(tmp_path: Path) -> None:
+def test_all_batches_except_the_last_are_full(tmp_path: Path) -> None:
     engine = FakeEngine(3)
     models = [model(CLASSIFIER, engine)]
     process_unit(unit_of(tmp_path / "in", models, [1] * 21), models, settings(tmp_path))
@@ -143,7 +143,7 @@ def test_only_the_tables_that_lack_an_image_get_it(tmp_path: Path) -> None:
     assert [[Path(row["uri"]).name for row in rows] for rows in found] == [["000-001.png"], ["001-002.png"]]
 
 
-def test_a_second_try_of_a_unit_leaves_nothing_of_the_first(tmp_path: Path) -> None:
+def test_a_repeated_unit_replaces_the_first_attempt(tmp_path: Path) -> None:
     models = [model(CLASSIFIER), model(EMBEDDER)]
     unit = unit_of(tmp_path / "in", models, [1, 2, 3])
     gone = Path(unit.work[1].ref.uri)

@@ -108,7 +108,7 @@ def test_only_the_keys_are_read(tmp_path: Path) -> None:
     assert by_table(str(path), E) == {(E, False): [("/a.jpg", "1"), ("/b.jpg", "2")]}
 
 
-def test_only_the_keys_travel(bucket: Bucket) -> None:
+def test_only_the_keys_are_shuffled(bucket: Bucket) -> None:
     embeddings(bucket.uri("a.parquet"), [(f"/{i}.jpg", "1") for i in range(1_000)], width=2304)
     size = len(bucket.get("a.parquet"))
     assert size > 5_000_000
@@ -123,7 +123,7 @@ def test_only_the_keys_travel(bucket: Bucket) -> None:
     assert 0 < sent <= 3  # of at most 1 MiB each: the footer, and the keys
 
 
-def test_lasting_failures_count_for_the_tables_that_they_name(tmp_path: Path) -> None:
+def test_permanent_failures_count_for_their_tables(tmp_path: Path) -> None:
     uri = f"{tmp_path}/f.parquet"
     failures(
         uri,
@@ -142,7 +142,7 @@ def test_lasting_failures_count_for_the_tables_that_they_name(tmp_path: Path) ->
     }
 
 
-def test_passing_failures_last_after_so_many_attempts(tmp_path: Path) -> None:
+def test_transient_failures_become_permanent_after_max_attempts(tmp_path: Path) -> None:
     uri = f"{tmp_path}/f.parquet"
     failures(uri, [failure(f"/{n}.jpg", "1", E, retryable=True, attempt=n) for n in (1, 4, 5, 6)])
     now = {n: (f"/{n}.jpg", "1", n) for n in (1, 4, 5, 6)}
@@ -156,7 +156,7 @@ def test_passing_failures_last_after_so_many_attempts(tmp_path: Path) -> None:
     assert by_table(uri, layout.FAILURES, Retries(retry_failed=True)) == {(E, "for now"): [("/never.jpg", "1", 1)]}
 
 
-def test_a_table_from_before_attempts_were_counted(tmp_path: Path) -> None:
+def test_an_old_table_without_attempts(tmp_path: Path) -> None:
     path = tmp_path / "f.parquet"
     failures(str(path), [failure("/a.jpg", "1", E, retryable=True, attempt=3), failure("/b.jpg", "1", E)])
     pq.write_table(pq.read_table(path).drop_columns("attempt"), path)
@@ -164,7 +164,7 @@ def test_a_table_from_before_attempts_were_counted(tmp_path: Path) -> None:
     assert found == {(E, "for now"): [("/a.jpg", "1", 1)], (E, True): [("/b.jpg", "1")]}
 
 
-def test_many_files_are_put_together(tmp_path: Path) -> None:
+def test_keys_of_many_files_are_merged(tmp_path: Path) -> None:
     uris = [f"{tmp_path}/{number}.parquet" for number in range(3)]
     for number, uri in enumerate(uris, start=1):
         rows = [failure("/a.jpg", "1", P, E, retryable=True, attempt=number), failure("/c.jpg", f"{number}", E)]
@@ -181,7 +181,7 @@ def test_many_files_are_put_together(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "zeros", "empty", "other columns"])
 @pytest.mark.parametrize("table", [E, layout.FAILURES])
-def test_a_damaged_file_is_not_passed_over(tmp_path: Path, table: str, damage: str) -> None:
+def test_a_damaged_file_is_an_error(tmp_path: Path, table: str, damage: str) -> None:
     path = tmp_path / "part.parquet"
     embeddings(str(path), [("/a.jpg", "1")])
     if damage == "other columns":
@@ -193,7 +193,7 @@ def test_a_damaged_file_is_not_passed_over(tmp_path: Path, table: str, damage: s
         list(subtract.known_in_file(str(path), table, (P, E), Retries()))
 
 
-def test_a_file_that_is_gone(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"gone\.parquet"):
         list(subtract.known_in_file(f"{tmp_path}/gone.parquet", E, (P, E), Retries()))
 
@@ -250,12 +250,12 @@ FOUR, OTHER = KnownKeys(P, True, [("/a", "1")], [4]), KnownKeys(P, True, [("/a",
         (A1, [FOUR, KnownKeys(P, False, [("/a", "1")])], 1),  # of the table that lacks it
     ],
 )
-def test_attempts_go_on_where_they_stood(ref: ImageRef, known: list[KnownKeys], attempt: int) -> None:
+def test_attempts_continue_from_earlier_runs(ref: ImageRef, known: list[KnownKeys], attempt: int) -> None:
     work, _ = subtract.missing([[ref]], known, (P, E))
     assert [item.attempt for item in work] == [attempt]
 
 
-def test_a_last_attempt_is_the_last() -> None:
+def test_no_retry_after_the_last_attempt() -> None:
     known = [FOUR, KnownKeys(P, True, [("/a", "1")])]
     assert subtract.missing([[A1]], known, (P,)) == ([], Counter({counts.LISTED: 1, FAILED: 1}))
 
@@ -341,7 +341,7 @@ def test_every_listed_uri_is_accounted_for_once(chunks: list[list[ImageRef]], kn
 
 
 @given(st.lists(REFS), st.lists(KNOWN | TRANSIENT), st.data())
-def test_missing_depends_on_no_order_and_no_chunks(
+def test_missing_does_not_depend_on_order_or_chunks(
     refs: list[ImageRef], known: list[KnownKeys], data: st.DataObject
 ) -> None:
     shuffled = data.draw(st.permutations(refs))

@@ -46,7 +46,7 @@ WORK = st.lists(
 
 
 @given(WORK, st.integers(1, 9))
-def test_each_work_goes_into_the_one_unit_of_its_uri(work: list[Plain], number: int) -> None:
+def test_the_uri_determines_the_unit(work: list[Plain], number: int) -> None:
     parts = list(units.assign(work, number))
     assert sorted((item for _, part in parts for item in part), key=str) == sorted(work, key=str)
     assert [unit for unit, _ in parts] == list(dict.fromkeys(unit for unit, _ in parts))
@@ -55,7 +55,7 @@ def test_each_work_goes_into_the_one_unit_of_its_uri(work: list[Plain], number: 
     assert all(alone[item[0][0]] == [unit] for unit, part in parts for item in part)
 
 
-def test_units_are_the_same_on_every_machine_and_of_like_size() -> None:
+def test_units_are_the_same_on_every_machine_and_similar_in_size() -> None:
     work = [plain(f"gs://bucket/{i:05}.jpg") for i in range(5_120)]
     parts = dict(units.assign(work, 10))
     assert parts[0][:2] == [plain("gs://bucket/00009.jpg"), plain("gs://bucket/00027.jpg")]
@@ -76,7 +76,7 @@ def test_make_unit() -> None:
 
 
 @given(WORK, st.data())
-def test_a_unit_depends_on_no_order_and_no_parts(work: list[Plain], data: st.DataObject) -> None:
+def test_a_unit_does_not_depend_on_order_or_parts(work: list[Plain], data: st.DataObject) -> None:
     shuffled = data.draw(st.permutations(work))
     cut = data.draw(st.integers(0, len(work)))
     assert units.make_unit([shuffled[:cut], shuffled[cut:]]) == units.make_unit([work])
@@ -109,11 +109,11 @@ def test_other_work_has_another_name() -> None:
 
 
 @given(WORK, WORK)
-def test_names_are_alike_only_for_the_same_work(one: list[Plain], other: list[Plain]) -> None:
+def test_names_are_equal_only_for_the_same_work(one: list[Plain], other: list[Plain]) -> None:
     assert (name(*one) == name(*other)) == (sorted(one, key=str) == sorted(other, key=str))
 
 
-def test_what_was_only_listed_is_no_part_of_the_name() -> None:
+def test_listed_sizes_do_not_change_the_name() -> None:
     """The size follows from the version, and the fault from the manifest's version and the line; and a later attempt on
     the same day writes over what an earlier one left."""
     assert name((("/a", "1", 5, None), TABLES, 1)) == name((("/a", "1", None, "line 1 is empty"), TABLES, 2))

@@ -31,7 +31,7 @@ def pixels_or_error(data: bytes) -> drawn.Pixels | DecodeError:
 
 
 @pytest.mark.parametrize("data", [b"<!DOCTYPE html><html>", b"%PDF-1.7", b"%!PS-Adobe-3.0 EPSF", b"\0\0\0\x18ftypmp42"])
-def test_what_is_no_image(data: bytes) -> None:
+def test_unknown_formats(data: bytes) -> None:
     with pytest.raises(NotAnImage, match="starts with b'"):
         pixels(data)
 
@@ -42,7 +42,7 @@ def test_previews_are_not_the_picture() -> None:
 
 
 @pytest.mark.parametrize("name", [*LOSSLESS, *LOSSY])
-def test_files_that_are_cut_off(name: str) -> None:
+def test_truncated_files(name: str) -> None:
     data = sample(name)
     whole = pixels(data)
     cuts = {1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 20, 24, 30, 40, 60, 100}
@@ -60,7 +60,7 @@ def test_files_that_are_cut_off(name: str) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}])
 @pytest.mark.parametrize("min_side", [None, 100])
-def test_large_jpegs_that_are_cut_off(options: dict[str, Any], min_side: int | None) -> None:
+def test_truncated_large_jpegs(options: dict[str, Any], min_side: int | None) -> None:
     data = drawn.encode(drawn.draw(5, 900, 700), quality=95, **options)
     for part in range(1, 24):
         with pytest.raises(Truncated):

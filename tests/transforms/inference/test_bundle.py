@@ -94,7 +94,7 @@ IR = {f"openvino/f32.{suffix}": digit * 64 for suffix, digit in (("xml", "1"), (
 INT8 = {f"openvino/int8.{suffix}": digit * 64 for suffix, digit in (("xml", "3"), ("bin", "4"))}
 
 
-def test_what_was_made_from_a_saved_model_makes_it_no_other_model() -> None:
+def test_converted_forms_do_not_change_the_content_hash() -> None:
     more = [replace(MADE, files=HASHES | added) for added in (IR, INT8, IR | INT8)]
     assert {made.content_hash for made in more} == {MADE.content_hash}
     assert len({made.files_hash for made in [MADE, *more]}) == 4
@@ -108,7 +108,7 @@ def test_what_a_bundle_without_a_saved_model_was_staged_from_is_its_ir() -> None
     assert replace(first, files=first.files | INT8).content_hash == first.content_hash
 
 
-def test_what_forms_there_are() -> None:
+def test_forms_of_a_bundle() -> None:
     assert (MADE.has_saved_model, MADE.ir("f32"), MADE.ir("bf16"), MADE.ir("int8")) == (True, None, None, None)
     own = replace(MADE, files=IR)
     f32, int8 = "openvino/f32.xml", "openvino/int8.xml"
@@ -154,7 +154,7 @@ def test_a_model_json_that_lacks_something(key: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", MADE.to_json()[:-20], b"\xff\xfe"])
-def test_what_is_no_model_json(text: str | bytes) -> None:
+def test_an_invalid_model_json(text: str | bytes) -> None:
     with pytest.raises(ModelError, match=r"x/model.json is not a complete model\.json"):
         Bundle.from_json(text, "x/model.json")
 
@@ -193,14 +193,14 @@ def test_no_bundle_on_gs(bucket: Bucket) -> None:
         bundle.read(bucket.uri("none"))
 
 
-def test_a_bundle_that_may_not_be_read(remote: str, bucket: Bucket) -> None:
+def test_a_bundle_without_read_permission(remote: str, bucket: Bucket) -> None:
     bucket.gcs.faults = lambda method, path: 403
     with pytest.raises(ModelError, match=f"bundle {remote} cannot be read: .*roles/storage.objectViewer"):
         bundle.read(remote)
 
 
 @pytest.mark.parametrize("prefix", ["", "file://", "file://localhost"])
-def test_localize_uses_what_lies_on_this_disk(folder: Path, cache: Path, prefix: str) -> None:
+def test_localize_uses_a_local_bundle_in_place(folder: Path, cache: Path, prefix: str) -> None:
     bundle.write(MADE, folder, str(folder))
     assert bundle.localize(f"{prefix}{folder}", MADE.content_hash) == folder
     assert not cache.exists()
@@ -213,7 +213,7 @@ def test_localize_copies_from_gs(remote: str, cache: Path) -> None:
     assert left_over(cache) == [MADE.content_hash]
 
 
-def test_localize_copies_anew_what_was_made_anew(remote: str, folder: Path, cache: Path) -> None:
+def test_localize_copies_a_new_version_of_a_bundle(remote: str, folder: Path, cache: Path) -> None:
     """Same model, another IR: jobs that run go on with the old files."""
     old = bundle.localize(remote, MADE.content_hash)
     files_ = {path: hashlib.sha256(b"new").hexdigest() for path in IR}

@@ -70,7 +70,7 @@ def test_exactly_the_bad_ones_and_in_order(shades: list[int], refused: set[int],
 
 
 @pytest.mark.parametrize("spec", [SPEC, CLASSIFIER])
-def test_what_is_said_of_a_refused_picture(spec: ModelSpec) -> None:
+def test_the_message_for_a_refused_image(spec: ModelSpec) -> None:
     (error,) = engine.infer_each(FakeEngine(refused=[7]), pictures(7), spec)
     assert isinstance(error, Refused)
     assert str(error) == "tiny refuses this image: shades [7] are bad"
@@ -78,7 +78,7 @@ def test_what_is_said_of_a_refused_picture(spec: ModelSpec) -> None:
 
 
 @pytest.mark.parametrize("spec", [SPEC, CLASSIFIER])
-def test_what_is_said_of_nan(spec: ModelSpec) -> None:
+def test_the_message_for_nan(spec: ModelSpec) -> None:
     fine, error = engine.infer_each(FakeEngine(nan=[7]), pictures(1, 7), spec)
     assert plain([fine]) == [[1, 2]]
     assert isinstance(error, NonFinite)
@@ -86,7 +86,7 @@ def test_what_is_said_of_nan(spec: ModelSpec) -> None:
     assert (error.stage, error.retryable) == (spec.task, False)
 
 
-def test_want_of_memory_may_pass() -> None:
+def test_out_of_memory_is_transient() -> None:
     fine, error = engine.infer_each(FakeEngine(refused=[7], error=OutOfMemory), pictures(1, 7), SPEC)
     assert plain([fine]) == [[1, 2]]
     assert isinstance(error, Refused)
@@ -106,7 +106,7 @@ def test_an_engine_that_gives_nan_for_grey_is_broken() -> None:
         engine.infer_each(FakeEngine(nan=[2, GREY]), pictures(1, 2), SPEC)
 
 
-def test_what_is_no_engine_error_is_a_bug_and_goes_through() -> None:
+def test_other_errors_are_bugs_and_are_raised() -> None:
     class Buggy(FakeEngine):
         def infer(self, pixels: Pixels) -> Floats:
             raise ZeroDivisionError
@@ -125,6 +125,6 @@ def test_load(tmp_path: Path) -> None:
     assert loaded.batch == 3
 
 
-def test_load_of_an_engine_that_is_not_there(tmp_path: Path) -> None:
+def test_load_of_an_unknown_engine(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no engine 'abacus'; use one of tensorflow, openvino"):
         engines.load("abacus", tmp_path, SPEC)  # type: ignore[arg-type]

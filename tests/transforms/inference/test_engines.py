@@ -50,7 +50,7 @@ NO_IR = "birds has no form for OpenVINO; stage it again, or use --engine tensorf
         (None, "int8", "ir int8", "openvino"),
     ],
 )
-def test_what_there_is_decides(wanted: Any, precision: Any, made: str, name: str, gpu: bool) -> None:
+def test_the_forms_of_the_bundle_decide(wanted: Any, precision: Any, made: str, name: str, gpu: bool) -> None:
     assert engines.choose(wanted, precision, BUNDLES[made], gpu=gpu) == name
 
 
@@ -62,7 +62,7 @@ def test_what_there_is_decides(wanted: Any, precision: Any, made: str, name: str
         ("f32", "all", "openvino", "tensorflow"),
     ],
 )
-def test_the_machine_decides_where_both_can(precision: Any, made: str, on_cpu: str, on_gpu: str) -> None:
+def test_the_machine_decides_between_two_forms(precision: Any, made: str, on_cpu: str, on_gpu: str) -> None:
     assert engines.choose(None, precision, BUNDLES[made], gpu=False) == on_cpu
     assert engines.choose(None, precision, BUNDLES[made], gpu=True) == on_gpu
 
@@ -86,7 +86,7 @@ def test_int8_on_a_cpu() -> None:
         ("openvino", "bf16", "saved", True, NO_IR),
     ],
 )
-def test_what_cannot_be(wanted: Any, precision: Any, made: str, gpu: bool, message: str) -> None:
+def test_impossible_choices(wanted: Any, precision: Any, made: str, gpu: bool, message: str) -> None:
     with pytest.raises(ModelError) as caught:
         engines.choose(wanted, precision, BUNDLES[made], gpu=gpu)
     assert str(caught.value) == message

@@ -167,7 +167,7 @@ def test_many_threads_at_once(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.concatenate(parts), irs.expected(pixels, TINY), atol=1e-5)
 
 
-def test_what_was_given_is_not_held_on_to(tmp_path: Path) -> None:
+def test_input_arrays_are_not_kept(tmp_path: Path) -> None:
     model, pixels = tiny(tmp_path), noise(8, TINY.size)
     before = model.infer(pixels)
     kept = before.copy()
@@ -287,7 +287,7 @@ print(code, sorted({name.partition(".")[0] for name in sys.modules} & heavy))
     assert len(list(tmp_path.rglob("*.parquet"))) == 2
 
 
-def test_nothing_is_told_to_anyone(tmp_path: Path) -> None:
+def test_openvino_sends_no_telemetry(tmp_path: Path) -> None:
     code = """
 import sys
 from transforms.inference.libraries import openvino
@@ -304,7 +304,7 @@ def test_a_staged_bundle_says_how_far_the_engines_agree(trained: dict[str, str])
         assert made.checks["f32"]["largest_difference"] < 1e-5
 
 
-def test_threads_that_begin_together_do_not_wait_for_ever(tiny_classifier: str, tmp_path: Path) -> None:
+def test_threads_that_start_together_do_not_deadlock(tiny_classifier: str, tmp_path: Path) -> None:
     """As they would in OpenVINO's own way from an array to an input, one time in three under this much pressure."""
     code = """
 import sys, threading

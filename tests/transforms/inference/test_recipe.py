@@ -37,7 +37,7 @@ def test_tables() -> None:
         {"spec": replace(CLASSIFIER, source="https://tfhub.dev/birds")},
     ],
 )
-def test_what_changes_no_row_changes_no_digest(changes: dict[str, Any]) -> None:
+def test_options_that_change_no_row_do_not_change_the_digest(changes: dict[str, Any]) -> None:
     assert replace(CLASSIFY, **changes).digest == CLASSIFY.digest
 
 
@@ -45,7 +45,7 @@ def test_the_heads_of_a_classifier_change_no_vectors() -> None:
     assert replace(EMBED, top_k=9, probabilities=True).digest == EMBED.digest
 
 
-def test_what_changes_rows_changes_the_digest() -> None:
+def test_options_that_change_rows_change_the_digest() -> None:
     different = [
         CLASSIFY,
         EMBED,

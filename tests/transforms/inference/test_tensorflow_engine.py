@@ -279,13 +279,13 @@ def run(code: str, path: Path | None = None) -> subprocess.CompletedProcess[str]
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
 
 
-def test_the_import_says_nothing() -> None:
+def test_the_import_prints_nothing() -> None:
     code = "from transforms.inference.libraries import tensorflow as t; print(t().constant(3).numpy(), t() is t())"
     done = run(code)
     assert (done.stdout, done.stderr, done.returncode) == ("3 True\n", "", 0)
 
 
-def test_after_the_import_errors_are_seen_again() -> None:
+def test_stderr_works_after_the_import() -> None:
     code = "import os; from transforms.inference.libraries import tensorflow; tensorflow(); os.write(2, b'seen')"
     assert run(code).stderr == "seen"
 

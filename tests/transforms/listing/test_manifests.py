@@ -269,7 +269,7 @@ def test_refused(tmp_path: Path, name: str, data: bytes, message: str) -> None:
         list(manifests.lines(str(path)))
 
 
-def test_damage_behind_the_beginning_is_not_passed_over(tmp_path: Path) -> None:
+def test_damage_after_the_first_lines_is_an_error(tmp_path: Path) -> None:
     """A row group whose bytes are gone, in a file whose footer is whole."""
     data = bytearray(parquet(pa.array([f"{i}.jpg" for i in range(200_000)]), row_group_size=100_000))
     chunk = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(1).column(1)
@@ -334,7 +334,7 @@ def written(kind: str, rows: list[tuple[str, str]]) -> bytes:
 
 @given(st.lists(st.tuples(URIS, TEXTS), min_size=1), st.sampled_from(manifests.KINDS))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_what_was_written_is_read(monkeypatch: pytest.MonkeyPatch, rows: list[tuple[str, str]], kind: str) -> None:
+def test_written_manifests_are_read(monkeypatch: pytest.MonkeyPatch, rows: list[tuple[str, str]], kind: str) -> None:
     if kind == ".txt":
         rows = [(f"/{uri}", x) for uri, x in rows]  # no comment
     uri, _ = named(monkeypatch, f"m{kind}", written(kind, rows))
@@ -343,7 +343,9 @@ def test_what_was_written_is_read(monkeypatch: pytest.MonkeyPatch, rows: list[tu
 
 @given(st.integers(0, 5), st.integers(0, 5), st.sampled_from(['"x', 'x,"y', '"', 'x,"', '"x"y']), st.booleans())
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch, before: int, after: int, bad: str, quoted: bool) -> None:
+def test_lines_after_a_fault_are_read(
+    monkeypatch: pytest.MonkeyPatch, before: int, after: int, bad: str, quoted: bool
+) -> None:
     rows = [f'"{i}.jpg","{i}"\n' if quoted else f"{i}.jpg,{i}\n" for i in range(before + after)]
     text = "".join(["uri,id\n", *rows[:before], bad + "\n", *rows[before:]])
     uri, _ = named(monkeypatch, "m.csv", text.encode())
@@ -363,7 +365,7 @@ def test_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch, before: int, after: i
 @example(b"[" * 100_000, "m.jsonl")
 @example(b"1" * 100_000, "m.jsonl")
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
-def test_any_bytes_give_lines_or_our_error(monkeypatch: pytest.MonkeyPatch, data: bytes, name: str) -> None:
+def test_any_bytes_give_lines_or_a_beamsight_error(monkeypatch: pytest.MonkeyPatch, data: bytes, name: str) -> None:
     body = b"uri\n" + data if ".csv" in name or ".tsv" in name else data
     uri, _ = named(monkeypatch, name, gzip.compress(body, mtime=0) if name.endswith(".gz") else body)
     try:

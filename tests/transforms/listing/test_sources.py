@@ -76,13 +76,13 @@ def test_a_glob(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["photo[1].jpg", "what?.jpg", "*.jpg", "**"])
-def test_a_name_to_the_letter_goes_before_a_pattern(tmp_path: Path, name: str) -> None:
+def test_a_literal_name_takes_precedence_over_a_pattern(tmp_path: Path, name: str) -> None:
     filled(tmp_path / "photo1.jpg")
     ref = filled(tmp_path / name)
     assert listed(ref.uri) == ([ref], 0)
 
 
-def test_a_folder_to_the_letter_goes_before_a_pattern(tmp_path: Path) -> None:
+def test_a_literal_folder_takes_precedence_over_a_pattern(tmp_path: Path) -> None:
     ref = filled(tmp_path / "May [1]/a.jpg")
     filled(tmp_path / "May 1")
     assert listed(tmp_path / "May [1]") == listed(f"{tmp_path}/May [1]/") == ([ref], 0)
@@ -218,7 +218,7 @@ def test_the_column_that_is_asked_for(tmp_path: Path) -> None:
     assert listed(tmp_path / "m.csv", uri_column="url") == ([ImageRef("/a.jpg")], 0)
 
 
-def test_bad_lines_are_faults_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_bad_lines_are_faults_and_other_lines_are_read(tmp_path: Path) -> None:
     manifest = filled(
         tmp_path / "m.csv",
         b'id,uri\n1,/a.jpg\n2,\n3\n4,\xff.jpg\n5,ftp://h/a.jpg\n6,https://h/a.jpg\n7,gs://b\n8,"/c\n9,/d.jpg\n',
@@ -242,7 +242,7 @@ def test_bad_lines_are_faults_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert quote == "line 9 is not a valid row: unexpected end of data; check for a quote that is not closed"
 
 
-def test_check_passes_what_gives_an_image(tmp_path: Path, bucket: Bucket) -> None:
+def test_check_accepts_sources_with_images(tmp_path: Path, bucket: Bucket) -> None:
     filled(tmp_path / "a.jpg")
     filled(tmp_path / "m.txt", b"/nowhere.jpg\n")
     filled(tmp_path / "bad.txt", b"ftp://h/a.jpg\n")
@@ -308,20 +308,20 @@ def test_check_refuses(tmp_path: Path, bucket: Bucket, where: str, name: str, me
         ("/x\0", "is not a valid file name"),
     ],
 )
-def test_check_refuses_what_nobody_can_read(gcs: object, source: str, message: str) -> None:
+def test_check_refuses_unsupported_sources(gcs: object, source: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         sources.check([source])
     assert message in str(caught.value)
 
 
-def test_check_refuses_a_bucket_that_is_not_there_or_holds_nothing(bucket: Bucket) -> None:
+def test_check_refuses_a_missing_or_empty_bucket(bucket: Bucket) -> None:
     with pytest.raises(UsageError, match=r"^--images gs://no-such-bucket/a: there is no gs://no-such-bucket/a/"):
         sources.check(["gs://no-such-bucket/a"])
     with pytest.raises(UsageError, match=rf"^--images gs://{bucket.name}: there is no such file, and no folder"):
         sources.check([f"gs://{bucket.name}"])
 
 
-def test_a_fifo_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+def test_a_fifo_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UsageError, match=r"pipe is not a regular file but a fifo"):
         sources.check([f"{tmp_path}/pipe"])
@@ -335,7 +335,7 @@ def test_check_looks_only_at_the_beginning(bucket: Bucket) -> None:
     assert len(bucket.gcs.media()) == 1
 
 
-def test_an_error_of_the_server_is_not_a_list_without_images(bucket: Bucket, quick_retries: object) -> None:
+def test_a_server_error_is_not_an_empty_listing(bucket: Bucket, quick_retries: object) -> None:
     bucket.put("p/a.jpg", b"")
     bucket.gcs.faults = lambda method, path: 403
     with pytest.raises(Unreadable, match=r"roles/storage\.objectViewer"):
@@ -365,7 +365,7 @@ def test_look_up(tmp_path: Path, bucket: Bucket) -> None:
     assert sources.look_up([]) == []
 
 
-def test_look_up_asks_only_for_what_it_does_not_know_and_many_at_once(bucket: Bucket) -> None:
+def test_look_up_requests_only_missing_versions_concurrently(bucket: Bucket) -> None:
     names = [f"{i:02}.jpg" for i in range(40)]
     generations = [bucket.put(name, b"x") for name in names]
     bucket.gcs.delay = 0.02

@@ -139,7 +139,7 @@ def test_has_magic() -> None:
         ("s3://bucket/a.jpg", r"pip install 'apache-beam\[aws\]'"),
     ],
 )
-def test_what_nobody_can_read_is_a_usage_error(uri: str, message: str) -> None:
+def test_an_unsupported_scheme_is_a_usage_error(uri: str, message: str) -> None:
     for refused in (files.check, files.read, files.stat, files.open, lambda uri: list(files.walk(uri + "/"))):
         with pytest.raises(UsageError, match=message):
             refused(uri)
@@ -151,7 +151,7 @@ def test_check_refuses_what_names_no_file(uri: str) -> None:
         files.check(uri)
 
 
-def test_check_lets_pass_what_can_be_read() -> None:
+def test_check_accepts_supported_uris() -> None:
     for uri in ("a.jpg", "/a.jpg", "file:///a", "gs://bucket/a"):
         files.check(uri)
 
@@ -225,7 +225,7 @@ def test_there_is_no_pattern_for_buckets(bucket: Bucket) -> None:
         list(files.glob("gs://*/a.jpg"))
 
 
-def test_a_listing_is_taken_as_it_comes(bucket: Bucket) -> None:
+def test_a_listing_is_lazy(bucket: Bucket) -> None:
     bucket.put("a.jpg", b"1")
     assert next(files.glob(bucket.uri("*"))).size == 1
     assert not list(files.glob(bucket.uri("none/**")))

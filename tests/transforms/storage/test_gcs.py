@@ -185,7 +185,7 @@ def test_no_permission_names_the_role(bucket: Bucket) -> None:
 
 
 @pytest.mark.parametrize("fault", [429, 500, 503, 408, "drop"])
-def test_what_may_pass_is_tried_again(bucket: Bucket, fault: int | str) -> None:
+def test_transient_errors_are_retried(bucket: Bucket, fault: int | str) -> None:
     left = iter([fault] * 3)
     generation = bucket.put("a", b"abc")
     bucket.gcs.faults = lambda *_: next(left, None)
@@ -199,7 +199,7 @@ def test_what_may_pass_is_tried_again(bucket: Bucket, fault: int | str) -> None:
 
 
 @pytest.mark.parametrize("fault", [429, 503, "drop"])
-def test_what_does_not_pass_in_time_is_retryable(bucket: Bucket, fault: int | str) -> None:
+def test_an_error_after_all_retries_is_retryable(bucket: Bucket, fault: int | str) -> None:
     bucket.put("a", b"abc")
     bucket.gcs.faults = lambda *_: fault
     hasty = GcsObjects(QUICK.with_timeout(0.2))
@@ -209,7 +209,7 @@ def test_what_does_not_pass_in_time_is_retryable(bucket: Bucket, fault: int | st
         assert caught.value.retryable
 
 
-def test_a_request_that_is_wrong_is_not_tried_again(bucket: Bucket) -> None:
+def test_a_bad_request_is_not_retried(bucket: Bucket) -> None:
     bucket.gcs.faults = lambda *_: 400
     with pytest.raises(Unreadable) as caught:
         objects.read(bucket.uri("a"))
@@ -236,7 +236,7 @@ def test_a_download_that_is_cut_is_begun_again_and_checked_as_a_whole(bucket: Bu
         objects.read(uri, generation)
 
 
-def test_a_refusal_does_not_cost_a_connection(bucket: Bucket) -> None:
+def test_an_error_response_keeps_the_connection(bucket: Bucket) -> None:
     left = iter([503] * 5)
     generation = bucket.put("a", b"abc")
     gcs_client.close()
@@ -261,7 +261,7 @@ def test_gzip_in_transit_is_decoded_and_bounded(bucket: Bucket) -> None:
 
 
 @pytest.mark.parametrize("data", [b"no gzip", gzip.compress(b"abc" * 100, mtime=0)[:-9], b""])
-def test_gzip_that_is_none(bucket: Bucket, data: bytes) -> None:
+def test_invalid_gzip(bucket: Bucket, data: bytes) -> None:
     bucket.put("a", data, encoding="gzip")
     if not data:  # gzip of nothing may be nothing
         assert objects.read(bucket.uri("a"))[0] == b""
@@ -391,7 +391,7 @@ def test_one_client_for_all_threads(bucket: Bucket) -> None:
         assert len(Counter(pool.map(ask, range(16)))) == 1
 
 
-def test_it_travels_to_a_worker(bucket: Bucket) -> None:
+def test_it_can_be_pickled_for_a_worker(bucket: Bucket) -> None:
     bucket.put("a", b"abc")
     objects.stat(bucket.uri("a"))
     assert pickle.loads(pickle.dumps(objects)).read(bucket.uri("a"))[0] == b"abc"

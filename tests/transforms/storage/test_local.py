@@ -107,7 +107,9 @@ def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["folder", "fifo", "socket", "device", "nul", "long", "loop"])
-def test_what_is_no_file_is_unreadable_for_good(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_and_devices_are_permanently_unreadable(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     uri = str(tmp_path / "x")
     if kind == "folder":
         (tmp_path / "x").mkdir()
@@ -132,7 +134,7 @@ def test_what_is_no_file_is_unreadable_for_good(tmp_path: Path, kind: str, monke
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_no_permission_is_for_the_next_run(tmp_path: Path) -> None:
+def test_a_missing_permission_is_retryable(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.touch(mode=0)
     with pytest.raises(Unreadable, match="account") as caught:
@@ -140,7 +142,7 @@ def test_no_permission_is_for_the_next_run(tmp_path: Path) -> None:
     assert caught.value.retryable
 
 
-def test_what_may_pass_is_retryable(tmp_path: Path) -> None:
+def test_transient_errors_are_retryable(tmp_path: Path) -> None:
     resource = pytest.importorskip("resource")
     (tmp_path / "a").touch()
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -197,7 +199,7 @@ def test_where_nothing_can_be_written_is_a_usage_error(tmp_path: Path) -> None:
         disk.delete(f"{tmp_path}/folder")
 
 
-def test_delete_is_content_when_there_is_nothing(tmp_path: Path) -> None:
+def test_delete_of_a_missing_file_is_no_error(tmp_path: Path) -> None:
     disk.write(f"{tmp_path}/a", b"")
     disk.delete(f"{tmp_path}/a")
     disk.delete(f"{tmp_path}/a")
@@ -220,7 +222,7 @@ def test_walk_spells_uris_as_the_prefix_and_leaves_out_what_is_hidden(
     assert names("a/") == []
 
 
-def test_walk_follows_links_and_never_goes_round(tmp_path: Path) -> None:
+def test_walk_follows_links_without_loops(tmp_path: Path) -> None:
     disk.write(f"{tmp_path}/in/x/a", b"")
     disk.write(f"{tmp_path}/out/b", b"")
     (tmp_path / "in/x/up").symlink_to(tmp_path / "in")
@@ -231,7 +233,7 @@ def test_walk_follows_links_and_never_goes_round(tmp_path: Path) -> None:
     assert names(f"{tmp_path}/in/") == [f"{tmp_path}/in/{name}" for name in ("again/b", "c", "other/b", "x/a")]
 
 
-def test_walk_is_lazy_and_bears_what_vanishes(tmp_path: Path) -> None:
+def test_walk_is_lazy_and_tolerates_vanishing_files(tmp_path: Path) -> None:
     for name in ("1", "2", "3", "x/4"):
         disk.write(f"{tmp_path}/{name}", b"")
     found = disk.walk(f"{tmp_path}/")
@@ -254,5 +256,5 @@ def test_a_folder_that_may_not_be_listed_is_no_empty_folder(tmp_path: Path) -> N
         (tmp_path / "x").chmod(0o700)
 
 
-def test_it_travels(tmp_path: Path) -> None:
+def test_it_can_be_pickled(tmp_path: Path) -> None:
     assert names(f"{tmp_path}/") == [*pickle.loads(pickle.dumps(disk)).walk(f"{tmp_path}/")]

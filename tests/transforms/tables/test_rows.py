@@ -36,7 +36,7 @@ def test_logits_become_probabilities_and_the_best_classes() -> None:
     assert "probabilities" not in first
 
 
-def test_all_probabilities_where_they_are_asked_for() -> None:
+def test_all_probabilities_on_request() -> None:
     rows = TableRows(Recipe(SPEC, "", "h", "", probabilities=True), LABELS)
     rows.add(image("a"), np.zeros(4, np.float32))
     (row,) = rows.to_arrow().to_pylist()

@@ -57,7 +57,7 @@ def test_encodings() -> None:
     assert columns["uri"].has_dictionary_page
 
 
-def test_predictions_have_dictionaries_on_strings_alone() -> None:
+def test_predictions_have_dictionaries_on_strings_only() -> None:
     row_group = parquet(predictions(probabilities=[0.5, 0.5])).metadata.row_group(0)
     columns = [row_group.column(number) for number in range(row_group.num_columns)]
     assert {column.path_in_schema for column in columns if column.has_dictionary_page} == {
@@ -74,7 +74,7 @@ def test_row_groups_are_small() -> None:
     assert [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)] == [4096, 4096, 1808]
 
 
-def test_the_footer_tells_the_recipe() -> None:
+def test_the_footer_contains_the_recipe() -> None:
     metadata = parquet(embeddings(1)).schema_arrow.metadata
     assert metadata[b"beamsight.model"] == b"m"
     assert metadata[b"beamsight.recipe"] == b"12345678"
@@ -90,7 +90,7 @@ def test_duckdb_reads_what_pyarrow_wrote(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("column", ["uri", "version", "sha256", "class_id", "label", "score", "top_k", "width"])
-def test_what_must_not_be_null_is_declared_so(column: str) -> None:
+def test_required_columns_are_declared_not_null(column: str) -> None:
     assert not schemas.predictions(2, probabilities=False).field(column).nullable
 
 
@@ -115,7 +115,7 @@ def test_failures(tmp_path: Path) -> None:
     ]
 
 
-def test_no_rows_are_no_file(tmp_path: Path) -> None:
+def test_no_rows_give_no_file(tmp_path: Path) -> None:
     uri = str(tmp_path / "a" / "e.parquet")
     writer.put(uri, embeddings(0), {})
     assert list(tmp_path.iterdir()) == []
@@ -125,7 +125,7 @@ def test_no_rows_are_no_file(tmp_path: Path) -> None:
     assert list((tmp_path / "a").iterdir()) == []
 
 
-def test_reader_reads_the_columns_that_are_asked_for(tmp_path: Path) -> None:
+def test_reader_reads_the_requested_columns(tmp_path: Path) -> None:
     uri = str(tmp_path / "e.parquet")
     writer.put(uri, embeddings(2), {})
     assert set(reader.read(uri, ["version", "uri"]).column_names) == {"version", "uri"}
@@ -136,7 +136,7 @@ def test_reader_reads_the_columns_that_are_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"PAR1 but not really", b"PAR1"])
-def test_reader_names_what_it_cannot_read(tmp_path: Path, data: bytes) -> None:
+def test_reader_errors_name_the_file(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "e.parquet"
     path.write_bytes(data)
     with pytest.raises(FetchError, match=r"e\.parquet cannot be read"):
