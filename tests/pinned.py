@@ -1,9 +1,14 @@
-"""The files that pin packages: requirements.lock, and what containers/ makes of it."""
+"""Packaging in tests: the files that pin packages, a copy of the sources, and the tool that builds and installs."""
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -30,3 +35,22 @@ def applicable(kind: str) -> set[str]:
         for each in needed
         if each.marker is None or each.marker.evaluate()
     }
+
+
+def copy_sources(to: Path) -> Path:
+    """Copy what a package is built from, and nothing else of the checkout."""
+    to.mkdir()
+    for name in ("LICENSE", "README.md", "pyproject.toml", "setup.py"):
+        shutil.copy(ROOT / name, to / name)
+    for name in ("beamsight", "pipelines", "runners", "transforms"):
+        shutil.copytree(ROOT / name, to / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return to
+
+
+def uv(*arguments: str | Path) -> None:
+    """Run uv, and skip the test where it cannot reach a registry."""
+    command = [sys.executable, "-m", "uv", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=540)
+    if done.returncode and re.search("error sending request|dns error|Connection refused", done.stderr):
+        pytest.skip(f"no package can be downloaded here: {done.stderr.strip().splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -11,30 +10,17 @@ import sysconfig
 from importlib import metadata
 from pathlib import Path
 
+import pinned
 import pytest
 from pinned import ROOT
 
 from transforms.imaging import drawn
 
-SOURCES = ("LICENSE", "README.md", "pyproject.toml", "setup.py", "beamsight", "pipelines", "runners", "transforms")
-
-
-def uv(*arguments: str | Path) -> None:
-    command = [sys.executable, "-m", "uv", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    if done.returncode and re.search("error sending request|dns error|Connection refused", done.stderr):
-        pytest.skip(f"no package can be had here: {done.stderr.strip().splitlines()[-1]}")
-    assert done.returncode == 0, done.stderr
-
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    source = tmp_path_factory.mktemp("source") / "beamsight"
-    source.mkdir()
-    for name in SOURCES:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        copy(ROOT / name, source / name)
-    uv("build", "--quiet", "--wheel", "--out-dir", source / "dist", source)
+    source = pinned.copy_sources(tmp_path_factory.mktemp("source") / "beamsight")
+    pinned.uv("build", "--quiet", "--wheel", "--out-dir", source / "dist", source)
     (made,) = (source / "dist").glob("*.whl")
     return made
 
@@ -43,8 +29,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(tmp_path: Path, wheel: Path) -> Path:
     """A virtual environment with the wheel, which takes the dependencies from the one that runs the tests."""
     folder = tmp_path / "venv"
-    uv("venv", "--quiet", "--python", sys.executable, folder)
-    uv("pip", "install", "--quiet", "--python", folder / "bin" / "python", "--no-deps", wheel)
+    pinned.uv("venv", "--quiet", "--python", sys.executable, folder)
+    pinned.uv("pip", "install", "--quiet", "--python", folder / "bin" / "python", "--no-deps", wheel)
     (site,) = (folder / "lib").glob("python*/site-packages")
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n", encoding="utf-8")
     return folder

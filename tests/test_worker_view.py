@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import pinned
 import pytest
 import tables
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -37,23 +37,10 @@ WORKER = Path(__file__).parent / "worker.py"
 TABLES = ("predictions", "embeddings", "failures")
 
 
-def uv(*arguments: str | Path) -> None:
-    command = [sys.executable, "-m", "uv", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=540)
-    if done.returncode and re.search("error sending request|dns error|Connection refused", done.stderr):
-        pytest.skip(f"no package can be had here: {done.stderr.strip().splitlines()[-1]}")
-    assert done.returncode == 0, done.stderr
-
-
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    source = tmp_path_factory.mktemp("source") / "beamsight"
-    wanted = ("LICENSE", "README.md", "pyproject.toml", "setup.py", "beamsight", "pipelines", "runners", "transforms")
-    for name in wanted:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
-        (source / name).parent.mkdir(exist_ok=True)
-        copy(ROOT / name, source / name)
-    uv("build", "--quiet", "--sdist", "--out-dir", source / "dist", source)
+    source = pinned.copy_sources(tmp_path_factory.mktemp("source") / "beamsight")
+    pinned.uv("build", "--quiet", "--sdist", "--out-dir", source / "dist", source)
     (made,) = (source / "dist").glob("*.tar.gz")
     return made
 
@@ -62,11 +49,11 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def python(tmp_path_factory: pytest.TempPathFactory, sdist: Path) -> Path:
     """The Python of a virtual environment that is made as containers/cpu.Dockerfile makes its image."""
     folder = tmp_path_factory.mktemp("worker") / "venv"
-    uv("venv", "--quiet", "--python", sys.executable, folder)
+    pinned.uv("venv", "--quiet", "--python", sys.executable, folder)
     made = folder / "bin" / "python"
     install = ("pip", "install", "--quiet", "--python", made, "--no-deps")
-    uv(*install, "--requirement", ROOT / "containers" / "cpu-requirements.txt")
-    uv(*install, sdist)
+    pinned.uv(*install, "--requirement", ROOT / "containers" / "cpu-requirements.txt")
+    pinned.uv(*install, sdist)
     return made
 
 

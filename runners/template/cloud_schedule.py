@@ -15,7 +15,7 @@ from runners.jobs import beam_options
 from runners.template import cron_fields, parameters, scheduler_api
 from runners.template.cron_fields import Times
 from runners.template.options import CreateOptions, PlaceOptions
-from runners.template.scheduler_api import Retries, ScheduleRef
+from runners.template.scheduler_api import ScheduleRef
 from transforms.errors import FetchError, UsageError
 from transforms.storage import files
 
@@ -59,7 +59,7 @@ def create(
         times,
         launch,
         account,
-        Retries(asked.retries, asked.retry_wait, asked.attempt_deadline),
+        asked,
         parsed.view_as(GoogleCloudOptions).dataflow_endpoint,
     )
     if not send:

@@ -18,6 +18,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud import dataflow_v1beta3, scheduler_v1
 
 from runners.template.cron_fields import Times
+from runners.template.options import CreateOptions
 from transforms.errors import UsageError
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
@@ -27,29 +28,6 @@ _TIMEOUT = 30.0
 _LONGEST_WAIT = timedelta(hours=1)
 _REQUEST = re.compile(r"^[0-9]+ [A-Z]+ \S+: ")  # The client puts this before the server's message.
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Retries:
-    """How a launch is retried.
-
-    count: Number of retries, 0 to 5.
-    wait: Seconds before the first retry, 1 to 3600. The time doubles before each later one, up to an hour.
-    deadline: Seconds for an answer of Dataflow, 15 to 1800.
-    """
-
-    count: int = 3
-    wait: int = 60
-    deadline: int = 180
-
-    def __post_init__(self) -> None:
-        for option, value, low, high in (
-            ("--retries", self.count, 0, 5),
-            ("--retry-wait", self.wait, 1, 3600),
-            ("--attempt-deadline", self.deadline, 15, 1800),
-        ):
-            if not low <= value <= high:
-                raise UsageError(f"{option} {value}: Cloud Scheduler accepts {low} to {high}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +56,7 @@ def build_job(
     times: Times,
     launch: dataflow_v1beta3.LaunchFlexTemplateRequest,
     account: str,
-    retries: Retries,
+    options: CreateOptions,
     dataflow: str,
 ) -> scheduler_v1.Job:
     """Return a job that sends ``launch`` to the endpoint ``dataflow``, with a token of the service account."""
@@ -92,10 +70,10 @@ def build_job(
         description="beamsight: images that are new or have changed",
         schedule=times.fields,
         time_zone=times.zone,
-        attempt_deadline=timedelta(seconds=retries.deadline),
+        attempt_deadline=timedelta(seconds=options.attempt_deadline),
         retry_config=scheduler_v1.RetryConfig(
-            retry_count=retries.count,
-            min_backoff_duration=timedelta(seconds=retries.wait),
+            retry_count=options.retries,
+            min_backoff_duration=timedelta(seconds=options.retry_wait),
             max_backoff_duration=_LONGEST_WAIT,
         ),
         http_target=scheduler_v1.HttpTarget(
