@@ -208,7 +208,8 @@ def build(cls: type[_T], values: Mapping[str, Any], **others: Any) -> _T:
     given = {each.field: values[each.field] for each in of(cls) if each.field in values}
     for each in of(cls):
         if each.required and each.field not in given:
-            raise UsageError(f"{each.flag} is required: {each.help[0].lower()}{each.help[1:]}")
+            meaning = each.help.partition(":")[0].partition(";")[0]
+            raise UsageError(f"{each.flag} is required: {meaning[0].lower()}{meaning[1:]}")
     return cls(**given, **others)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from beamsight import text
-from beamsight.models import facts, registry
+from beamsight.models import facts, registry, staging
 from transforms.errors import ModelError
 from transforms.inference import bundle
 from transforms.inference.bundle import Bundle
@@ -61,12 +61,12 @@ def _rate(known: facts.Facts, precision: Precision) -> str:
 
 
 def _is_local(spec: ModelSpec) -> bool:
-    return (registry.cached_bundle(spec.name, spec.task) / bundle.MODEL_JSON).exists()
+    return (staging.cached_bundle(spec.name, spec.task) / bundle.MODEL_JSON).exists()
 
 
 def _registered_facts(spec: ModelSpec) -> dict[str, str]:
     known = facts.of(spec)
-    folder = registry.cached_bundle(spec.name, spec.task)
+    folder = staging.cached_bundle(spec.name, spec.task)
     rates = ", ".join(f"{_rate(known, precision)} ({precision})" for precision in _PRECISIONS)
     megabytes = known.download_mb
     return _spec_facts(spec) | {

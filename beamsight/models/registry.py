@@ -10,7 +10,6 @@ from pathlib import Path
 
 from beamsight import text
 from transforms.errors import UsageError
-from transforms.inference import bundle
 from transforms.inference.spec import ModelSpec, Task
 
 IMAGENET_CLASSES = 1000
@@ -113,11 +112,6 @@ def kaggle_handle(hub_url: str) -> str:
     """Return the Kaggle handle of a registered model's TF-Hub URL. TF-Hub's models are on Kaggle now."""
     variant, kind, version = hub_url.split("/")[-3:]
     return f"tensorflow/efficientnet/tensorFlow2/{variant}-{kind}/{version}"
-
-
-def cached_bundle(name: str, task: Task) -> Path:
-    """Return the folder in this machine's cache where a registered model is staged on first use."""
-    return bundle.cache_dir() / "models" / f"{name}-{task}"
 
 
 def _handles(hub_url: str) -> tuple[str, str]:

@@ -86,10 +86,15 @@ def stage(
         return staged
 
 
+def cached_bundle(name: str, task: Task) -> Path:
+    """Return the folder in this machine's cache where a registered model is staged on first use."""
+    return bundle.cache_dir() / "models" / f"{name}-{task}"
+
+
 def stage_registered(name: str, task: Task, timeout: float = TIMEOUT, report: Report = ignore) -> str:
     """Return the bundle of a registered model in this machine's cache. On first use it is staged, under a lock."""
     spec = registry.get(name, task)
-    folder = registry.cached_bundle(name, task)
+    folder = cached_bundle(name, task)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
         if not (folder / bundle.MODEL_JSON).exists():

@@ -32,8 +32,11 @@ class Parsed(NamedTuple):
     parser: Any = None
 
     def option(self, cls: type) -> Any:
-        """Make an options class of the given values. Raises UsageError."""
-        return options.build(cls, self.values)
+        """Make an options class of the given values. Raises WrongUse."""
+        try:
+            return options.build(cls, self.values)
+        except UsageError as error:
+            raise WrongUse(str(error), f"beamsight {self.command.name}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,12 @@ class Parser:
 
     def parse(self, words: Sequence[str]) -> Parsed:
         """Parse the words after ``beamsight``. Raises UsageError; exits for ``--help`` and ``--version``."""
-        found, rest = self._argparse.parse_known_args(list(words))
+        try:
+            found, rest = self._argparse.parse_known_args(list(words))
+        except WrongUse:
+            raise
+        except UsageError as error:  # of an option's value
+            raise WrongUse(str(error), self._command_of(words)) from error
         values = vars(found)
         name = " ".join(filter(None, (values.pop("command", None), values.pop("action", None))))
         command = self._commands.get(name)
@@ -90,6 +98,10 @@ class Parser:
             flags = [option.flag for option in command.declared]
             raise WrongUse(f"unknown option {rest[0]}{nearest(rest[0], flags)}", f"beamsight {name}")
         return Parsed(command, {key: _frozen(value) for key, value in values.items()}, rest, self._argparse)
+
+    def _command_of(self, words: Sequence[str]) -> str:
+        names = (" ".join(words[:count]) for count in (2, 1))
+        return " ".join(["beamsight", *(name for name in names if name in self._commands)][:2])
 
 
 class WrongUse(UsageError):

@@ -10,7 +10,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
-from beamsight.models import facts, registry
+from beamsight.models import facts, registry, staging
 from beamsight.reports import runs
 from beamsight.text import columns, count, duration
 from pipelines import catalog
@@ -60,7 +60,7 @@ def describe(options: RunOptions, beam_options: PipelineOptions) -> str:
 
 def _if_here(model: str, task: Task) -> str:
     """Return the model, or ``none`` for a registered one that was never staged on this machine."""
-    return NO_MODEL if registry.find(model, task) and not registry.cached_bundle(model, task).exists() else model
+    return NO_MODEL if registry.find(model, task) and not staging.cached_bundle(model, task).exists() else model
 
 
 def _count(job: catalog.CatalogOptions) -> Tally:

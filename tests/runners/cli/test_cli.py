@@ -44,7 +44,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--images", "{photo}", "--num_workers=many"], ["--num_workers", "many"]),
         (["--images", "{photo}", "--classifier", "efficientnet-b9"], ["efficientnet-b9", "efficientnet-b7"]),
         (["--images", "{photo}", "--classifier", "{folder}"], ["is not a bundle", "models stage"]),
-        (["--images", "{photo}", "--classifier", "{embedder}"], ["to embed with", "needed to classify"]),
+        (["--images", "{photo}", "--classifier", "{embedder}"], ["to embed with", "needs one to classify with"]),
         (["--images", "{photo}", "--classifier", "none", "--embedder", "none"], ["nothing to do"]),
         (["--images", "{photo}", "--top-k", "0"], ["--top-k 0"]),
         (["--images", "{photo}", "--max-failures", "few"], ["'few'", "1%"]),
