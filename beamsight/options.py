@@ -52,11 +52,11 @@ def option(
         default: The default value. Without one, the option is required.
         help: A noun phrase that stands alone, without the default.
         group: The heading under which the help lists it.
-        metavar: What stands for the value in the help.
+        metavar: What stands for the value in the help, if not the usual word for the type.
         name: The name on the command line, where it differs from the field's.
         default_text: What the help says in place of a default that is None.
         positional: Whether it is an argument without a name.
-        at_least: The least value that is allowed.
+        at_least: The least value that is allowed; 1 for an int, unless given.
         above: A value that every allowed value is greater than.
         choices: The allowed values, where the type is not a Literal.
         pattern: A regular expression for the template's form.
@@ -83,7 +83,7 @@ class Option:
     default: Any
     help: str
     group: str
-    metavar: str | None
+    metavar: str
     default_text: str | None
     positional: bool
     at_least: float | None
@@ -189,8 +189,15 @@ def _option(field: dataclasses.Field[Any], hint: Any) -> Option:
     if typing.get_origin(kind) is Literal:
         declared["choices"] = declared["choices"] or typing.get_args(kind)
         kind = str
+    if kind is int and declared["at_least"] is None:
+        declared["at_least"] = 1
+    declared["metavar"] = declared["metavar"] or _metavar(kind, declared["choices"])
     declared["name"] = declared["name"] or field.name.replace("_", "-")
     return Option(field=field.name, kind=kind, count=count, default=field.default, **declared)
+
+
+def _metavar(kind: Any, choices: tuple[str, ...]) -> str:
+    return f"{{{','.join(choices)}}}" if choices else {int: "N", float: "X", date: "DAY"}.get(kind, "NAME")
 
 
 def check(values: Any) -> None:

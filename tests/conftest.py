@@ -20,6 +20,7 @@ import pytest
 from gcs_server import Bucket, GcsServer
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from transforms.stop import STOP
 from transforms.storage import files, gcs_client
 from transforms.storage import gcs as gcs_objects
 from transforms.storage.base import FileSystem
@@ -79,6 +80,12 @@ def quick_retries(gcs: GcsServer, monkeypatch: pytest.MonkeyPatch) -> FileSystem
 def images_python(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the images for workers had the Python that runs the tests."""
     monkeypatch.setattr("runners.dataflow.options.IMAGES_PYTHON", sys.version_info[:2])
+
+
+@pytest.fixture(autouse=True)
+def working() -> None:
+    """As if nothing had asked this process to stop, which a test of an interruption did."""
+    STOP.clear()
 
 
 @pytest.fixture(scope="session")

@@ -28,14 +28,11 @@ class StageOptions:
     to: str = option(metavar="FOLDER", help="Folder of the bundle, on a disk or gs://")
     name: str | None = option(
         None,
-        metavar="NAME",
         help="Name of the model in the tables; a registered name also gives its specification",
         default_text="taken from the source",
     )
     task: Task | None = option(None, help="Task of the model")
-    size: int | None = option(
-        None, group=_INPUT, metavar="PIXELS", at_least=1, help="Side of the square input, in pixels"
-    )
+    size: int | None = option(None, group=_INPUT, metavar="PIXELS", help="Side of the square input, in pixels")
     crop: Crop | None = option(None, group=_INPUT, help="Part of an image that the model gets", default_text="square")
     value_range: tuple[float, float] | None = option(
         None, group=_INPUT, metavar="LOW HIGH", help="Range of the input values", default_text="0 1"
@@ -60,10 +57,10 @@ class StageOptions:
 class StandinOptions:
     """Which stand-in to make."""
 
-    name: str = option(positional=True, metavar="NAME", help="Name of a registered EfficientNet")
+    name: str = option(positional=True, help="Name of a registered EfficientNet")
     to: str = option(metavar="FOLDER", help="Folder of the bundle, on a disk or gs://")
     task: Task | None = option(None, help="Task of the model")
-    seed: int = option(0, metavar="N", at_least=0, help="Seed of the weights")
+    seed: int = option(0, at_least=0, help="Seed of the weights")
 
     def __post_init__(self) -> None:
         options.check(self)
@@ -73,7 +70,7 @@ class StandinOptions:
 class ShowOptions:
     """Which model to show."""
 
-    name: str = option(positional=True, metavar="NAME", help="Registered name, or the folder of a bundle")
+    name: str = option(positional=True, help="Registered name, or the folder of a bundle")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +81,8 @@ class CompareOptions:
     images: tuple[str, ...] = option(metavar="SOURCE", help="Images, as for `beamsight run`; may be repeated")
     precision: Literal["bf16", "int8"] = option("bf16", help="Precision to compare with f32")
     engine: Literal["auto", "openvino", "tensorflow"] = option("auto", help="Engine that runs both")
-    limit: int = option(200, metavar="N", at_least=1, help="Number of images, chosen from all over them")
-    uri_column: str = option(defaults.URI_COLUMN, metavar="NAME", help="Column of the manifests that holds the URIs")
+    limit: int = option(200, help="Number of images, chosen from all over them")
+    uri_column: str = option(defaults.URI_COLUMN, help="Column of the manifests that holds the URIs")
 
     def __post_init__(self) -> None:
         options.check(self)
@@ -109,8 +106,8 @@ class QuantizeOptions:
         "classifier, the mean cosine for an embedder",
         default_text="0.97 for a classifier, 0.98 for an embedder",
     )
-    limit: int = option(300, metavar="N", at_least=1, help="Number of images, chosen from all over them")
-    uri_column: str = option(defaults.URI_COLUMN, metavar="NAME", help="Column of the manifests that holds the URIs")
+    limit: int = option(300, help="Number of images, chosen from all over them")
+    uri_column: str = option(defaults.URI_COLUMN, help="Column of the manifests that holds the URIs")
 
     def __post_init__(self) -> None:
         options.check(self)

@@ -166,14 +166,11 @@ def _add(group: argparse._ActionsContainer, each: Option, about: str) -> None:
         named["nargs"] = each.count
     elif each.positional and not each.required:
         named["nargs"] = "?"
-    metavar: Any = each.metavar or (f"{{{','.join(each.choices)}}}" if each.choices else each.field.upper())
-    if each.count > 1:
-        metavar = tuple(metavar.split())
     group.add_argument(
         each.field if each.positional else each.flag,
         type=each.parse,
         default=argparse.SUPPRESS,
-        metavar=metavar,
+        metavar=tuple(each.metavar.split()) if each.count > 1 else each.metavar,
         help=about,
         **named,
     )
@@ -181,9 +178,7 @@ def _add(group: argparse._ActionsContainer, each: Option, about: str) -> None:
 
 def _usage(command: Command) -> str:
     required = [
-        (each.metavar or each.flag) if each.positional else f"{each.flag} {each.metavar}"
-        for each in command.declared
-        if each.required
+        each.metavar if each.positional else f"{each.flag} {each.metavar}" for each in command.declared if each.required
     ]
     rest = ["[OPTIONS]", *(["[BEAM OPTIONS]"] if command.takes_beam else [])]
     return " ".join(["beamsight", command.name, *required, *rest])

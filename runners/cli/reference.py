@@ -42,8 +42,7 @@ def _table(cls: type) -> Iterator[str]:
 
 
 def _name(each: Option) -> str:
-    value = each.metavar or ("{" + ",".join(each.choices) + "}" if each.choices else each.field.upper())
-    name = value if each.positional else each.flag if each.is_switch else f"{each.flag} {value}"
+    name = each.metavar if each.positional else each.flag if each.is_switch else f"{each.flag} {each.metavar}"
     return name.replace("|", "\\|")
 
 

@@ -18,7 +18,6 @@ class ReportOptions:
     day: date | None = option(
         None,
         name="date",
-        metavar="DAY",
         help="Day (UTC) on which the runs started, such as 2026-11-20",
         default_text="the newest day with a run",
     )

@@ -25,7 +25,7 @@ class SubmitOptions:
         None, group=PLACE, metavar="ID", help="Google Cloud project that runs and pays the job"
     )
     region: str | None = option(
-        None, group=PLACE, metavar="NAME", help="Region of the job, such as europe-west4; best the one of the images"
+        None, group=PLACE, help="Region of the job, such as europe-west4; best the one of the images"
     )
     bucket: str | None = option(
         None,
@@ -36,7 +36,7 @@ class SubmitOptions:
         pattern="gs://.+",
     )
     job_name: str | None = option(
-        None, group=PLACE, metavar="NAME", help="Name of the job in the console", default_text="beamsight and the time"
+        None, group=PLACE, help="Name of the job in the console", default_text="beamsight and the time"
     )
     service_account: str | None = option(
         None,
@@ -47,10 +47,10 @@ class SubmitOptions:
         pattern="[^@ ]+@[^@ ]+",
     )
     network: str | None = option(
-        None, group=PLACE, metavar="NAME", help="Network of the workers", default_text="the project's default network"
+        None, group=PLACE, help="Network of the workers", default_text="the project's default network"
     )
     subnetwork: str | None = option(
-        None, group=PLACE, metavar="NAME", help="Subnetwork of the workers, such as regions/REGION/subnetworks/NAME"
+        None, group=PLACE, help="Subnetwork of the workers, such as regions/REGION/subnetworks/NAME"
     )
     no_public_ips: bool = option(
         False, group=PLACE, help="Workers without public IP addresses; the subnetwork needs Private Google Access"
@@ -84,21 +84,13 @@ class SubmitOptions:
         default_text=f"{machine.CPU_TYPE}, or the type that suits the GPU",
     )
     workers: int | None = option(
-        None,
-        group=MACHINES,
-        metavar="N",
-        at_least=1,
-        help="Number of machines at the start",
-        default_text="chosen by Dataflow",
+        None, group=MACHINES, help="Number of machines at the start", default_text="chosen by Dataflow"
     )
-    max_workers: int = option(
-        machine.MAX_WORKERS, group=MACHINES, metavar="N", at_least=1, help="Maximum number of machines"
-    )
+    max_workers: int = option(machine.MAX_WORKERS, group=MACHINES, help="Maximum number of machines")
     disk_gb: int | None = option(
         None,
         group=MACHINES,
         metavar="GB",
-        at_least=1,
         help="Disk size of a machine, in GB",
         default_text=f"{machine.CPU_DISK_GB}, or {machine.GPU_DISK_GB} with a GPU",
     )
@@ -142,8 +134,6 @@ class Figures:
     count: int | None = option(
         None,
         group=ESTIMATE,
-        metavar="N",
-        at_least=1,
         one_run=True,
         template=False,
         help="Number of images",
@@ -152,7 +142,6 @@ class Figures:
     images_per_second: float | None = option(
         None,
         group=ESTIMATE,
-        metavar="X",
         above=0,
         template=False,
         help="Measured throughput of one machine, in images per second",

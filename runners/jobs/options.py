@@ -71,9 +71,7 @@ class RunOptions:
         help="Model that makes the vectors: a name, the folder of a bundle, or none",
         pattern=_MODEL,
     )
-    uri_column: str = option(
-        defaults.URI_COLUMN, group=IMAGES, metavar="NAME", help="Column of the manifests that holds the URIs"
-    )
+    uri_column: str = option(defaults.URI_COLUMN, group=IMAGES, help="Column of the manifests that holds the URIs")
     precision: Precision = option(
         "f32",
         group=MODELS,
@@ -82,29 +80,21 @@ class RunOptions:
     engine: EngineChoice = option(
         "auto", group=MODELS, help="Engine that runs the models; auto is openvino on CPUs and tensorflow on GPUs"
     )
-    engine_threads: int | None = option(
-        None, group=MODELS, metavar="N", at_least=1, help="Number of cores for the models", default_text="all"
-    )
-    top_k: int = option(5, group=TABLES, metavar="K", at_least=1, help="Number of classes for each image")
+    engine_threads: int | None = option(None, group=MODELS, help="Number of cores for the models", default_text="all")
+    top_k: int = option(5, group=TABLES, metavar="K", help="Number of classes for each image")
     probabilities: bool = option(False, group=TABLES, help="Column with the probabilities of all classes")
     normalize: bool = option(False, group=TABLES, help="Vectors of length 1")
     retry_failed: bool = option(False, group=AGAIN, help="Another try for images that failed permanently before")
     max_attempts: int = option(
         defaults.MAX_ATTEMPTS,
         group=AGAIN,
-        metavar="N",
-        at_least=1,
         help="Number of runs in which an image may fail with a transient error before the failure is permanent",
     )
     check_versions: bool = option(
         False, group=AGAIN, help="Look-up of the current version of every image that a manifest names"
     )
-    max_pixels: int = option(
-        defaults.MAX_PIXELS, group=LIMITS, metavar="N", at_least=1, help="Maximum number of pixels of an image"
-    )
-    max_bytes: int = option(
-        defaults.MAX_BYTES, group=LIMITS, metavar="N", at_least=1, help="Maximum size of an image file, in bytes"
-    )
+    max_pixels: int = option(defaults.MAX_PIXELS, group=LIMITS, help="Maximum number of pixels of an image")
+    max_bytes: int = option(defaults.MAX_BYTES, group=LIMITS, help="Maximum size of an image file, in bytes")
     max_failures: MaxFailures = option(
         MaxFailures(share=0.1),
         group=SUCCESS,
@@ -113,11 +103,7 @@ class RunOptions:
         pattern="[0-9]+|[0-9]+([.][0-9]*)?([eE][+-]?[0-9]+)?%",
     )
     expect_at_least: int | None = option(
-        None,
-        group=SUCCESS,
-        metavar="N",
-        at_least=1,
-        help="Number of different listed images below which the exit code is 5",
+        None, group=SUCCESS, help="Number of different listed images below which the exit code is 5"
     )
     on_finish: Webhook | None = option(
         None,
@@ -127,28 +113,15 @@ class RunOptions:
         template="no process is left to post the report, and parameters are visible to others; use `submit --wait`",
     )
     unit_size: int = option(
-        defaults.UNIT_SIZE,
-        group=SPEED,
-        metavar="N",
-        at_least=1,
-        help="Number of images in a unit, which is the most that a lost worker loses",
+        defaults.UNIT_SIZE, group=SPEED, help="Number of images in a unit, which is the most that a lost worker loses"
     )
     batch_size: int | None = option(
-        None,
-        group=SPEED,
-        metavar="N",
-        at_least=1,
-        help="Number of images in one call of a model",
-        default_text="depends on the engine",
+        None, group=SPEED, help="Number of images in one call of a model", default_text="depends on the engine"
     )
-    threads: int = option(
-        defaults.THREADS, group=SPEED, metavar="N", at_least=1, help="Maximum number of concurrent downloads"
-    )
+    threads: int = option(defaults.THREADS, group=SPEED, help="Maximum number of concurrent downloads")
     limit: int | None = option(
         None,
         group=IMAGES,
-        metavar="N",
-        at_least=1,
         one_run=True,
         help="Maximum number of missing images to process, in the order of their URIs",
         default_text="all",

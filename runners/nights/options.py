@@ -24,35 +24,24 @@ class NightlyOptions:
         None,
         name="date",
         group=DAYS,
-        metavar="DAY",
         one_run=True,
         help="Day of the run, such as 2026-11-20",
         default_text="today",
         pattern=_DAY,
     )
     first: date | None = option(
-        None, name="from", group=DAYS, metavar="DAY", one_run=True, help="First day of a range of days", pattern=_DAY
+        None, name="from", group=DAYS, one_run=True, help="First day of a range of days", pattern=_DAY
     )
     last: date | None = option(
-        None,
-        name="to",
-        group=DAYS,
-        metavar="DAY",
-        one_run=True,
-        help="Last day of the range",
-        default_text="today",
-        pattern=_DAY,
+        None, name="to", group=DAYS, one_run=True, help="Last day of the range", default_text="today", pattern=_DAY
     )
     time_zone: str = option(
         "UTC",
         group=DAYS,
-        metavar="NAME",
         help="Time zone that decides which day is today, such as Europe/Berlin",
         pattern="[A-Za-z0-9_+/-]+",
     )
-    catch_up: int = option(
-        7, group=DAYS, metavar="N", at_least=0, help="Number of days before the day to check for unfinished ones"
-    )
+    catch_up: int = option(7, group=DAYS, at_least=0, help="Number of days before the day to check for unfinished ones")
 
     def __post_init__(self) -> None:
         options.check(self)

@@ -20,7 +20,7 @@ class TimesOptions:
     times: str | None = option(
         None, group=TIMES, metavar="FIELDS", help="Times as the five fields of cron, such as '30 2 * * mon-fri'"
     )
-    name: str = option("beamsight", metavar="NAME", help="Name of the schedule")
+    name: str = option("beamsight", help="Name of the schedule")
 
     def __post_init__(self) -> None:
         if (self.at is None) == (self.times is None):
@@ -39,8 +39,8 @@ class CreateOptions:
         "Service Account User",
         default_text="--service-account",
     )
-    location: str | None = option(None, metavar="NAME", help="Location of the schedule", default_text="--region")
-    retries: int = option(3, group=RETRIES, metavar="N", help="Number of retries of a failed launch, 0 to 5")
+    location: str | None = option(None, help="Location of the schedule", default_text="--region")
+    retries: int = option(3, group=RETRIES, help="Number of retries of a failed launch, 0 to 5")
     retry_wait: int = option(
         60, group=RETRIES, metavar="SECONDS", help="Pause before the first retry, doubled for each next, in seconds"
     )
@@ -66,9 +66,9 @@ class PlaceOptions:
     """Which schedule of Cloud Scheduler."""
 
     project: str = option(metavar="ID", help="Google Cloud project")
-    region: str | None = option(None, metavar="NAME", help="Region of the job")
-    location: str | None = option(None, metavar="NAME", help="Location of the schedule", default_text="--region")
-    name: str = option("beamsight", metavar="NAME", help="Name of the schedule")
+    region: str | None = option(None, help="Region of the job")
+    location: str | None = option(None, help="Location of the schedule", default_text="--region")
+    name: str = option("beamsight", help="Name of the schedule")
     scheduler_endpoint: str | None = option(None, metavar="URL", help="Server in place of Cloud Scheduler, for tests")
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ def floats(*rows: list[float]) -> Floats:
     return np.array(rows, np.float32)
 
 
-def unit(*degrees: float) -> np.ndarray:
+def unit(*degrees: float) -> Floats:
     """Return vectors in the plane. Their nearest neighbours are the ones with the nearest angles."""
     angles = np.radians(degrees)
     return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
