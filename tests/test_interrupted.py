@@ -68,7 +68,7 @@ def test_a_signal_stops_the_run_and_the_next_run_continues(
     _, said = running.communicate(timeout=60)
     assert (running.returncode, said) == (
         code,
-        "beamsight: interrupted; what was finished is kept, and the same command goes on from there\n",
+        "beamsight: interrupted; finished images are kept, and the same command continues from there\n",
     )
     assert not (tmp_path / "out" / "lock.json").exists()
     (report,) = reports(tmp_path)

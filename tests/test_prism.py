@@ -1,4 +1,4 @@
-"""The job on Prism with its worker outside: it ends with the worker, and the same command goes on from there."""
+"""The job on Prism with its worker outside: it ends with the worker, and the same command continues from there."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_a_job_on_prism_loses_its_worker_and_the_next_one_does_the_rest(
         engine, why, remedy = running.said().splitlines()
         assert "runs on PrismRunner" in engine
         assert why.startswith("beamsight: the run failed: ")
-        assert "goes on from there" in remedy
+        assert "continues from there" in remedy
         first = set(tables.files_of(bucket, "predictions"))
         assert len(first) < worker_pools.IMAGES // worker_pools.UNIT_SIZE - 4, "nearly all was done before the kill"
         with worker_pools.started(beamsight, tmp_path / "run.log") as running:

@@ -56,7 +56,7 @@ class CreateOptions:
             ("--attempt-deadline", self.attempt_deadline, 15, 1800),
         ):
             if not low <= value <= high:
-                raise UsageError(f"{flag} {value} is out of range; Cloud Scheduler takes {low} to {high}")
+                raise UsageError(f"{flag} {value} is out of range; Cloud Scheduler accepts {low} to {high}")
         if not re.fullmatch(r"gs://[^/]+/.+", self.template):
             raise UsageError(f"--template {self.template} is not in a bucket; containers/build.sh creates it on gs://")
 

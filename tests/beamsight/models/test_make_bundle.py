@@ -152,7 +152,7 @@ def test_a_users_own_model_needs_task_and_size(options: dict[str, Any]) -> None:
     [
         ({"name": "my birds"}, "model name 'my birds': use letters"),
         ({"size": 9000}, "model birds: input size 9000 is not within 1..8192 pixels"),
-        ({"value_range": (1.0, 0.0)}, "model birds: value range 1..0 is none"),
+        ({"value_range": (1.0, 0.0)}, "model birds: value range 1..0 is invalid"),
     ],
 )
 def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:
