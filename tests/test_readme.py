@@ -1,0 +1,91 @@
+"""What README says in code is run as it stands there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from pinned import ROOT
+
+from beamsight import options
+from runners.cli import app, codes, config_file, nightly
+from runners.cli.parser import Parsed
+from runners.jobs.options import RunOptions
+from transforms.errors import UsageError
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SQL = re.findall(r"```sql\n(.+?)```", README, re.DOTALL)
+COMMANDS = [
+    line.partition("  #")[0].strip()
+    for block in re.findall(r"```\n(.+?)```", README, re.DOTALL)
+    for line in block.replace("\\\n", " ").splitlines()
+    if line.startswith("beamsight ")
+]
+
+
+@pytest.fixture(scope="module")
+def catalog(shared_dir: Path, trained: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tables of three photos and a broken one, as in README's first rows."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "photos").mkdir()
+    for photo in (shared_dir / "photos").glob("*.jpg"):
+        (folder / "photos" / photo.name).write_bytes(photo.read_bytes())
+    (folder / "photos" / "IMG_0042.jpg").write_bytes((folder / "photos" / "parrot.jpg").read_bytes()[:3000])
+    models = ["--classifier", trained["classification"], "--embedder", trained["feature_vector"]]
+    command = ["run", "--images", str(folder / "photos"), "--output", str(folder / "catalog"), "--max-failures", "1"]
+    assert app.main([*command, *models]) == codes.DONE
+    return folder / "catalog"
+
+
+def rows(query: str, catalog: Path) -> list[dict[str, Any]]:
+    found = duckdb.execute(query.replace("'catalog/", f"'{catalog}/"))
+    names = [each[0] for each in found.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def test_the_query_for_cats_finds_the_cat(catalog: Path) -> None:
+    (cat,) = rows(SQL[0], catalog)
+    assert Path(cat["uri"]).name == "cat_720p.jpg"
+    assert cat["label"] == "Egyptian cat"
+
+
+def test_the_query_for_a_file_says_why_it_failed(catalog: Path) -> None:
+    (failure,) = rows(SQL[1], catalog)
+    assert (failure["stage"], failure["error"], failure["retryable"]) == ("decode", "Truncated", False)
+
+
+def test_the_first_rows_are_those_of_the_photos(catalog: Path) -> None:
+    query = "select uri, class_id, label, score, width, height from read_parquet('catalog/predictions/*/*/*.parquet')"
+    for row in rows(query, catalog):
+        shown = rf"{Path(row['uri']).name} +{row['class_id']} +{row['label']} +{row['score']:.3f} +{row['width']} +"
+        assert re.search(shown + str(row["height"]), README)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_commands_parse(command: str) -> None:
+    """The words of each command are options that there are, with values of their kind."""
+    command = re.sub(r"\[(--[^\]|]+?)( \|[^\]]*)?\]", r"\1", command)  # of alternatives, the first
+    words = [word.strip("'\"") for word in re.findall(r"'[^']*'|\S+", command)][1:]
+    try:
+        parsed = app.parser().parse(words)
+    except UsageError as error:
+        raise AssertionError(f"{command}: {error}") from error
+    assert not [word for word in parsed.beam if not word.startswith("--runner")]
+
+
+def test_the_file_of_options_is_valid(tmp_path: Path) -> None:
+
+    (text,) = re.findall(r"```toml\n(.+?)```", README, re.DOTALL)
+    (tmp_path / "beamsight.toml").write_text(text, encoding="utf-8")
+    content = config_file.read(str(tmp_path / "beamsight.toml"), options.of(*nightly.OPTIONS))
+    night = Parsed(nightly.COMMAND, dict(content.values), content.beam_words(()))
+    assert night.option(RunOptions).output == "gs://bucket/catalog"
+    assert night.beam == ["--runner=DataflowRunner"]
+
+
+def test_it_is_short_enough_to_be_read() -> None:
+    assert README.count("\n") <= 250
