@@ -17,13 +17,14 @@ from typing import Any
 
 import pytest
 from gcs_server import Bucket, GcsServer
+from google.cloud.storage.retry import DEFAULT_RETRY
 
 from runners.jobs import interrupts
 from runners.lock import lock
 from runners.lock.holder import Holder
 from transforms.errors import Locked, Unreadable
 from transforms.storage import files
-from transforms.storage.base import FileSystem
+from transforms.storage.gcs import GcsObjects
 
 
 @pytest.fixture(params=["disk", "gs"])
@@ -40,6 +41,28 @@ def holder(output: str) -> Holder:
 
 def put(output: str, **fields: object) -> None:
     files.write(f"{output}/lock.json", json.dumps(fields).encode())
+
+
+@pytest.fixture
+def expire(output: str, request: pytest.FixtureRequest) -> Callable[[], None]:
+    """Return a function that sets the time of the last heartbeat to 1970."""
+
+    def set_time() -> None:
+        if files.is_local(output):
+            os.utime(f"{output}/lock.json", (0, 0))
+        else:
+            bucket: Bucket = request.getfixturevalue("bucket")
+            with bucket.gcs.alone():
+                bucket.gcs.storage.objects[bucket.name]["out/lock.json"]["updated"] = "1970-01-01T00:00:00.000Z"
+
+    return set_time
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 def test_names_the_holder_and_is_removed_afterwards(output: str) -> None:
@@ -81,27 +104,28 @@ def test_one_of_many_gets_the_lock(output: str) -> None:
     assert count_holders_of_eight(output) == 1
 
 
-def test_one_of_many_takes_over_an_expired_lock(output: str) -> None:
+def test_one_of_many_takes_over_an_expired_lock(output: str, expire: Callable[[], None]) -> None:
     put(output, token="x", user="old@elsewhere", since="long ago")
-    time.sleep(2.2)
-    assert count_holders_of_eight(output, expiry=2, heartbeat=0.1) == 1
+    expire()
+    assert count_holders_of_eight(output) == 1
 
 
-def test_heartbeats_keep_the_lock(output: str) -> None:
-    with lock.hold(output, "beamsight run", io.StringIO(), heartbeat=0.1, expiry=2):
-        time.sleep(2.5)
-        with pytest.raises(Locked), lock.hold(output, "beamsight run", io.StringIO(), expiry=2):
+def test_heartbeats_keep_the_lock(output: str, expire: Callable[[], None]) -> None:
+    with lock.hold(output, "beamsight run", io.StringIO(), heartbeat=0.01) as held:
+        expire()
+        wait_until(lambda: files.written_at(f"{output}/lock.json") >= held.since)
+        with pytest.raises(Locked), lock.hold(output, "beamsight run", io.StringIO()):
             pass
 
 
 @pytest.mark.parametrize("left", [b"", b"{", b"[]", b'{"user": "old@elsewhere", "pid": 1, "new": 1}'])
-def test_takes_over_a_lock_without_heartbeats(output: str, left: bytes) -> None:
+def test_takes_over_a_lock_without_heartbeats(output: str, expire: Callable[[], None], left: bytes) -> None:
     files.write(f"{output}/lock.json", left)
     with pytest.raises(Locked), lock.hold(output, "beamsight run", io.StringIO()):
         pass
-    time.sleep(0.3)
+    expire()
     stream = io.StringIO()
-    with lock.hold(output, "beamsight run", stream, expiry=0.2) as held:
+    with lock.hold(output, "beamsight run", stream) as held:
         assert held.previous is not None
         assert f"took over the lock from {held.previous}, which ended without releasing {output}\n" in stream.getvalue()
     assert not files.exists(f"{output}/lock.json")
@@ -130,20 +154,23 @@ def test_takes_over_at_once_from_a_killed_process(output: str) -> None:
 
 def test_losing_the_lock_stops_the_work(output: str) -> None:
     def take() -> None:
-        time.sleep(0.3)
         other, taken = json.dumps({"token": "other", "user": "other@elsewhere", "pid": 7}).encode(), None
         while taken is None:  # between two heartbeats
             uri = f"{output}/lock.json"
             taken = files.write_if(uri, other, files.read(uri)[1].version)
 
     thread = threading.Thread(target=take)
-    thread.start()
+
+    def work() -> None:
+        thread.start()
+        time.sleep(30)
+
     with (
         pytest.raises(interrupts.Interrupted),
         interrupts.handle_signals(),
-        lock.hold(output, "it", io.StringIO(), heartbeat=0.1, on_lost=interrupts.stop_work) as held,
+        lock.hold(output, "it", io.StringIO(), heartbeat=0.02, on_lost=interrupts.stop_work) as held,
     ):
-        time.sleep(30)
+        work()
     thread.join()
     assert held.lost == f"the lock {output}/lock.json was taken over by other@elsewhere (process 7)"
     assert holder(output).token == "other"
@@ -157,15 +184,28 @@ def test_a_removed_lock_is_lost(output: str) -> None:
     assert not files.exists(f"{output}/lock.json")
 
 
-def test_a_failed_heartbeat_does_not_lose_the_lock(gcs: GcsServer, bucket: Bucket, quick_retries: FileSystem) -> None:
-    output = bucket.uri("out")
+def test_a_failed_heartbeat_does_not_lose_the_lock(
+    gcs: GcsServer, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(files.SYSTEMS, "gs", GcsObjects(DEFAULT_RETRY.with_timeout(0.1).with_delay(initial=0.01)))
+    output, renew, failed = bucket.uri("out"), lock.Lock.renew, threading.Event()
 
-    with lock.hold(output, "it", io.StringIO(), heartbeat=0.1) as held:
+    def renew_and_record(held: lock.Lock) -> None:
+        try:
+            renew(held)
+        except Unreadable:
+            failed.set()
+            raise
+
+    monkeypatch.setattr(lock.Lock, "renew", renew_and_record)
+    with lock.hold(output, "it", io.StringIO(), heartbeat=0.01) as held:
         gcs.faults = lambda method, path: 503 if method == "POST" else None
         with pytest.raises(Unreadable):
-            held.renew()
+            renew(held)
+        assert failed.wait(30)  # in the thread that sends heartbeats
+        version = files.stat(f"{output}/lock.json").version
         gcs.faults = None
-        time.sleep(0.5)
+        wait_until(lambda: files.stat(f"{output}/lock.json").version != version)
         assert held.lost is None
         with pytest.raises(Locked), lock.hold(output, "it", io.StringIO()):
             pass
