@@ -6,7 +6,6 @@ import io
 import json
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -16,22 +15,24 @@ import pytest
 from runners.jobs.webhook import Webhook
 from transforms.errors import UsageError
 
+HANGS = 0
 REPORT = {"run_id": "r1", "state": "done", "error": "ä"}
 
 
 class Server(ThreadingHTTPServer):
-    """Gives ``answers`` in order and repeats the last one.
+    """Answers with ``statuses`` in order and repeats the last one. For HANGS it sends no answer."""
 
-    An int is a status code. A float is a number of seconds after which the connection closes without an answer.
-    """
-
-    daemon_threads = True
-
-    def __init__(self, *answers: int | float) -> None:
+    def __init__(self, *statuses: int) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.answers = list(answers)
+        self.statuses = list(statuses)
         self.got: list[tuple[str, dict[str, str], Any]] = []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        self.closed = threading.Event()
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+    def server_close(self) -> None:
+        self.closed.set()
+        self.shutdown()
+        super().server_close()
 
     @property
     def hook(self) -> Webhook:
@@ -44,12 +45,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.got.append((self.path, dict(self.headers), json.loads(body)))
-        answer = self.server.answers.pop(0) if len(self.server.answers) > 1 else self.server.answers[0]
-        if isinstance(answer, float):
-            time.sleep(answer)
+        status = self.server.statuses.pop(0) if len(self.server.statuses) > 1 else self.server.statuses[0]
+        if status == HANGS:
+            self.server.closed.wait()
             return
-        self.send_response(answer)
-        if 300 <= answer < 400:
+        self.send_response(status)
+        if 300 <= status < 400:
             self.send_header("Location", "/elsewhere")
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -77,7 +78,7 @@ def test_posts_the_report(stream: io.StringIO) -> None:
 @pytest.mark.parametrize("status", [500, 503, 429, 408])
 def test_retries_transient_errors(stream: io.StringIO, status: int) -> None:
     with Server(status, status, 200) as server:
-        assert server.hook.post(REPORT, stream, pause=0.05)
+        assert server.hook.post(REPORT, stream, pause=0)
     assert [body for _, _, body in server.got] == [REPORT] * 3
     assert not stream.getvalue()
 
@@ -92,22 +93,22 @@ def test_does_not_retry_permanent_errors_or_follow_redirects(stream: io.StringIO
 
 
 def test_gives_up_on_a_server_that_hangs(stream: io.StringIO) -> None:
-    with Server(5.0) as server:
-        assert not server.hook.post(REPORT, stream, seconds=1.2, timeout=0.4, pause=0.1)
+    with Server(HANGS) as server:
+        assert not server.hook.post(REPORT, stream, seconds=0.7, timeout=0.3, pause=0.01)
     assert 2 <= len(server.got) <= 3
     assert "timed out" in stream.getvalue()
 
 
 def test_retries_after_a_timeout(stream: io.StringIO) -> None:
-    with Server(1.0, 200) as server:
-        assert server.hook.post(REPORT, stream, timeout=0.3, pause=0.1)
+    with Server(HANGS, 200) as server:
+        assert server.hook.post(REPORT, stream, timeout=0.3, pause=0)
     assert len(server.got) == 2
 
 
 def test_reports_a_refused_connection(stream: io.StringIO) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    assert not Webhook(f"http://127.0.0.1:{port}/s3cret").post(REPORT, stream, seconds=0.5, pause=0.1)
+    assert not Webhook(f"http://127.0.0.1:{port}/s3cret").post(REPORT, stream, seconds=0.1, pause=0.01)
     assert "refused" in stream.getvalue()
 
 
