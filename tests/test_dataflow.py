@@ -77,6 +77,75 @@ def run_it(pipeline: beam_runner_api_pb2.Pipeline) -> dict[str, Any]:
     return {each.key.metric.name: each.committed for each in (*found["counters"], *found["distributions"])}
 
 
+def require_job_is_named(output: str) -> None:
+    assert "job: 2026-01-02_03_04_05-1\n" in output
+    assert "dataflow/jobs/europe-west4/2026-01-02_03_04_05-1?project=test-project" in output
+
+
+def require_requested_job(sent: dict[str, Any]) -> None:
+    environment = sent["environment"]
+    assert (sent["name"], sent["labels"]) == ("first", {"beamsight": "0-1-0", "team": "birds"})
+    assert environment["serviceAccountEmail"] == "worker@test-project.iam"
+    assert "no_use_multiple_sdk_containers" in environment["experiments"]
+    assert "use_multiple_sdk_containers" not in environment["experiments"]
+
+
+def require_requested_machines(environment: dict[str, Any]) -> None:
+    (pool,) = environment["workerPools"]
+    expected = {"machineType": "c3-standard-8", "diskSizeGb": 50, "numThreadsPerWorker": 2, "numWorkers": 2}
+    expected |= {"network": "net", "subnetwork": "regions/europe-west4/subnetworks/sub"}
+    assert {name: pool[name] for name in expected} == expected
+    assert pool["autoscalingSettings"]["maxNumWorkers"] == 4
+    assert pool["diskType"].endswith("/pd-ssd")
+    assert pool["ipConfiguration"] in (2, "WORKER_IP_PRIVATE")
+    assert pool["sdkHarnessContainerImages"][0]["containerImage"] == f"{IMAGE}:0.1.0-cpu"
+
+
+def require_staged_options(options: dict[str, Any], bucket: Bucket) -> None:
+    assert options["sdk_location"] == "container"
+    assert options["temp_location"].startswith(bucket.uri("beamsight/temp/first."))
+
+
+def require_image_and_steps(pipeline: beam_runner_api_pb2.Pipeline) -> None:
+    images = {
+        beam_runner_api_pb2.DockerPayload.FromString(each.payload).container_image
+        for each in pipeline.components.environments.values()
+    }
+    assert images == {f"{IMAGE}:0.1.0-cpu"}
+    labels = {transform.unique_name for transform in pipeline.components.transforms.values()}
+    steps = {name for name in labels if "/" not in name and "AppliedPTransform" not in name}
+    assert steps == {"Read", "Missing", "Units", "Process", "Report"}
+
+
+def require_metrics(metrics: dict[str, Any]) -> None:
+    expected = {"images_listed": 8, "images_to_do": 8, "images_done": 8, "failed_in_decode": 1}
+    expected |= {"failed_decode_NotAnImage": 1, "rows_predictions": 7, "rows_embeddings": 7}
+    expected |= {"bytes_fetched": sum(map(len, PICTURES.values())) + len(BROKEN)}
+    assert {name: metrics[name] for name in expected} == expected
+    assert (metrics["fetch_ms"].count, metrics["decode_ms"].count) == (8, 8)
+    for task in ("classify", "embed"):
+        assert metrics[f"{task}_batch_size"].sum == 7
+        assert metrics[f"{task}_ms"].count == metrics[f"{task}_batch_size"].count
+
+
+def require_report_agrees(report: dict[str, Any], metrics: dict[str, Any]) -> None:
+    assert (report["state"], report["counts"]["failed"]) == ("done", {"decode": 1})
+    assert report["counts"]["units"] == metrics["units_done"] >= 1
+
+
+def read_report(bucket: Bucket, run_id: str) -> dict[str, Any]:
+    report: dict[str, Any] = json.loads(bucket.get(f"out/runs/{run_id}.json"))
+    return report
+
+
+def read_tables(bucket: Bucket, scratch: Path) -> dict[str, tables.Rows]:
+    return {table: tables.rows(bucket, table, scratch) for table in ("predictions", "embeddings", "failures")}
+
+
+def without_runs(rows: dict[str, tables.Rows]) -> dict[str, tables.Rows]:
+    return {table: without_run(found) for table, found in rows.items()}
+
+
 def test_a_job_is_sent_and_does_what_a_local_run_does(
     dataflow: DataflowServer, pictures: Bucket, job: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -88,63 +157,29 @@ def test_a_job_is_sent_and_does_what_a_local_run_does(
     ]
     assert app.main(command) == codes.DONE
 
-    sent = dataflow.job
-    said, complaints = capsys.readouterr()
-    assert complaints == ""
-    assert "job: 2026-01-02_03_04_05-1\n" in said
-    assert "dataflow/jobs/europe-west4/2026-01-02_03_04_05-1?project=test-project" in said
-    assert sent["name"] == "first"
-    assert sent["labels"] == {"beamsight": "0-1-0", "team": "birds"}
-    environment = sent["environment"]
-    (pool,) = environment["workerPools"]
-    assert (pool["machineType"], pool["diskSizeGb"], pool["numThreadsPerWorker"]) == ("c3-standard-8", 50, 2)
-    assert pool["diskType"].endswith("/pd-ssd")
-    assert (pool["numWorkers"], pool["autoscalingSettings"]["maxNumWorkers"]) == (2, 4)
-    assert pool["sdkHarnessContainerImages"][0]["containerImage"] == f"{IMAGE}:0.1.0-cpu"
-    assert (pool["network"], pool["subnetwork"]) == ("net", "regions/europe-west4/subnetworks/sub")
-    assert pool["ipConfiguration"] in (2, "WORKER_IP_PRIVATE")
-    assert environment["serviceAccountEmail"] == "worker@test-project.iam"
-    assert "no_use_multiple_sdk_containers" in environment["experiments"]
-    assert "use_multiple_sdk_containers" not in environment["experiments"]
-    options = environment["sdkPipelineOptions"]["options"]
-    assert options["sdk_location"] == "container"
-    assert options["temp_location"].startswith(pictures.uri("beamsight/temp/first."))
+    out, err = capsys.readouterr()
+    assert err == ""
+    require_job_is_named(out)
+    require_requested_job(dataflow.job)
+    require_requested_machines(dataflow.job["environment"])
+    options = dataflow.job["environment"]["sdkPipelineOptions"]["options"]
+    require_staged_options(options, pictures)
 
-    run_id = re.findall(r"out/runs/(\S+)\.json", said)[0]
-    assert json.loads(pictures.get(f"out/runs/{run_id}.json"))["state"] == "running"
+    run_id = re.findall(r"out/runs/(\S+)\.json", out)[0]
+    assert read_report(pictures, run_id)["state"] == "running"
     pipeline = staged_pipeline(pictures, options)
-    (image,) = {
-        beam_runner_api_pb2.DockerPayload.FromString(each.payload).container_image
-        for each in pipeline.components.environments.values()
-    }
-    assert image == f"{IMAGE}:0.1.0-cpu"
-    labels = {transform.unique_name for transform in pipeline.components.transforms.values()}
-    top = {name for name in labels if "/" not in name and "AppliedPTransform" not in name}
-    assert top == {"Read", "Missing", "Units", "Process", "Report"}
-
+    require_image_and_steps(pipeline)
     metrics = run_it(pipeline)
-    expected = {"images_listed": 8, "images_to_do": 8, "images_done": 8, "failed_in_decode": 1}
-    expected |= {"failed_decode_NotAnImage": 1, "rows_predictions": 7, "rows_embeddings": 7}
-    expected |= {"bytes_fetched": sum(map(len, PICTURES.values())) + len(BROKEN)}
-    assert {name: metrics[name] for name in expected} == expected
-    assert metrics["fetch_ms"].count == 8
-    assert metrics["decode_ms"].count == 8
-    for task in ("classify", "embed"):
-        assert metrics[f"{task}_batch_size"].sum == 7
-        assert metrics[f"{task}_ms"].count == metrics[f"{task}_batch_size"].count
-    report = json.loads(pictures.get(f"out/runs/{run_id}.json"))
-    assert report["state"] == "done"
-    assert report["counts"]["failed"] == {"decode": 1}
-    assert report["counts"]["units"] == metrics["units_done"] >= 1
-    there = {table: tables.rows(pictures, table, tmp_path) for table in ("predictions", "embeddings", "failures")}
-    assert [len(rows) for rows in there.values()] == [7, 7, 1]
+    require_metrics(metrics)
+    require_report_agrees(read_report(pictures, run_id), metrics)
+    rows = read_tables(pictures, tmp_path)
+    assert {table: len(found) for table, found in rows.items()} == {"predictions": 7, "embeddings": 7, "failures": 1}
 
     for name in pictures.names():
         if name.startswith("out/"):
             pictures.delete(name)
     assert app.main(["run", *job]) == codes.DONE
-    for table, rows in there.items():
-        assert without_run(tables.rows(pictures, table, tmp_path)) == without_run(rows)
+    assert without_runs(read_tables(pictures, tmp_path)) == without_runs(rows)
 
 
 def without_run(rows: tables.Rows) -> tables.Rows:
