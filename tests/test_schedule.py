@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -69,6 +69,52 @@ def launched(launch: dict[str, Any]) -> list[str]:
     ]
 
 
+def require_schedule(job: dict[str, Any], endpoint: str) -> dict[str, Any]:
+    """Check the job of Cloud Scheduler and return the body that it sends."""
+    expected = {
+        "name": FULL,
+        "schedule": "30 2 * * *",
+        "timeZone": ZONE,
+        "retryConfig": {"retryCount": 3, "minBackoffDuration": "60s", "maxBackoffDuration": "3600s"},
+        "attemptDeadline": "180s",
+    }
+    assert {name: job[name] for name in expected} == expected
+    target = job["httpTarget"]
+    scope = "https://www.googleapis.com/auth/cloud-platform"
+    assert target["uri"] == f"{endpoint}/v1b3/projects/test-project/locations/europe-west4/flexTemplates:launch"
+    assert target["oauthToken"] == {"serviceAccountEmail": LAUNCHER, "scope": scope}
+    assert target["headers"] == {"Content-Type": "application/json"}
+    body: dict[str, Any] = json.loads(base64.b64decode(target["body"]))
+    assert body.keys() == {"launchParameter"}
+    return body
+
+
+def require_launch(launch: dict[str, Any], body: dict[str, Any], bucket: Bucket) -> None:
+    caller = {"project": "test-project", "location": "europe-west4", "token": f"Bearer {LAUNCHER}"}
+    assert launch == {**body, **caller}
+    parameter = launch["launchParameter"]
+    assert (parameter["jobName"], parameter["containerSpecGcsPath"], parameter["parameters"]["images"]) == (
+        "birds",
+        bucket.uri("templates/beamsight.json"),
+        bucket.uri("photos/{date:%Y/%m/%d}/**"),
+    )
+
+
+def require_job(sent: dict[str, Any]) -> None:
+    (pool,) = sent["environment"]["workerPools"]
+    assert (sent["name"], pool["autoscalingSettings"]["maxNumWorkers"]) == ("birds", 4)
+
+
+def require_day_of_run(bucket: Bucket, today: date) -> str:
+    """Check the options in the run report and return the day of the run."""
+    (name,) = (name for name in bucket.names() if name.startswith("out/runs/"))
+    night = json.loads(bucket.get(name))["options"]["night"]
+    assert night["patterns"] == [bucket.uri("photos/{date:%Y/%m/%d}/**")]
+    (day,) = night["days"]
+    assert day in (f"{today}", f"{today + timedelta(1)}")
+    return str(day)
+
+
 def test_a_schedule_launches_the_job_of_its_day(
     bucket: Bucket,
     create: list[str],
@@ -79,49 +125,23 @@ def test_a_schedule_launches_the_job_of_its_day(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert app.main(create) == codes.DONE
-    said, complaints = capsys.readouterr()
-    assert said.startswith("created\n")
-    assert complaints == ""
-    job = scheduler.job
-    assert (job["name"], job["schedule"], job["timeZone"]) == (FULL, "30 2 * * *", ZONE)
-    assert job["retryConfig"] == {"retryCount": 3, "minBackoffDuration": "60s", "maxBackoffDuration": "3600s"}
-    assert job["attemptDeadline"] == "180s"
-    target = job["httpTarget"]
-    assert target["uri"] == (f"{dataflow.url}/v1b3/projects/test-project/locations/europe-west4/flexTemplates:launch")
-    scope = "https://www.googleapis.com/auth/cloud-platform"
-    assert target["oauthToken"] == {"serviceAccountEmail": LAUNCHER, "scope": scope}
-    assert target["headers"] == {"Content-Type": "application/json"}
-    body = json.loads(base64.b64decode(target["body"]))
-    assert body.keys() == {"launchParameter"}
+    out, err = capsys.readouterr()
+    assert (out.startswith("created\n"), err) == (True, "")
+    body = require_schedule(scheduler.job, dataflow.url)
 
     scheduler.fire(FULL)
     (launch,) = dataflow.launches
-    assert launch == {
-        **body,
-        "project": "test-project",
-        "location": "europe-west4",
-        "token": f"Bearer {LAUNCHER}",
-    }
-    assert launch["launchParameter"]["jobName"] == "birds"
-    assert launch["launchParameter"]["containerSpecGcsPath"] == bucket.uri("templates/beamsight.json")
-    assert launch["launchParameter"]["parameters"]["images"] == bucket.uri("photos/{date:%Y/%m/%d}/**")
+    require_launch(launch, body, bucket)
 
     today = datetime.now(ZoneInfo(ZONE)).date()
     for days in (-2, -1, 0, 1):  # the last one for a test that goes past midnight
         bucket.put(f"photos/{today + timedelta(days):%Y/%m/%d}/a.jpg", drawn.encode(drawn.draw(days + 2, 90, 60)))
     monkeypatch.setenv("BEAMSIGHT_IMAGE", "europe/beamsight")
     assert launcher.main(launched(launch)) == codes.DONE
+    require_job(dataflow.job)
+    day = require_day_of_run(bucket, today)
 
-    sent = dataflow.job
-    assert sent["name"] == "birds"
-    (pool,) = sent["environment"]["workerPools"]
-    assert pool["autoscalingSettings"]["maxNumWorkers"] == 4
-    (name,) = (name for name in bucket.names() if name.startswith("out/runs/"))
-    night = json.loads(bucket.get(name))["options"]["night"]
-    assert night["patterns"] == [bucket.uri("photos/{date:%Y/%m/%d}/**")]
-    (day,) = night["days"]
-    assert day in (f"{today}", f"{today + timedelta(1)}")
-    run_it(staged_pipeline(bucket, sent["environment"]["sdkPipelineOptions"]["options"]))
+    run_it(staged_pipeline(bucket, dataflow.job["environment"]["sdkPipelineOptions"]["options"]))
     uris = [row["uri"] for row in tables.rows(bucket, "predictions", tmp_path)]
     assert uris == [bucket.uri(f"photos/{day.replace('-', '/')}/a.jpg")]
 
@@ -154,7 +174,7 @@ def test_creating_again_updates(
     assert (parameters["max_workers"], parameters["time_zone"]) == ("9", "UTC")
 
 
-def test_what_is_there_is_shown_in_words_until_it_is_deleted(
+def test_show_describes_a_paused_schedule_whose_last_launch_failed(
     bucket: Bucket,
     create: list[str],
     of_birds: list[str],
@@ -162,26 +182,35 @@ def test_what_is_there_is_shown_in_words_until_it_is_deleted(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert app.main(create) == codes.DONE
-    made = capsys.readouterr().out.removeprefix("created\n")
+    created = capsys.readouterr().out.removeprefix("created\n").splitlines()
     scheduler.job["lastAttemptTime"] = "2026-11-20T12:30:00Z"
     scheduler.job["status"] = {"code": 7, "message": "no role"}
     scheduler.job["state"] = "PAUSED"
     assert app.main(["schedule", "show", *of_birds]) == codes.DONE
-    said = capsys.readouterr().out
-    lines = dict(line.split(maxsplit=1) for line in said.splitlines())
-    assert lines["schedule"] == "birds in europe-west4 of test-project, paused, so it launches nothing"
-    assert lines["when"] == f"every day at 02:30, {ZONE}"
-    assert lines["next"] == "2026-11-21 01:30 UTC"
-    assert lines["last"] == "2026-11-20 12:30 UTC, failed with code 7, no role"
-    assert lines["retries"] == "3, the first after 1 min 00 s"
-    assert lines["as"] == LAUNCHER
-    assert lines["launches"] == bucket.uri("templates/beamsight.json")
-    assert lines["job"] == "birds"
-    assert lines["images"] == bucket.uri("photos/{date:%Y/%m/%d}/**")
-    assert lines["classifier"].startswith(bucket.uri("beamsight/models/tiny-"))
-    new = [line for line in said.splitlines() if not line.startswith(("schedule ", "last "))]
-    assert new == [line for line in made.splitlines() if not line.startswith("schedule ")]
+    shown = capsys.readouterr().out.splitlines()
+    texts = dict(line.split(maxsplit=1) for line in shown)
+    expected = {
+        "schedule": "birds in europe-west4 of test-project, paused, so it launches nothing",
+        "when": f"every day at 02:30, {ZONE}",
+        "next": "2026-11-21 01:30 UTC",
+        "last": "2026-11-20 12:30 UTC, failed with code 7, no role",
+        "retries": "3, the first after 1 min 00 s",
+        "as": LAUNCHER,
+        "launches": bucket.uri("templates/beamsight.json"),
+        "job": "birds",
+        "images": bucket.uri("photos/{date:%Y/%m/%d}/**"),
+    }
+    assert {name: texts[name] for name in expected} == expected
+    assert texts["classifier"].startswith(bucket.uri("beamsight/models/tiny-"))
+    unchanged = [line for line in shown if not line.startswith(("schedule ", "last "))]
+    assert unchanged == [line for line in created if not line.startswith("schedule ")]
 
+
+def test_a_deleted_schedule_is_not_shown(
+    create: list[str], of_birds: list[str], scheduler: SchedulerServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert app.main(create) == codes.DONE
+    capsys.readouterr()
     assert app.main(["schedule", "delete", *of_birds]) == codes.DONE
     assert capsys.readouterr().out == "deleted: schedule birds in europe-west4 of test-project\n"
     assert not scheduler.jobs
