@@ -120,37 +120,59 @@ def test_one_of_two_simultaneous_runs_works_and_the_other_names_it(
     assert not (tmp_path / "out" / "lock.json").exists()
 
 
-def test_the_next_run_cleans_up_after_a_killed_one(
-    images: Path, tmp_path: Path, tiny_classifier: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = command(images, tiny_classifier, "none", "--unit-size", "1")
+def kill_a_run(arguments: list[str], tmp_path: Path) -> tuple[int, dict[str, Any]]:
+    """Kill a run that has written files; return its process id and its report."""
     running = start(arguments)
     wait_for_files(running, tmp_path)
     running.kill()
     running.communicate()
     assert running.returncode == -signal.SIGKILL
     assert (tmp_path / "out" / "lock.json").exists()
-    (dead,) = reports(tmp_path)
-    assert dead["state"] == "running"
-    whole = (tmp_path / "out" / "predictions").rglob("*.parquet")
-    kept = [row for path in whole for row in pq.ParquetFile(path).read().to_pylist()]
+    (report,) = reports(tmp_path)
+    assert report["state"] == "running"
+    return running.pid, report
+
+
+def rows_of_complete_files(tmp_path: Path) -> tables.Rows:
+    complete = (tmp_path / "out" / "predictions").rglob("*.parquet")
+    return [row for path in complete for row in pq.ParquetFile(path).read().to_pylist()]
+
+
+def require_messages(errors: str, pid: int, run_id: str) -> None:
+    if sys.platform.startswith("linux"):
+        assert f"(process {pid}, beamsight run, run {run_id}), which ended without releasing" in errors
+    assert "incomplete file" in errors
+
+
+def require_no_leftovers(output: Path) -> None:
+    assert not list(output.rglob("*.tmp"))
+    assert not (output / "lock.json").exists()
+
+
+def require_reports_of_both(tmp_path: Path, killed_run_id: str) -> None:
+    killed, done = reports(tmp_path)
+    assert (killed["run_id"], killed["state"], killed["error"]) == (killed_run_id, "failed", cleanup.KILLED)
+    assert done["state"] == "done"
+    assert done["counts"]["already_done"] + done["counts"]["failed_before"] > 0
+
+
+def test_the_next_run_cleans_up_after_a_killed_one(
+    images: Path, tmp_path: Path, tiny_classifier: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = command(images, tiny_classifier, "none", "--unit-size", "1")
+    pid, report = kill_a_run(arguments, tmp_path)
+    kept = rows_of_complete_files(tmp_path)
     assert len(kept) >= 5
     (tmp_path / "out" / "failures").mkdir(exist_ok=True)
     (tmp_path / "out" / "failures" / ".1-0123456789abcdef.tmp").write_bytes(b"PAR1")
     time.sleep(0.05)
     if not sys.platform.startswith("linux"):
         (tmp_path / "out" / "lock.json").unlink()  # on other systems the lock expires after 10 minutes
+
     assert app.main(arguments) == codes.DONE
-    said = capsys.readouterr().err
-    if sys.platform.startswith("linux"):
-        assert f"(process {running.pid}, beamsight run, run {dead['run_id']}), which ended without releasing" in said
-    assert "incomplete file" in said
-    assert not list((tmp_path / "out").rglob("*.tmp"))
-    assert not (tmp_path / "out" / "lock.json").exists()
-    killed, done = reports(tmp_path)
-    assert (killed["run_id"], killed["state"], killed["error"]) == (dead["run_id"], "failed", cleanup.KILLED)
-    assert done["state"] == "done"
+    require_messages(capsys.readouterr().err, pid, report["run_id"])
+    require_no_leftovers(tmp_path / "out")
+    require_reports_of_both(tmp_path, report["run_id"])
     rows = tables.rows(tmp_path / "out", "predictions", tmp_path)
     assert all(row in rows for row in kept)
-    assert done["counts"]["already_done"] + done["counts"]["failed_before"] > 0
     assert len(tables.by_uri(rows)) == IMAGES - IMAGES // 10
