@@ -19,7 +19,7 @@ from typing import Any
 import duckdb
 import pytest
 import tables
-from gcs_server import Bucket, GcsServer
+from gcs_server import Bucket
 
 from runners.cli import app, codes
 from transforms.imaging import drawn
@@ -132,17 +132,16 @@ def half_the_time(down: Callable[[str], bool]) -> Callable[[str, str], int | Non
     return lambda method, path: 503 if down(path) or dice.random() < 0.5 else None
 
 
-def test_fourteen_nights(gcs: GcsServer, quick_retries: object, place: Place, tmp_path: Path) -> None:
-    bucket = place.bucket
-
-    # 1: all is new. Nobody missed the days before the first.
+def first_night_all_images_are_new(place: Place) -> None:
+    """The days before the first night are not missing."""
     place.photos(1)
     for index in range(6):
         place.put(f"desk/{index}.jpg")
     report = place.run(1)
     assert (report["state"], days(report), report["counts"]["images"]) == ("done", iso(1), 9)
 
-    # 2: some is new, some has changed.
+
+def second_night_images_are_new_and_changed(place: Place) -> None:
     place.photos(2)
     place.put("desk/0.jpg")
     place.put("desk/1.jpg")
@@ -150,112 +149,151 @@ def test_fourteen_nights(gcs: GcsServer, quick_retries: object, place: Place, tm
     assert days(report) == iso(2)
     assert (report["counts"]["images"], report["counts"]["already_done"]) == (3 + 2, 4)
 
-    # 3: some is gone, and a picture is broken, which no night tries twice.
+
+def third_night_images_are_deleted_and_one_is_broken(place: Place) -> None:
+    """No later night tries the broken image again."""
     place.photos(3)
     place.put("desk/broken.jpg", b"this is no picture")
-    bucket.delete("desk/2.jpg")
-    bucket.delete(f"photos/{night(1):%Y/%m/%d}/0.jpg")
+    place.bucket.delete("desk/2.jpg")
+    place.bucket.delete(f"photos/{night(1):%Y/%m/%d}/0.jpg")
     report = place.run(3)
     assert (report["counts"]["images"], report["counts"]["failed"]) == (3 + 1, {"decode": 1})
     assert report["counts"]["failed_for_now"] == 0
 
-    # 4: nothing has come for the day yet.
+
+def fourth_night_has_no_images_yet(place: Place) -> None:
     report = place.run(4)
     assert (days(report), report["options"]["night"]["waiting"]) == (iso(4), iso(4))
     assert (report["counts"]["images"], report["counts"]["failed_before"]) == (0, 1)
 
-    # 5: the day before comes late; half of all requests fail, and one picture cannot be had at all.
+
+def is_download_of_unavailable_image(path: str) -> bool:
+    name = f"{night(5):%Y/%m/%d}/1.jpg".replace("/", "%2F")
+    return name in path and "alt=media" in path
+
+
+def fifth_night_half_of_the_requests_fail(place: Place) -> None:
+    """The images of the day before are late, and one image is unavailable."""
     place.photos(4)
     place.photos(5)
-    down = f"{night(5):%Y/%m/%d}/1.jpg".replace("/", "%2F")
-    gcs.faults = half_the_time(lambda path: down in path and "alt=media" in path)
+    place.bucket.gcs.faults = half_the_time(is_download_of_unavailable_image)
     assert app.main(place.words(5)) == codes.DONE
-    gcs.faults = None
+    place.bucket.gcs.faults = None
     report = place.report(5)
     assert days(report) == iso(4, 5)
     assert report["counts"]["failed_for_now"] == 1
     assert report["counts"]["images"] == 6
 
-    # 6: tried again, in vain; the attempts are counted.
+
+def sixth_night_image_is_still_unavailable(place: Place, scratch: Path) -> None:
+    """The image is tried again, and the attempts are counted."""
     place.photos(6)
-    gcs.faults = lambda method, path: 503 if down in path and "alt=media" in path else None
+    place.bucket.gcs.faults = lambda method, path: 503 if is_download_of_unavailable_image(path) else None
     assert app.main(place.words(6)) == codes.DONE
-    gcs.faults = None
+    place.bucket.gcs.faults = None
     report = place.report(6)
     assert days(report) == iso(4, 5, 6)
     assert (report["counts"]["images"], report["counts"]["failed_for_now"]) == (4, 1)
-    failures = [row for row in place.rows("failures", tmp_path) if row["retryable"]]
-    assert {(row["uri"], row["stage"]) for row in failures} == {
-        (bucket.uri(f"photos/{night(5):%Y/%m/%d}/1.jpg"), "fetch")
-    }
+    failures = [row for row in place.rows("failures", scratch) if row["retryable"]]
+    uri = place.bucket.uri(f"photos/{night(5):%Y/%m/%d}/1.jpg")
+    assert {(row["uri"], row["stage"]) for row in failures} == {(uri, "fetch")}
     assert sorted(row["attempt"] for row in failures) == [1, 2]
 
-    # 7: it can be had again.
+
+def seventh_night_image_is_available_again(place: Place) -> None:
     place.photos(7)
     report = place.run(7)
     assert days(report) == iso(4, 5, 6, 7)
     assert (report["counts"]["images"], report["counts"]["failed"]) == (4, {})
 
-    # 8: nobody starts it. 9: it is caught up.
+
+def ninth_night_catches_up_on_the_eighth(place: Place) -> None:
+    """Nobody starts a run on the eighth night."""
     place.photos(8)
     place.photos(9)
     report = place.run(9)
     assert (days(report), report["counts"]["images"]) == (iso(8, 9), 6)
 
-    # 10: killed in the middle.
+
+def tenth_night_run_is_killed(place: Place, scratch: Path) -> int:
+    """Return the number of rows of embeddings that the killed run leaves."""
     place.photos(10, 30)
-    gcs.delay = 0.05
-    before = len(tables.files_of(bucket, "embeddings"))
+    place.bucket.gcs.delay = 0.05
+    before = len(tables.files_of(place.bucket, "embeddings"))
     killed = place.start(10, "--unit-size", "2")
-    while killed.poll() is None and len(tables.files_of(bucket, "embeddings")) < before + 3:
+    while killed.poll() is None and len(tables.files_of(place.bucket, "embeddings")) < before + 3:
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
-    gcs.delay = 0
-    left = len(place.rows("embeddings", tmp_path))
+    place.bucket.gcs.delay = 0
+    rows = len(place.rows("embeddings", scratch))
     report = place.report(10)
     assert (report["state"], report["finished_at"], days(report)) == ("running", None, iso(10))
+    return rows
 
-    # 11: the rest of it is done.
+
+def eleventh_night_completes_the_tenth(place: Place, scratch: Path, rows_before: int) -> None:
     place.photos(11)
     report = place.run(11)
     assert days(report) == iso(10, 11)
     assert 3 < report["counts"]["images"] <= 3 + 30 - 3
-    assert len(place.rows("embeddings", tmp_path)) == left + report["counts"]["ok"][embeddings(report)]
+    assert len(place.rows("embeddings", scratch)) == rows_before + report["counts"]["ok"][embeddings(report)]
 
-    # 12: started twice; the pictures wait until one of the two has seen that the other is at work.
+
+def twelfth_night_is_started_twice(place: Place) -> None:
+    """No image can be read until one of the two runs has ended because the other holds the lock."""
     place.photos(12)
-    one_has_gone = threading.Event()
-    waits = f"{night(12):%Y/%m/%d}".replace("/", "%2F")
-    gcs.faults = lambda _, path: 500 if waits in path and "alt=media" in path and not one_has_gone.wait(60) else None
+    one_has_ended = threading.Event()
+    folder = f"{night(12):%Y/%m/%d}".replace("/", "%2F")
+    place.bucket.gcs.faults = lambda _, path: (
+        500 if folder in path and "alt=media" in path and not one_has_ended.wait(60) else None
+    )
     both = [place.start(12) for _ in range(2)]
     while all(each.poll() is None for each in both):
         time.sleep(0.01)
-    ended = [each.poll() for each in both]
-    one_has_gone.set()
-    said = [each.communicate()[1] for each in both]
-    gcs.faults = None
-    assert codes.LOCKED in ended, said
-    assert sorted(each.returncode for each in both) == [codes.DONE, codes.LOCKED], said
+    first_codes = [each.poll() for each in both]
+    one_has_ended.set()
+    errors = [each.communicate()[1] for each in both]
+    place.bucket.gcs.faults = None
+    assert codes.LOCKED in first_codes, errors
+    assert sorted(each.returncode for each in both) == [codes.DONE, codes.LOCKED], errors
     report = place.report(12)
     assert (report["state"], report["counts"]["images"]) == ("done", 3)
 
-    # 13: changed and gone once more.
+
+def thirteenth_night_images_are_changed_and_deleted(place: Place) -> None:
     place.photos(13)
     place.put("desk/0.jpg")
-    bucket.delete("desk/3.jpg")
-    bucket.delete(f"photos/{night(13):%Y/%m/%d}/2.jpg")
+    place.bucket.delete("desk/3.jpg")
+    place.bucket.delete(f"photos/{night(13):%Y/%m/%d}/2.jpg")
     report = place.run(13)
     assert (days(report), report["counts"]["images"]) == (iso(13), 2 + 1)
 
-    # 14: today, which is not over yet.
+
+def last_night_runs_twice(place: Place) -> None:
+    """Its day is today, which has not ended yet."""
     place.photos(14)
     report = place.run(14)
     assert (days(report), report["counts"]["images"]) == (iso(14), 3)
     report = place.run(14)
     assert (report["counts"]["images"], report["counts"]["failed_before"]) == (0, 1)
 
+
+def test_fourteen_nights(quick_retries: object, place: Place, tmp_path: Path) -> None:
+    first_night_all_images_are_new(place)
+    second_night_images_are_new_and_changed(place)
+    third_night_images_are_deleted_and_one_is_broken(place)
+    fourth_night_has_no_images_yet(place)
+    fifth_night_half_of_the_requests_fail(place)
+    sixth_night_image_is_still_unavailable(place, tmp_path)
+    seventh_night_image_is_available_again(place)
+    ninth_night_catches_up_on_the_eighth(place)
+    rows = tenth_night_run_is_killed(place, tmp_path)
+    eleventh_night_completes_the_tenth(place, tmp_path, rows)
+    twelfth_night_is_started_twice(place)
+    thirteenth_night_images_are_changed_and_deleted(place)
+    last_night_runs_twice(place)
     require_as_fresh(place, tmp_path)
     require_newest_by_the_query_of_readme(place, tmp_path)
 
