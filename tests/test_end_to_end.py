@@ -76,6 +76,38 @@ def report(place: Path | Bucket, number: int = -1) -> dict[str, Any]:
     return dict(reports[number])
 
 
+def require_same_image(prediction: dict[str, Any], embedding: dict[str, Any], data: bytes) -> None:
+    assert prediction["sha256"] == embedding["sha256"] == hashlib.sha256(data).hexdigest()
+    assert prediction["version"] == embedding["version"] != ""
+
+
+def require_best_class(row: dict[str, Any]) -> None:
+    assert (row["label"], row["wnid"]) == (TINY_LABELS[row["class_id"]], None)
+    assert row["top_k"][0] == {key: row[key] for key in ("class_id", "wnid", "label", "score")}
+    assert sum(each["score"] for each in row["top_k"]) == pytest.approx(1, abs=1e-5)
+
+
+def require_failures(failures: dict[str, dict[str, Any]], expected: dict[str, tuple[str, str]]) -> None:
+    assert {name: (row["stage"], row["error"]) for name, row in failures.items()} == expected
+    for row in failures.values():
+        assert (len(row["tables"]), row["retryable"]) == (2, False)
+        assert "\n" not in row["message"]
+        assert row["version"] != ""
+
+
+def require_counts(counts: dict[str, Any], good: int, failed: int) -> None:
+    listed = 9 + 4 + 5 + 5  # two globs overlap, and the manifest names some again
+    expected = {
+        "listed": listed,
+        "duplicates": listed - good - failed,
+        "missing": good + failed,
+        "images": good + failed,
+        "failed": {"decode": 4, "fetch": 2, "list": 1},
+    }
+    assert {name: counts[name] for name in expected} == expected
+    assert set(counts["ok"].values()) == {good}
+
+
 def test_every_uri_is_in_each_table_or_once_in_the_failures(
     place: Path | Bucket, tmp_path: Path, tiny_classifier: str, tiny_embedder: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,38 +136,22 @@ def test_every_uri_is_in_each_table_or_once_in_the_failures(
     embeddings = tables.by_uri(read(place, "embeddings", tmp_path))
     failures = tables.by_uri(read(place, "failures", tmp_path))
     assert set(predictions) == set(embeddings) == set(good)
-    expected = broken | {missing: ("fetch", "NotFound"), f"{manifest}:6": ("list", "ListError")}
-    assert {name: (row["stage"], row["error"]) for name, row in failures.items()} == expected
     for name, data in good.items():
-        row = predictions[name]
-        assert row["sha256"] == embeddings[name]["sha256"] == hashlib.sha256(data).hexdigest()
-        assert row["version"] == embeddings[name]["version"] != ""
-        assert (row["width"], row["height"]) == (90 + int(name[-5]), 60)
-        assert row["label"] == TINY_LABELS[row["class_id"]]
-        assert row["wnid"] is None
-        assert row["top_k"][0] == {key: row[key] for key in ("class_id", "wnid", "label", "score")}
-        assert sum(each["score"] for each in row["top_k"]) == pytest.approx(1, abs=1e-5)
+        require_same_image(predictions[name], embeddings[name], data)
+        assert (predictions[name]["width"], predictions[name]["height"]) == (90 + int(name[-5]), 60)
+        require_best_class(predictions[name])
         assert len(embeddings[name]["embedding"]) == 8
-    for row in failures.values():
-        assert len(row["tables"]) == 2
-        assert not row["retryable"]
-        assert "\n" not in row["message"]
-        assert row["version"] != ""
+    expected = broken | {missing: ("fetch", "NotFound"), f"{manifest}:6": ("list", "ListError")}
+    require_failures(failures, expected)
     assert "--max-pixels" in failures[uri(place, "in/deep/er/bomb.png")]["message"]
     assert "--max-bytes" in failures[uri(place, "in/deep/er/heavy.bmp")]["message"]
-
-    counts = report(place)["counts"]
-    assert counts["listed"] == 9 + 4 + 5 + 5  # two globs overlap, and the manifest names some again
-    assert counts["duplicates"] == counts["listed"] - len(good) - len(expected)
-    assert counts["missing"] == counts["images"] == len(good) + len(expected)
-    assert counts["failed"] == {"decode": 4, "fetch": 2, "list": 1}
-    assert set(counts["ok"].values()) == {len(good)}
+    require_counts(report(place)["counts"], len(good), len(expected))
     assert "7 failures" in capsys.readouterr().out
 
     assert app.main(command) == codes.DONE
     assert "nothing to do" in capsys.readouterr().out
-    assert report(place)["counts"]["already_done"] == len(good)
-    assert report(place)["counts"]["failed_before"] == len(expected)
+    counts = report(place)["counts"]
+    assert (counts["already_done"], counts["failed_before"]) == (len(good), len(expected))
     assert tables.by_uri(read(place, "predictions", tmp_path)) == predictions
     assert tables.by_uri(read(place, "failures", tmp_path)) == failures
 
