@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import nights
 import pytest
@@ -37,6 +38,42 @@ def read(output: Nights, day: date | None = None, run_id: str | None = None) -> 
     return page.read(output.output, runs.select(output.output, day, run_id), run_id, datetime.now(timezone.utc))
 
 
+def require_totals(shown: Page, output: Nights, report: dict[str, Any]) -> None:
+    assert (shown.totals.new, shown.totals.done, shown.totals.failed) == (33, 31, 2)
+    assert shown.totals.skipped == output.done - 33 > 0
+    assert shown.totals.rate == pytest.approx(3)
+    assert set(shown.totals.steps) == set(report["seconds_by_step"])
+
+
+def require_classes(shown: Page, rows: tables.Rows, table: str) -> None:
+    assert shown.predictions is not None
+    tally = shown.predictions.tally
+    assert {tally.labels[key]: n for key, n in tally.classes.items()} == Counter(row["label"] for row in rows)
+    assert tally.mean == pytest.approx(sum(row["score"] for row in rows) / len(rows), rel=1e-6)
+    assert shown.predictions.table == table
+
+
+def require_failures(shown: Page, photos: str) -> None:
+    reasons = {(reason.stage, reason.error): reason.count for reason in shown.reasons}
+    assert reasons == {("decode", "NotAnImage"): 1, ("decode", "Truncated"): 1}
+    assert shown.reasons[0].examples[0].uri.startswith(photos)
+
+
+def require_exact_copies(shown: Page, photos: str) -> None:
+    assert [copies.uris for copies in shown.exact.groups] == [(f"{photos}/00003.jpg", f"{photos}/copy.jpg")]
+    assert (shown.exact.images, shown.exact.copies) == (31, 1)
+
+
+def require_cards(shown: Page, rows: tables.Rows) -> None:
+    by_key = {(row["uri"], row["version"]): row for row in rows}
+    assert len(shown.samples.cards) == 12
+    for card in shown.samples.cards:
+        labels = [top["label"] for top in by_key[card.image.key]["top_k"]]
+        assert [best.label for best in card.best] == labels
+        assert len(card.neighbours) == 4
+        assert card.image.uri not in [other.image.uri for other in card.neighbours]
+
+
 def test_the_page_agrees_with_the_tables(place: Path | Bucket, tmp_path: Path) -> None:
     output = new_output(place)
     nights.fortnight(output, per_night=5)
@@ -45,36 +82,13 @@ def test_the_page_agrees_with_the_tables(place: Path | Bucket, tmp_path: Path) -
     report = output.run(images, seconds=11)
     shown = read(output)
 
-    assert (shown.totals.new, shown.totals.done, shown.totals.failed) == (33, 31, 2)
-    assert shown.totals.skipped == output.done - 33 > 0
-    assert shown.totals.rate == pytest.approx(3)
-    assert set(shown.totals.steps) == set(report["seconds_by_step"])
-
     folder = place if isinstance(place, Bucket) else place / "out"
     rows = [row for row in tables.rows(folder, "predictions", tmp_path) if row["uri"].rpartition("/")[2] in images]
-    counted = Counter(row["label"] for row in rows)
-    assert shown.predictions is not None
-    assert {shown.predictions.tally.labels[key]: n for key, n in shown.predictions.tally.classes.items()} == counted
-    assert shown.predictions.tally.mean == pytest.approx(sum(row["score"] for row in rows) / len(rows), rel=1e-6)
-    assert shown.predictions.table == output.models[0].recipe.table
-
-    assert {(reason.stage, reason.error): reason.count for reason in shown.reasons} == {
-        ("decode", "NotAnImage"): 1,
-        ("decode", "Truncated"): 1,
-    }
-    assert shown.reasons[0].examples[0].uri.startswith(output.photos)
-
-    assert [copies.uris for copies in shown.exact.groups] == [
-        (f"{output.photos}/00003.jpg", f"{output.photos}/copy.jpg")
-    ]
-    assert (shown.exact.images, shown.exact.copies) == (31, 1)
-    by_key = {(row["uri"], row["version"]): row for row in rows}
-    assert len(shown.samples.cards) == 12
-    for card in shown.samples.cards:
-        wanted = [top["label"] for top in by_key[card.image.key]["top_k"]]
-        assert [found.label for found in card.best] == wanted
-        assert len(card.neighbours) == 4
-        assert card.image.uri not in [other.image.uri for other in card.neighbours]
+    require_totals(shown, output, report)
+    require_classes(shown, rows, output.models[0].recipe.table)
+    require_failures(shown, output.photos)
+    require_exact_copies(shown, output.photos)
+    require_cards(shown, rows)
 
 
 def test_earlier_days(tmp_path: Path) -> None:

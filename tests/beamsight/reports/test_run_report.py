@@ -114,6 +114,34 @@ def write_failures(output: Nights) -> tuple[dict[str, Any], list[str]]:
     return report, [f"{output.photos}/{name}" for name in (*broken, *text)]
 
 
+def require_lines_name_images(lines: list[str], output: Nights, uris: list[str]) -> None:
+    """Check the lines of a summary about 6 failed images, with their columns of reasons and of images."""
+    folder = f"{output.output}/failures/"
+    assert lines[0].split() == ["6", "failures", *folder.split()]
+    column = len(lines[0]) - len(folder)
+    reasons = [line[:column].strip() for line in lines]
+    assert reasons[1:] == ["5 decode: Truncated", "", "", "", "1 decode: NotAnImage"]
+    *truncated, more, other = [line[column:] for line in lines[1:]]
+    assert len(set(truncated)) == 3
+    assert set(truncated) <= set(uris)
+    assert (more, other) == ("and 2 more", f"{output.photos}/it's\\u000a.jpg")
+
+
+def require_command_lists_images(command: str, folder: Path, uris: list[str]) -> None:
+    """Run the command in a folder with a module that has the name of one of ours."""
+    folder.mkdir()
+    (folder / "transforms.py").write_text("raise SystemExit('imported the transforms.py of the user')")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stderr == ""
+    rows = [line.split("\t") for line in done.stdout.splitlines()]
+    assert sorted(row[0] for row in rows) == sorted(printable(uri) for uri in uris)
+    assert {tuple(row[1:3]) for row in rows} == {("decode", "Truncated"), ("decode", "NotAnImage")}
+    assert all(row[3] for row in rows)
+
+
 @pytest.mark.parametrize("where", ["disk", "gs"])
 def test_summary_names_failed_images_and_the_command_that_lists_all(
     where: str, tmp_path: Path, request: pytest.FixtureRequest
@@ -122,34 +150,11 @@ def test_summary_names_failed_images_and_the_command_that_lists_all(
     output = Nights(f"{root}/out", f"{root}/photos")
     report, uris = write_failures(output)
     lines = run_report.summary(report, output.output).splitlines()
-
     start = next(index for index, line in enumerate(lines) if "6 failures" in line)
-    title, first, second, third, more, other, command = lines[start : start + 7]
-    assert title.split() == ["6", "failures", *f"{output.output}/failures/".split()]
-    column = len(title) - len(f"{output.output}/failures/")
-    assert first[:column].strip() == "5 decode: Truncated"
-    named = [first[column:], second[column:], third[column:]]
-    assert len(set(named)) == 3
-    assert set(named) <= set(uris)
-    assert (second[:column] + third[:column]).strip() == ""
-    assert more[column:] == "and 2 more"
-    assert other[:column].strip() == "1 decode: NotAnImage"
-    assert other[column:] == f"{output.photos}/it's\\u000a.jpg"
-
-    folder = tmp_path / "user"
-    folder.mkdir()
-    (folder / "transforms.py").write_text("raise SystemExit('imported the transforms.py of the user')")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    label, _, shell_command = command.partition(": ")
+    require_lines_name_images(lines[start : start + 6], output, uris)
+    label, _, command = lines[start + 6].partition(": ")
     assert label == "  list all failures of this run"
-    done = subprocess.run(
-        shell_command, shell=True, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.stderr == ""
-    rows = [line.split("\t") for line in done.stdout.splitlines()]
-    assert sorted(row[0] for row in rows) == sorted(printable(uri) for uri in uris)
-    assert {tuple(row[1:3]) for row in rows} == {("decode", "Truncated"), ("decode", "NotAnImage")}
-    assert all(row[3] for row in rows)
+    require_command_lists_images(command, tmp_path / "user", uris)
 
 
 def test_summary_reads_a_bounded_number_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

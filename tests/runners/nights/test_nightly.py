@@ -197,29 +197,37 @@ def test_resolves_the_days_of_a_run(tmp_path: Path) -> None:
         nightly.resolve_days(RunOptions(("http://h/a.jpg",), str(tmp_path)), NightlyOptions(), at(DAY))
 
 
-def test_runs_for_a_day_and_for_incomplete_days(
-    tmp_path: Path, tiny_classifier: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def command(tmp_path: Path, tiny_classifier: str) -> list[str]:
+    """Return the command of a night, for images of the last three days."""
     for ago in range(3):
         folder = tmp_path / "in" / f"{back(ago):%Y/%m}" / f"{back(ago):%d}"
         folder.mkdir(parents=True)
         (folder / "a.jpg").write_bytes(drawn.encode(drawn.draw(ago, 40, 40)))
-    command = [
+    return [
         *("nightly", "--images", f"{tmp_path}/in/{{date:%Y/%m/%d}}", "--output", f"{tmp_path}/out"),
         *("--classifier", tiny_classifier, "--embedder", "none"),
     ]
+
+
+def test_runs_for_a_day_and_for_incomplete_days(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert app.main([*command, "--date", f"{back(2)}"]) == codes.DONE
     assert f"images of {back(2)}\n" in capsys.readouterr().err
     assert app.main([*command, "--date", f"{DAY}"]) == codes.DONE
-    said = capsys.readouterr()
-    assert f"images of {DAY}, and of earlier days that are not complete: {back(1)}\n" in said.err
-    assert "2 new rows" in said.out
+    out, err = capsys.readouterr()
+    assert f"images of {DAY}, and of earlier days that are not complete: {back(1)}\n" in err
+    assert "2 new rows" in out
     assert app.main([*command, "--from", f"{back(2)}", "--to", f"{DAY}"]) == codes.DONE
     assert "none of the 3 images is missing" in capsys.readouterr().out
+
+
+def test_refuses_options_of_another_runner(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert app.main([*command, "--date", "2026-01-01", "--max-workers", "3"]) == codes.WRONG_USE
     assert "--runner=DataflowRunner" in capsys.readouterr().err
-    # A day without images is not an error, and has a report.
+
+
+def test_a_day_without_images_is_no_error(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert app.main([*command, "--from", "2020-01-01", "--to", "2020-01-01"]) == codes.DONE
     assert "none of the 0 images" in capsys.readouterr().out
-    nothing = [*command, "--date", "2020-01-01", "--catch-up", "0", "--expect-at-least", "1"]
-    assert app.main(nothing) == codes.TOO_FEW_IMAGES
+    night = [*command, "--date", "2020-01-01", "--catch-up", "0", "--expect-at-least", "1"]
+    assert app.main(night) == codes.TOO_FEW_IMAGES
