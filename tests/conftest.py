@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from gcs_server import Bucket, GcsServer
 from google.cloud.storage.retry import DEFAULT_RETRY
+from hypothesis import settings
 
 from transforms.stop import STOP
 from transforms.storage import files, gcs_client
@@ -26,6 +27,10 @@ from transforms.storage import gcs as gcs_objects
 from transforms.storage.base import FileSystem
 
 pytest_plugins = ["bundles", "standins"]
+
+# A slow machine is not a fault: no example of a property has a time limit.
+settings.register_profile("beamsight", deadline=None)
+settings.load_profile("beamsight")
 
 _CREDENTIALS = {
     "type": "authorized_user",

@@ -119,7 +119,7 @@ def test_large_jpegs_are_decoded_scaled(min_side: int | None, shape: tuple[int, 
 
 
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 400))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_shorter_side_is_kept(width: int, height: int, min_side: int) -> None:
     decoded = decode.decode_image(drawn.encode(drawn.draw(1, width, height)), min_side=min_side)
     assert min(decoded.pixels.shape[:2]) >= min(width, height, min_side)
@@ -180,7 +180,7 @@ def test_unsupported_kinds_say_why() -> None:
 
 
 @given(st.binary(max_size=400))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @example(b"\xff\xd8\xff")
 @example(b"BM")
 @example(b"GIF89a")
@@ -191,7 +191,7 @@ def test_any_bytes_decode_or_raise(data: bytes) -> None:
 
 @pytest.mark.parametrize("magic", [magic for several in formats.MAGIC.values() for magic in several])
 @given(rest=st.binary(max_size=200))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_bytes_after_a_magic_decode_or_raise(magic: bytes, rest: bytes) -> None:
     check(magic + rest)
 
@@ -209,7 +209,7 @@ FILES = {name: sample(name) for name in (*LOSSLESS, *LOSSY)}
         max_size=6,
     )
 )
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
 def test_damaged_files_decode_or_raise(name: str, edits: list[tuple[str, float, bytes]]) -> None:
     data = bytearray(FILES[name])
     for edit, where, value in edits:

@@ -13,7 +13,7 @@ from transforms.imaging import drawn
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 120), st.integers(1, 120))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_seed_and_size(seed: int, width: int, height: int) -> None:
     picture = drawn.draw(seed, width, height)
     assert picture.shape == (height, width, 3)

@@ -90,7 +90,7 @@ def test_any_shape_fits(crop: Crop, width: int, height: int) -> None:
 
 
 @given(st.integers(1, 90), st.integers(1, 90), st.sampled_from(["square", "central", "squash"]), st.integers(1, 80))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_picture_upside_down_is_seen_upside_down(width: int, height: int, crop: Crop, size: int) -> None:
     picture = drawn.draw(7, width, height)
     seen, turned = (fit.fit_image(Image.fromarray(view), spec(crop, size)) for view in (picture, picture[::-1, ::-1]))

@@ -333,7 +333,7 @@ def written(kind: str, rows: list[tuple[str, str]]) -> bytes:
 
 
 @given(st.lists(st.tuples(URIS, TEXTS), min_size=1), st.sampled_from(manifests.KINDS))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_written_manifests_are_read(monkeypatch: pytest.MonkeyPatch, rows: list[tuple[str, str]], kind: str) -> None:
     if kind == ".txt":
         rows = [(f"/{uri}", x) for uri, x in rows]  # no comment
@@ -342,7 +342,7 @@ def test_written_manifests_are_read(monkeypatch: pytest.MonkeyPatch, rows: list[
 
 
 @given(st.integers(0, 5), st.integers(0, 5), st.sampled_from(['"x', 'x,"y', '"', 'x,"', '"x"y']), st.booleans())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_lines_after_a_fault_are_read(
     monkeypatch: pytest.MonkeyPatch, before: int, after: int, bad: str, quoted: bool
 ) -> None:
@@ -364,7 +364,7 @@ def test_lines_after_a_fault_are_read(
 @example(b'uri\n"\r', "m.csv")
 @example(b"[" * 100_000, "m.jsonl")
 @example(b"1" * 100_000, "m.jsonl")
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_bytes_give_lines_or_a_beamsight_error(monkeypatch: pytest.MonkeyPatch, data: bytes, name: str) -> None:
     body = b"uri\n" + data if ".csv" in name or ".tsv" in name else data
     uri, _ = named(monkeypatch, name, gzip.compress(body, mtime=0) if name.endswith(".gz") else body)
