@@ -33,7 +33,8 @@ def main() -> None:
 
 
 def _explain(name: str, place: str | None) -> str:
-    others = sorted({*metadata.packages_distributions().get(name, ())} - {"beamsight"})
+    owners = {each.name for each in metadata.distributions() for file in each.files or () if file.parts[0] == name}
+    others = sorted(owners - {"beamsight"})
     whose = f"belongs to {' and '.join(others)}" if others else f"is {place}" if place else "is missing"
     return (
         f"beamsight: the package {name} {whose}, and not to beamsight; install beamsight in an environment of its own"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,8 @@ def main(arguments: Sequence[str]) -> int:
     Returns:
         The exit code: 0, or 2 if there is no such run or the table cannot be read.
     """
+    # Google's libraries announce at every start which Python they will not support next year.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="google")
     from beamsight.reports import failures
     from beamsight.text import printable
     from transforms.errors import BeamsightError
