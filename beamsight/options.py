@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -220,8 +220,7 @@ def build(cls: type[_T], values: Mapping[str, Any], **others: Any) -> _T:
     return cls(**given, **others)
 
 
-def given(values: Any, *, among: Iterable[Option] | None = None) -> dict[str, Any]:
+def given(values: Any) -> dict[str, Any]:
     """Return the values of a dataclass's options that differ from their defaults, by field."""
-    chosen = of(type(values)) if among is None else among
-    found = {each.field: getattr(values, each.field) for each in chosen}
-    return {each.field: found[each.field] for each in chosen if found[each.field] != each.default}
+    found = ((each, getattr(values, each.field)) for each in of(type(values)))
+    return {each.field: value for each, value in found if value != each.default}

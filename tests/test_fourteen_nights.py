@@ -295,7 +295,7 @@ def test_fourteen_nights(quick_retries: object, place: Place, tmp_path: Path) ->
     thirteenth_night_images_are_changed_and_deleted(place)
     last_night_runs_twice(place)
     require_as_fresh(place, tmp_path)
-    require_newest_by_the_query_of_readme(place, tmp_path)
+    require_newest_by_the_query_of_the_docs(place, tmp_path)
 
 
 def embeddings(report: dict[str, Any]) -> str:
@@ -336,7 +336,7 @@ def require_as_fresh(place: Place, scratch: Path) -> None:
     assert broken == [(other["uri"], other["version"], other["error"], 1)]
 
 
-def require_newest_by_the_query_of_readme(place: Place, scratch: Path) -> None:
+def require_newest_by_the_query_of_the_docs(place: Place, scratch: Path) -> None:
     found = re.search(r"```sql\n(-- DuckDB.+?)```", TABLES.read_text(encoding="utf-8"), re.DOTALL)
     assert found, "TABLES has no query for DuckDB"
     now = place.now()

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import NoReturn
@@ -85,8 +84,6 @@ def _explain(error: Exception) -> tuple[str, int]:
 
 
 def _configure_logging(verbose: bool) -> None:
-    # Google's libraries announce at every start which Python they will not support next year.
-    warnings.filterwarnings("ignore", category=FutureWarning, module="google")
     level = logging.INFO if verbose else logging.WARNING
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
     # What stops a job is reported once, at its end.
