@@ -45,7 +45,7 @@ class GcsServer(Loopback):
     def __init__(self) -> None:
         self.storage = _Storage(use_memory_fs=True)
         self._lock = threading.Lock()  # the emulator's storage is not made for threads
-        self._count = threading.Lock()
+        self._count = threading.Condition()
         httpd = _Server(("127.0.0.1", 0), _Handler)
         httpd.gcs = self
         super().__init__(httpd)
@@ -54,6 +54,7 @@ class GcsServer(Loopback):
     def reset(self) -> None:
         self.faults: Faults | None = None
         self.delay = 0.0  # seconds before each answer
+        self.gather = 0  # no request is answered until this many have arrived together
         self.requests: list[tuple[str, str]] = []
         self.now = self.peak = 0  # requests being answered; the most there ever were
         self.connections = 0  # opened since
@@ -84,6 +85,8 @@ class GcsServer(Loopback):
             self.requests.append((method, path))
             self.now += 1
             self.peak = max(self.peak, self.now)
+            self._count.notify_all()
+            self._count.wait_for(lambda: self.peak >= self.gather, timeout=30)
         try:
             time.sleep(self.delay)
             yield
