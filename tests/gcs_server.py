@@ -24,6 +24,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import google_crc32c
+from faults import Fault, spoil
 from gcp_storage_emulator.handlers.buckets import create_bucket
 from gcp_storage_emulator.server import RequestHandler, Router
 from gcp_storage_emulator.storage import Storage
@@ -31,12 +32,9 @@ from loopback import Loopback
 
 logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)  # it warns at every answer
 
-# (method, path with its query) -> the status to answer with instead, or one of
-#   "drop"     no answer, the connection is closed
-#   "cut"      a download ends in the middle
-#   "corrupt"  the last byte of a download is another one
-#   None       the right answer
-Faults = Callable[[str, str], "int | str | None"]
+# (method, path with its query) -> what is wrong with the answer, see ``faults``; None for the right answer.
+# A request whose answer is "drop" or a status is not carried out. Any other fault spoils the answer alone.
+Faults = Callable[[str, str], "Fault | None"]
 
 
 class GcsServer(Loopback):
@@ -54,6 +52,7 @@ class GcsServer(Loopback):
     def reset(self) -> None:
         self.faults: Faults | None = None
         self.delay = 0.0  # seconds before each answer
+        self.without_hashes = False  # as from behind a proxy that keeps only what it knows
         self.gather = 0  # no request is answered until this many have arrived together
         self.requests: list[tuple[str, str]] = []
         self.now = self.peak = 0  # requests being answered; the most there ever were
@@ -172,6 +171,7 @@ class _Handler(RequestHandler):
     wbufsize = -1
     rfile: Any
     wfile: Any
+    connection: Any
 
     def __init__(self, request: Any, client_address: Any, server: _Server) -> None:
         self.gcs = server.gcs
@@ -193,44 +193,30 @@ class _Handler(RequestHandler):
         self._answer("DELETE")
 
     def _answer(self, method: str) -> None:
-        self.fault: int | str | None = None
         self.object: dict[str, Any] | None = None
-        connection = self.rfile
-        body = connection.read(int(self.headers["Content-Length"] or 0)) if self._has_length() else b""
-        try:
-            if self._has_length():
-                self.rfile = io.BytesIO(body)
-            with self.gcs.counted(method, self.path):
-                self.fault = self.gcs.faults(method, self.path) if self.gcs.faults else None
-                if self.fault == "drop":
-                    self.close_connection = True
-                    return
-                with self.gcs.alone():
-                    status = self.fault if isinstance(self.fault, int) else self._precondition(method, body)
-                    if status is None:
-                        self._route(method)
-                    else:
-                        self._refuse(status)
+        streams = self.rfile, self.wfile
+        body = self.rfile.read(int(self.headers["Content-Length"] or 0)) if self._has_length() else b""
+        with self.gcs.counted(method, self.path):
+            fault = self.gcs.faults(method, self.path) if self.gcs.faults else None
+            try:
+                if self._has_length():
+                    self.rfile = io.BytesIO(body)
+                self.wfile = io.BytesIO()
+                if fault != "drop":
+                    with self.gcs.alone():
+                        status = fault if isinstance(fault, int) else self._precondition(method, body)
+                        if status is None:
+                            Router(self).handle(method)
+                        else:
+                            self._refuse(status)
+                answer = self.wfile.getvalue()
+            finally:
+                self.rfile, self.wfile = streams
+            if isinstance(fault, str):
+                self.close_connection |= not spoil(fault, self.connection, answer)
+            else:
+                self.wfile.write(answer)
                 self.wfile.flush()
-        finally:
-            self.rfile = connection
-
-    def _route(self, method: str) -> None:
-        if self.object is None or self.fault is None:
-            Router(self).handle(method)
-            return
-        connection, self.wfile = self.wfile, io.BytesIO()
-        try:
-            Router(self).handle(method)
-            answer = self.wfile.getvalue()
-        finally:
-            self.wfile = connection
-        if self.fault == "cut":
-            self.close_connection = True
-            answer = answer[: -int(self.object["size"]) // 2]
-        else:
-            answer = answer[:-1] + bytes([answer[-1] ^ 1])
-        self.wfile.write(answer)
 
     def _has_length(self) -> bool:
         return "Content-Length" in self.headers
@@ -259,7 +245,8 @@ class _Handler(RequestHandler):
         self.wfile.write(body)
 
     def send_header(self, keyword: str, value: str) -> None:
-        super().send_header(keyword, value.removesuffix(",md5=None"))  # as ours are stored without
+        if keyword != "X-Goog-Hash" or not self.gcs.without_hashes:
+            super().send_header(keyword, value.removesuffix(",md5=None"))  # as ours are stored without
 
     def end_headers(self) -> None:
         if self.object is not None:
