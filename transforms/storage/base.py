@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
-from transforms.errors import TooManyBytes
+from transforms.errors import TooManyBytes, UsageError
+
+_IN_MEMORY = 8 << 20  # bytes of an open file
 
 HALF_WRITTEN = re.compile(r"\.[0-9]+-[0-9a-f]{16}\.tmp")  # beside the target; a rename makes the file complete
 
@@ -40,7 +45,13 @@ class FileSystem(Protocol):
         """Return the size and version of a file. Raises NotFound."""
 
     def read(
-        self, uri: str, version: str | None = None, max_bytes: int | None = None, *, size: int | None = None
+        self,
+        uri: str,
+        version: str | None = None,
+        max_bytes: int | None = None,
+        *,
+        size: int | None = None,
+        timeout: float | None = None,
     ) -> tuple[bytes, Stat]:
         """Return all bytes of a file, and the size and version of these bytes.
 
@@ -49,6 +60,7 @@ class FileSystem(Protocol):
             version: The version to read. None for the current version.
             max_bytes: Maximum size. It is checked before the download if the size is known by then.
             size: The listed size of ``version``. With both, gs:// needs one request instead of two.
+            timeout: Maximum number of seconds on gs://, over all attempts. None for the limits of the file system.
 
         Raises:
             Changed: The file has another version.
@@ -57,7 +69,11 @@ class FileSystem(Protocol):
         """
 
     def open(self, uri: str) -> BinaryIO:
-        """Return a binary stream of a file. The stream does not hold the whole file in memory."""
+        """Return a seekable binary stream of a file, which does not hold a large file in memory.
+
+        From other machines, the whole file is copied and verified first. No caller sees a byte of a file that is cut
+        short or damaged on its way.
+        """
 
     def write(self, uri: str, data: bytes) -> None:
         """Write a file, whole or not at all. Overwrites an existing file and creates missing folders.
@@ -105,3 +121,26 @@ def check_size(file: Stat, max_bytes: int | None) -> None:
         raise TooManyBytes(
             f"{file.uri} has {file.size:,} bytes, more than --max-bytes {max_bytes:,}", version=file.version
         )
+
+
+def spool(file: Stat, pieces: Iterable[bytes]) -> BinaryIO:
+    """Return a stream of the pieces of a file, in memory if the file is small, else in an unnamed temporary file.
+
+    Raises:
+        UsageError: The disk for temporary files is full.
+    """
+    copy: Any = io.BytesIO() if file.size <= _IN_MEMORY else tempfile.TemporaryFile()  # noqa: SIM115 - it is returned
+    try:
+        for piece in pieces:
+            copy.write(piece)
+        copy.seek(0)
+    except BaseException as exc:
+        with suppress(OSError):
+            copy.close()
+        if not isinstance(exc, OSError):
+            raise
+        raise UsageError(
+            f"cannot copy {file.uri} ({file.size:,} bytes) to {tempfile.gettempdir()}: {exc.strerror}; "
+            "set TMPDIR to a folder with more space"
+        ) from exc
+    return cast(BinaryIO, copy)

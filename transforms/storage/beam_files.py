@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import re
 import secrets
@@ -16,10 +17,11 @@ from apache_beam.io.filesystem import FileSystem as BeamFileSystem
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.errors import BeamsightError, Changed, NotFound, Unreadable, UsageError
-from transforms.storage.base import HALF_WRITTEN, Stat, check_size
+from transforms.storage.base import HALF_WRITTEN, Stat, check_size, spool
 
 # Beam registers a scheme even if its module is not installed. By scheme: the module, and the extra that installs it.
 _NEEDS = {"s3": ("boto3", "aws"), "azfs": ("azure.storage.blob", "azure"), "hdfs": ("hdfs", "hadoop")}
+_PIECE = 1 << 20  # bytes
 _UNCOMPRESSED: dict[str, Any] = {"compression_type": CompressionTypes.UNCOMPRESSED}
 
 
@@ -47,6 +49,7 @@ class BeamFiles:
         max_bytes: int | None = None,
         *,
         size: int | None = None,  # noqa: ARG002 - the metadata is requested anyway
+        timeout: float | None = None,  # noqa: ARG002 - Beam's file systems take none
     ) -> tuple[bytes, Stat]:
         """Return the bytes of a file. The metadata is checked before and after, because Beam cannot read a version."""
         before = self.stat(uri)
@@ -55,21 +58,35 @@ class BeamFiles:
                 f"{uri} was overwritten: version {version} was listed, the current version is {before.version}"
             )
         check_size(before, max_bytes)
-        with self.open(uri) as file, _errors(uri):
-            data = file.read(before.size + 1)  # one more byte shows whether the file has grown
-        after = self.stat(uri)
-        if after != before or len(data) != before.size:
-            raise Changed(
-                f"{uri} was overwritten while it was read: from {before.version} to {after.version}",
-                version=before.version,
-            )
-        return data, before
+        data = io.BytesIO()
+        for piece in self._pieces(before):
+            data.write(piece)
+        return data.getvalue(), before
 
     def open(self, uri: str) -> BinaryIO:
-        """Return a stream of the stored bytes. Names such as ``.gz`` do not cause decompression."""
-        with _errors(uri):
-            stream: BinaryIO = _system(uri).open(uri, **_UNCOMPRESSED)
-            return stream
+        """Return a stream of the stored bytes. Names such as ``.gz`` do not cause decompression.
+
+        Only the length of the copy is verified, because Beam's file systems have no common checksum.
+        """
+        file = self.stat(uri)
+        return spool(file, self._pieces(file))
+
+    def _pieces(self, before: Stat) -> Iterator[bytes]:
+        """Yield the bytes of a file. Raises Changed if they are not those of ``before``."""
+        count = 0
+        with _errors(before.uri), _system(before.uri).open(before.uri, **_UNCOMPRESSED) as file:
+            while piece := file.read(_PIECE):
+                count += len(piece)
+                yield piece
+                if count > before.size:
+                    break
+        after = self.stat(before.uri)
+        if after != before or count != before.size:
+            raise Changed(
+                f"{before.uri} was overwritten while it was read: {count:,} bytes arrived of {before.size:,}, and "
+                f"version {before.version} is now {after.version}",
+                version=before.version,
+            )
 
     def write(self, uri: str, data: bytes) -> None:
         """Write a temporary file and rename it. Raises Unreadable for any error: Beam does not distinguish them."""

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import BinaryIO
 
 from transforms.errors import Changed, NotFound, UsageError
-from transforms.storage import beam_files, gcs
+from transforms.storage import beam_files, gcs, gcs_client
 from transforms.storage.base import FileSystem, Stat
 from transforms.storage.beam_files import BeamFiles
 from transforms.storage.local import LocalFiles, path_of
@@ -54,7 +54,7 @@ def is_local(uri: str) -> bool:
 def check(uri: str) -> None:
     """Raise UsageError for a URI that cannot name a file. Sends no request."""
     _system(uri)
-    {"file": path_of, "gs": gcs.check}.get(scheme(uri), beam_files.check)(uri)
+    {"file": path_of, "gs": gcs_client.check}.get(scheme(uri), beam_files.check)(uri)
 
 
 def stat(uri: str) -> Stat:
@@ -72,7 +72,12 @@ def exists(uri: str) -> bool:
 
 
 def read(
-    uri: str, version: str | None = None, max_bytes: int | None = None, *, size: int | None = None
+    uri: str,
+    version: str | None = None,
+    max_bytes: int | None = None,
+    *,
+    size: int | None = None,
+    timeout: float | None = None,
 ) -> tuple[bytes, Stat]:
     """Return all bytes of a file, with their size and version; see ``FileSystem.read``. Raises FetchError.
 
@@ -81,13 +86,20 @@ def read(
     system = _system(uri)
     for _ in range(0 if version else _REREADS):
         with suppress(Changed):
-            return system.read(uri, None, max_bytes, size=size)
-    return system.read(uri, version, max_bytes, size=size)
+            return system.read(uri, None, max_bytes, size=size, timeout=timeout)
+    return system.read(uri, version, max_bytes, size=size, timeout=timeout)
 
 
 def open(uri: str) -> BinaryIO:  # noqa: A001 - read as files.open
-    """Return a binary stream of a file. Raises NotFound, Unreadable."""
-    return _system(uri).open(uri)
+    """Return a seekable stream of a verified file; see ``FileSystem.open``. Raises NotFound, Unreadable, UsageError.
+
+    A file that is overwritten while it is copied is copied again.
+    """
+    system = _system(uri)
+    for _ in range(_REREADS):
+        with suppress(Changed):
+            return system.open(uri)
+    return system.open(uri)
 
 
 def write(uri: str, data: bytes) -> None:

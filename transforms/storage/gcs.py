@@ -1,34 +1,45 @@
 """Objects on gs://, through google-cloud-storage.
 
-A read returns one generation of an object and verifies its checksum. An object with ``Content-Encoding: gzip`` is
-downloaded as stored, so that its size and checksum match the listing, and is decoded here to at most ``max_bytes``.
-Other encodings are not decoded.
+A read returns one generation of an object. No byte leaves this module before the crc32c of the whole object is
+verified. The library alone does not suffice: it resumes a short download, and verifies nothing of what it resumed. So
+each attempt here is a whole download without the library's retries.
+
+An object with ``Content-Encoding: gzip`` is downloaded as stored, so that its size and checksum match the listing, and
+is decoded here to at most ``max_bytes``. Other encodings are not decoded.
 """
 
 from __future__ import annotations
 
+import base64
 import gzip
 import io
+import math
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from google.api_core.exceptions import NotFound as NoSuchObject
 from google.api_core.exceptions import PreconditionFailed
 from google.api_core.retry import Retry
 from google.cloud.storage.retry import DEFAULT_RETRY
+from google_crc32c import Checksum
 
-from transforms.errors import Changed, NotFound, TooManyBytes, Unreadable, UsageError
-from transforms.storage.base import Stat, check_size
-from transforms.storage.gcs_client import client, reading, writing
+from transforms.errors import Changed, NotFound, TooManyBytes, Unreadable
+from transforms.storage.base import Stat, check_size, spool
+from transforms.storage.gcs_client import blob_of, bucket_of, is_transient, reading, stat_of, writing
 
 RETRY: Retry = DEFAULT_RETRY.with_timeout(120.0)  # seconds over all attempts of one request
-_TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two packets
+_AS_STORED = {"raw_download": True, "single_shot_download": True, "checksum": None}  # verified here instead
+TIMEOUT = (10.0, 60.0)  # seconds to connect, and for the whole response
+_DOWNLOADS = 4  # of an object whose checksum is wrong
+_PIECE = 4 << 20  # bytes of a stream per request
 _PAGE = 5_000  # maximum number of names in a response
-_BUFFER = 1 << 20  # bytes per request if a stream is read in small pieces
+
+_T = TypeVar("_T")
 
 
 class GcsObjects:
@@ -36,47 +47,64 @@ class GcsObjects:
 
     Args:
         retry: The policy of google-api-core for each request. Its timeout, in seconds, covers all attempts.
+        timeout: Seconds to connect, and seconds for the whole response, of each attempt.
     """
 
-    def __init__(self, retry: Retry = RETRY) -> None:
-        self._request = {"retry": retry, "timeout": _TIMEOUT}
-        # As stored and in one piece: the checksum of a resumed download is not verified.
-        self._download = {**self._request, "raw_download": True, "single_shot_download": True}
+    def __init__(self, retry: Retry = RETRY, timeout: tuple[float, float] = TIMEOUT) -> None:
+        self._retry = retry.with_predicate(is_transient)
+        self._timeout = timeout
+        self._request = {"retry": self._retry, "timeout": timeout}
 
     def stat(self, uri: str) -> Stat:
         """Return the size and generation of an object with one request. Raises NotFound, Unreadable."""
-        return _stat_of(uri, self._metadata(uri))
+        return stat_of(uri, self._metadata(uri))
 
     def read(
-        self, uri: str, version: str | None = None, max_bytes: int | None = None, *, size: int | None = None
+        self,
+        uri: str,
+        version: str | None = None,
+        max_bytes: int | None = None,
+        *,
+        size: int | None = None,
+        timeout: float | None = None,
     ) -> tuple[bytes, Stat]:
         """Return the bytes of one generation.
 
         This takes one request if ``version`` and ``size`` are given, or ``version`` without a limit, and else two.
         """
-        if version is None or (size is None and max_bytes is not None):
-            known = _stat_of(uri, self._metadata(uri, version))
-            version, size = known.version, known.size
-        if size is not None:
-            check_size(Stat(uri, size, version), max_bytes)
-        blob = _blob(uri, version)
-        with self._one_generation(uri, version):
-            data = blob.download_as_bytes(**self._download)
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        try:
+            if version is None or (size is None and max_bytes is not None):
+                known = stat_of(uri, self._metadata(uri, version, end))
+                version, size = known.version, known.size
+            if size is not None:
+                check_size(Stat(uri, size, version), max_bytes)
+            data, encoding = self._whole(uri, version, end)
+        except Unreadable as exc:
+            if time.monotonic() < end:
+                raise
+            raise Unreadable(
+                f"{uri}: the download did not end within {timeout:g} s; allow more time with --fetch-timeout ({exc})",
+                retryable=True,
+                version=version,
+            ) from exc
         stored = Stat(uri, len(data), version)
         check_size(stored, max_bytes)  # the given size may be wrong
-        if blob.content_encoding == "gzip":
+        if encoding == "gzip":
             data = _gunzip(data, stored, max_bytes)
         return data, stored
 
     def open(self, uri: str) -> BinaryIO:
-        """Return a seekable stream of one generation. No checksum is verified.
-
-        Small reads share requests of 1 MiB. A larger read is one request, so copy in large pieces.
-        """
-        blob = self._metadata(uri)
-        file = _stat_of(uri, blob)
-        stream: Any = io.BufferedReader(_Pieces(file.size, partial(self._piece, file)), _BUFFER)
-        return gzip.GzipFile(fileobj=stream) if blob.content_encoding == "gzip" else stream  # type: ignore[return-value]
+        """Return a seekable stream of one generation: a verified copy, in memory or in a temporary file."""
+        for _ in range(_DOWNLOADS):
+            blob = self._metadata(uri)
+            file = stat_of(uri, blob)
+            checksum = Checksum()
+            copy = spool(file, self._pieces(file, checksum))
+            if _text(checksum) == blob.crc32c:
+                return gzip.GzipFile(fileobj=copy) if blob.content_encoding == "gzip" else copy  # type: ignore[return-value]
+            copy.close()
+        raise _wrong_bytes(uri)
 
     def write(self, uri: str, data: bytes) -> None:
         """Upload with a checksum. An object becomes visible only when it is complete, and a repetition is harmless."""
@@ -85,7 +113,7 @@ class GcsObjects:
 
     def delete(self, uri: str) -> None:
         """Delete an object. It is no error if it does not exist."""
-        blob = _blob(uri)
+        blob = blob_of(uri)
         with writing(uri), suppress(NoSuchObject):
             blob.delete(**self._request)
 
@@ -98,7 +126,7 @@ class GcsObjects:
     def delete_if(self, uri: str, version: str) -> bool:
         """See ``FileSystem.delete_if``. The server checks the generation."""
         with writing(uri), suppress(NoSuchObject, PreconditionFailed):
-            _blob(uri).delete(if_generation_match=int(version), **self._request)
+            blob_of(uri).delete(if_generation_match=int(version), **self._request)
             return True
         return False
 
@@ -108,11 +136,11 @@ class GcsObjects:
         return updated
 
     def _upload(self, uri: str, data: bytes, **condition: int) -> str:
-        blob = _blob(uri)
+        blob = blob_of(uri)
+        # A page opens in a browser.
         kind = "text/html; charset=utf-8" if uri.endswith(".html") else "application/octet-stream"
-        blob.upload_from_string(
-            data, kind, checksum="crc32c", **condition, **self._request
-        )  # a page opens in a browser
+        upload = partial(blob.upload_from_string, data, kind, checksum="crc32c", **condition, **self._request)
+        self._retry(upload)()  # the library parses the response after its last attempt
         return str(blob.generation)
 
     def half_written(self, prefix: str, *, recursive: bool = True) -> Iterator[str]:  # noqa: ARG002
@@ -121,7 +149,7 @@ class GcsObjects:
 
     def walk(self, prefix: str, *, recursive: bool = True) -> Iterator[Stat]:
         """Yield all objects below ``prefix`` except those named as folders. Raises NotFound if there is no bucket."""
-        bucket, folder = _bucket(prefix)
+        bucket, folder = bucket_of(prefix)
         with reading(prefix):
             for blob in bucket.client.list_blobs(
                 bucket,
@@ -132,20 +160,47 @@ class GcsObjects:
                 **self._request,
             ):
                 if not blob.name.endswith("/"):
-                    yield _stat_of(f"gs://{bucket.name}/{blob.name}", blob)
+                    yield stat_of(f"gs://{bucket.name}/{blob.name}", blob)
 
-    def _metadata(self, uri: str, version: str | None = None) -> Any:
-        blob = _blob(uri, version)
+    def _metadata(self, uri: str, version: str | None = None, end: float = math.inf) -> Any:
+        blob = blob_of(uri, version)
         with self._one_generation(uri, version):
-            blob.reload(**self._request)
+            self._send(blob.reload, end)
         return blob
 
-    def _piece(self, file: Stat, start: int, end: int) -> bytes:
-        """Return the stored bytes from ``start`` up to ``end``."""
-        blob = _blob(file.uri, file.version)
-        with self._one_generation(file.uri, file.version):
-            data: bytes = blob.download_as_bytes(start=start, end=end - 1, checksum=None, **self._download)
-        return data
+    def _whole(self, uri: str, version: str, end: float) -> tuple[bytes, str | None]:
+        """Return the stored bytes of a generation, with one request, and their encoding."""
+        for _ in range(_DOWNLOADS):
+            blob = blob_of(uri, version)
+            with self._one_generation(uri, version):
+                data: bytes = self._send(partial(blob.download_as_bytes, **_AS_STORED), end)
+            # The response has the checksum, unless a proxy removed it.
+            expected = blob.crc32c or self._metadata(uri, version, end).crc32c
+            if _text(Checksum(data)) == expected:
+                return data, blob.content_encoding
+        raise _wrong_bytes(uri)
+
+    def _pieces(self, file: Stat, checksum: Checksum) -> Iterator[bytes]:
+        """Yield the stored bytes of a generation, and update their checksum."""
+        for start in range(0, file.size, _PIECE):
+            with self._one_generation(file.uri, file.version):
+                data = self._send(partial(_piece, file, start, min(start + _PIECE, file.size)))
+            checksum.update(data)
+            yield data
+
+    def _send(self, request: Callable[..., _T], end: float = math.inf) -> _T:
+        """Call ``request(retry=None, timeout=...)`` until it succeeds or the time ``end``, by time.monotonic()."""
+        connect, respond = self._timeout
+
+        def attempt() -> _T:
+            left = end - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("no time is left for another attempt")
+            return request(retry=None, timeout=(min(connect, left), respond if end == math.inf else left))
+
+        most = self._retry.timeout
+        retry = self._retry if end == math.inf else self._retry.with_timeout(min(most or end, end - time.monotonic()))
+        return retry(attempt)()
 
     @contextmanager
     def _one_generation(self, uri: str, version: str | None) -> Iterator[None]:
@@ -162,72 +217,26 @@ class GcsObjects:
             ) from None
 
 
-class _Pieces(io.RawIOBase):
-    """A seekable raw stream of ``size`` bytes. Each read calls ``fetch(start, end)``."""
-
-    def __init__(self, size: int, fetch: Callable[[int, int], bytes]) -> None:
-        self._size, self._fetch, self._at = size, fetch, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._at = max(0, offset + (0, self._at, self._size)[whence])
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def readall(self) -> bytes:
-        return self._read(self._size)
-
-    def _read(self, count: int) -> bytes:
-        end = min(self._at + count, self._size)
-        data = self._fetch(self._at, end) if self._at < end else b""
-        self._at += len(data)
-        return data
+def _piece(file: Stat, start: int, end: int, **options: Any) -> bytes:
+    """Return the stored bytes from ``start`` up to ``end``. Raises ConnectionError if fewer arrive."""
+    blob = blob_of(file.uri, file.version)
+    data: bytes = blob.download_as_bytes(start=start, end=end - 1, **_AS_STORED, **options)
+    if len(data) != end - start:
+        raise ConnectionError(f"{len(data):,} bytes arrived instead of {end - start:,}")
+    return data
 
 
-def check(uri: str) -> None:
-    """Raise UsageError for a URI without a bucket or without a name."""
-    bucket, name = _split(uri)
-    if not name:
-        raise UsageError(f"{uri} names a bucket but no object; write gs://{bucket}/NAME")
+def _text(checksum: Checksum) -> str:
+    """Return a checksum as Google Cloud Storage writes it."""
+    return base64.b64encode(checksum.digest()).decode()
 
 
-def _split(uri: str) -> tuple[str, str]:
-    """Return ``bucket`` and ``any/name`` for ``gs://bucket/any/name``. Names may contain ``?``, ``#`` and ``%``."""
-    bucket, _, name = uri[len("gs://") :].partition("/")
-    if not bucket:
-        raise UsageError(f"{uri} names no bucket; write gs://BUCKET/NAME")
-    return bucket, name
-
-
-def _bucket(uri: str) -> tuple[Any, str]:
-    bucket, name = _split(uri)
-    connection = client()
-    try:
-        name.encode()
-        return connection.bucket(bucket), name
-    except ValueError as exc:
-        raise NotFound(f"{uri!r} is not a valid name: {exc}") from exc
-
-
-def _blob(uri: str, version: str | None = None) -> Any:
-    check(uri)
-    bucket, name = _bucket(uri)
-    if version is not None and not version.isdecimal():
-        raise Changed(f"{uri}: version {version!r} is not a generation of an object")
-    return bucket.blob(name, generation=None if version is None else int(version))
-
-
-def _stat_of(uri: str, blob: Any) -> Stat:
-    return Stat(uri, blob.size, str(blob.generation))
+def _wrong_bytes(uri: str) -> Unreadable:
+    return Unreadable(
+        f"{uri}: the bytes that arrived do not match the checksum of the object, in {_DOWNLOADS} downloads; "
+        "check the proxies between this machine and the bucket, and run again",
+        retryable=True,
+    )
 
 
 def _gunzip(data: bytes, stored: Stat, max_bytes: int | None) -> bytes:

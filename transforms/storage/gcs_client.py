@@ -1,4 +1,4 @@
-"""The client for gs://, one in each process, and the conversion of its errors.
+"""The client for gs://, one in each process, its objects by URI, and the conversion of its errors.
 
 The first request creates the client. A forked child creates its own.
 """
@@ -11,14 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import requests.adapters
+import requests
 import urllib3.exceptions
 from google.api_core import exceptions
 from google.auth import exceptions as auth_exceptions
 from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption
+from google.cloud.storage.retry import DEFAULT_RETRY
 
-from transforms.errors import FetchError, NoCredentials, NotFound, Unreadable, UsageError
+from transforms.errors import Changed, FetchError, NoCredentials, NotFound, Unreadable, UsageError
+from transforms.storage.base import Stat
+from transforms.storage.timed_http import TimedAdapter
 
 _CONNECTIONS = 64  # number of threads that can keep a connection each
 
@@ -39,18 +42,26 @@ def client() -> Any:
                 raise NoCredentials(f"gs:// needs credentials and there are none: {_LOGIN} ({exc})") from exc
             session = new._http
             if not session.is_mtls:  # with mTLS, it has an adapter of its own with the certificate
-                adapter = requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS)
+                adapter = TimedAdapter(pool_maxsize=_CONNECTIONS)
                 session.mount("https://", adapter)
                 session.mount("http://", adapter)
-            session.hooks["response"].append(_finish_refusal)
+            session.hooks["response"].append(_check_body)
             _client = new
         return _client
 
 
-def _finish_refusal(response: Any, **_: Any) -> None:
+def _check_body(response: Any, *, stream: bool = False, **_: Any) -> None:
     # The library does not read the body of a failed download, so its connection could not be used again.
     if response.status_code >= 400:
         _ = response.content
+    # The library takes an empty body for a valid answer, and fails later.
+    elif response.request.method == "GET" and not stream and not response.content:
+        raise requests.ConnectionError("the body of the response is empty", request=response.request)
+
+
+def is_transient(error: Exception) -> bool:
+    """Return whether a request can be repeated: the library's own rule, or a response that is not valid JSON."""
+    return isinstance(error, requests.JSONDecodeError) or DEFAULT_RETRY._predicate(error)
 
 
 def close() -> None:
@@ -69,6 +80,49 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
+
+
+def check(uri: str) -> None:
+    """Raise UsageError for a URI without a bucket or without a name."""
+    bucket, name = _split(uri)
+    if not name:
+        raise UsageError(f"{uri} names a bucket but no object; write gs://{bucket}/NAME")
+
+
+def _split(uri: str) -> tuple[str, str]:
+    """Return ``bucket`` and ``any/name`` for ``gs://bucket/any/name``. Names may contain ``?``, ``#`` and ``%``."""
+    bucket, _, name = uri[len("gs://") :].partition("/")
+    if not bucket:
+        raise UsageError(f"{uri} names no bucket; write gs://BUCKET/NAME")
+    return bucket, name
+
+
+def bucket_of(uri: str) -> tuple[Any, str]:
+    """Return the bucket of a URI and the name in it. Raises NotFound for names that no object can have."""
+    bucket, name = _split(uri)
+    connection = client()
+    try:
+        name.encode()
+        return connection.bucket(bucket), name
+    except ValueError as exc:
+        raise NotFound(f"{uri!r} is not a valid name: {exc}") from exc
+
+
+def blob_of(uri: str, version: str | None = None) -> Any:
+    """Return the ``Blob`` of a URI, for one generation or the current one. Sends no request."""
+    check(uri)
+    bucket, name = bucket_of(uri)
+    if version is not None and not version.isdecimal():
+        raise Changed(f"{uri}: version {version!r} is not a generation of an object")
+    return bucket.blob(name, generation=None if version is None else int(version))
+
+
+def stat_of(uri: str, blob: Any) -> Stat:
+    """Return what the metadata of an object says. Raises Unreadable if they are damaged."""
+    try:
+        return Stat(uri, int(blob.size), str(int(blob.generation)))
+    except (TypeError, ValueError) as exc:
+        raise Unreadable(f"{uri}: the response has no valid size and generation: {exc}", retryable=True) from exc
 
 
 @contextmanager

@@ -63,6 +63,7 @@ class LocalFiles:
         max_bytes: int | None = None,
         *,
         size: int | None = None,  # noqa: ARG002 - the open file gives its size
+        timeout: float | None = None,  # noqa: ARG002 - a read of a disk cannot be interrupted
     ) -> tuple[bytes, Stat]:
         """Return the bytes of a file. Raises Changed for another version, or if it is overwritten during the read."""
         with _reading(uri), _opened(uri) as file:
