@@ -19,14 +19,9 @@ from typing import BinaryIO
 from transforms.errors import Changed, NotFound, Unreadable, UsageError
 from transforms.storage.base import HALF_WRITTEN, Stat, check_size
 
-# Permanent for writes. A read is retried by the next run: granting the permission does not change the file.
-_PERMISSION = frozenset({errno.EACCES, errno.EPERM})
-
 # Permanent errors; ENXIO is a socket. All others may be transient: an unavailable network disk, too many open files.
-_PERMANENT = (
-    _PERMISSION
-    | {errno.EROFS, errno.EEXIST, errno.EISDIR, errno.ENOTDIR}
-    | {errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO}
+_PERMANENT = frozenset(
+    {errno.EROFS, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO}
 )
 
 
@@ -234,9 +229,11 @@ def _reading(uri: str) -> Iterator[None]:
     except (FileNotFoundError, NotADirectoryError) as exc:
         raise NotFound(f"there is no file {uri}") from exc
     except PermissionError as exc:
-        raise Unreadable(f"{uri}: {exc.strerror}; give the account of this process permission to read it") from exc
+        # Granting the permission does not change the file, so the next run retries.
+        remedy = "give the account of this process permission to read it"
+        raise Unreadable(f"{uri}: {exc.strerror}; {remedy}", retryable=True) from exc
     except OSError as exc:
-        raise Unreadable(f"{uri}: {exc.strerror}", retryable=exc.errno not in _PERMANENT - _PERMISSION) from exc
+        raise Unreadable(f"{uri}: {exc.strerror}", retryable=exc.errno not in _PERMANENT) from exc
     except ValueError as exc:  # NUL, or a character that no file name can hold
         raise Unreadable(f"{uri!r} is not a valid file name: {exc}") from exc
 
@@ -248,7 +245,7 @@ def _writing(uri: str) -> Iterator[None]:
         yield
     except OSError as exc:
         message = f"cannot write {uri}: {exc.strerror}"
-        if exc.errno in _PERMANENT:
+        if isinstance(exc, PermissionError) or exc.errno in _PERMANENT:
             raise UsageError(f"{message}; choose a folder that the account of this process can write to") from exc
         raise Unreadable(message, retryable=True) from exc
     except ValueError as exc:
