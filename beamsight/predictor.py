@@ -116,7 +116,7 @@ class Predictor:
                 raise UsageError(f"an array of {image.dtype}{list(image.shape)} is not uint8[height, width, 3]")
             return Image.fromarray(image)
         if isinstance(image, str | os.PathLike):
-            image, _ = files.read(files.absolute(os.fspath(image)))
+            image, _ = files.read(files.absolute(os.fspath(image)), timeout=defaults.FETCH_TIMEOUT)
         if not isinstance(image, bytes):
             raise UsageError(f"{type(image).__name__} is not an image; give a path, bytes, a Pillow image, or an array")
         return decoding.decode_image(image, min_side=fit.min_side(self.spec)).image

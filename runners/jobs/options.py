@@ -95,6 +95,13 @@ class RunOptions:
     )
     max_pixels: int = option(defaults.MAX_PIXELS, group=LIMITS, help="Maximum number of pixels of an image")
     max_bytes: int = option(defaults.MAX_BYTES, group=LIMITS, help="Maximum size of an image file, in bytes")
+    fetch_timeout: float = option(
+        defaults.FETCH_TIMEOUT,
+        group=LIMITS,
+        metavar="SECONDS",
+        above=0,
+        help="Maximum time for the download of an image from gs://, over all attempts, in seconds",
+    )
     max_failures: MaxFailures = option(
         MaxFailures(share=0.1),
         group=SUCCESS,

@@ -54,7 +54,7 @@ def resolve(
         day=f"{started:%Y-%m-%d}",
         run_id=run_id,
         version=metadata.version("beamsight"),
-        limits=Limits(max_bytes=options.max_bytes, max_pixels=options.max_pixels),
+        limits=Limits(max_bytes=options.max_bytes, max_pixels=options.max_pixels, fetch_timeout=options.fetch_timeout),
         batch=options.batch_size,
         engine_threads=options.engine_threads,
         threads=options.threads,

@@ -19,8 +19,13 @@ class Fetched(NamedTuple):
     sha256: str
 
 
-def fetch(ref: ImageRef, max_bytes: int = defaults.MAX_BYTES) -> Fetched:
+def fetch(ref: ImageRef, max_bytes: int = defaults.MAX_BYTES, timeout: float = defaults.FETCH_TIMEOUT) -> Fetched:
     """Read the listed version of an image, or the current version if the listing has none.
+
+    Args:
+        ref: The image.
+        max_bytes: Maximum size of the file.
+        timeout: Maximum number of seconds for the download from gs://, over all attempts.
 
     Raises:
         ListError: The line of a manifest names no image.
@@ -29,7 +34,7 @@ def fetch(ref: ImageRef, max_bytes: int = defaults.MAX_BYTES) -> Fetched:
     if ref.fault is not None:
         raise ListError(ref.fault)
     try:
-        data, stat = files.read(ref.uri, version=ref.version, size=ref.size, max_bytes=max_bytes)
+        data, stat = files.read(ref.uri, version=ref.version, size=ref.size, max_bytes=max_bytes, timeout=timeout)
     except NoCredentials:
         raise  # not the fault of the image, so the run must stop
     except UsageError as error:  # for example gs://bucket, which names no object

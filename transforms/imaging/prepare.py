@@ -23,10 +23,11 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Maximum number of bytes in a file and of pixels in an image."""
+    """Maximum number of bytes in a file, of pixels in an image, and of seconds for a download."""
 
     max_bytes: int = defaults.MAX_BYTES
     max_pixels: int = defaults.MAX_PIXELS
+    fetch_timeout: float = defaults.FETCH_TIMEOUT
 
 
 @dataclass(slots=True)
@@ -75,7 +76,7 @@ def prepare(work: Work, specs: dict[str, ModelSpec], limits: Limits) -> Prepared
     tally: Tally = Counter()
     stamp = _Stopwatch(tally)
     try:
-        fetched = fetch.fetch(work.ref, limits.max_bytes)
+        fetched = fetch.fetch(work.ref, limits.max_bytes, limits.fetch_timeout)
         tally[counts.BYTES] += len(fetched.data)
         stamp("fetch")
         try:

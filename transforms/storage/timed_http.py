@@ -46,8 +46,7 @@ class _TimedReader(io.RawIOBase):
         if left <= 0:
             raise TimeoutError("the response did not end in time")
         self._sock.settimeout(min(left, PAUSE))
-        count: int | None = self._raw.readinto(buffer)  # type: ignore[attr-defined]  # the type of the base lacks it
-        return count
+        return self._raw.readinto(buffer)
 
     def close(self) -> None:
         self._raw.close()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.errors import FetchError
+from transforms.errors import FetchError, Unreadable
 from transforms.storage import files
 
 
@@ -58,6 +58,9 @@ def _open(uri: str) -> Iterator[pq.ParquetFile]:
         try:
             yield pq.ParquetFile(source)
         except (pa.ArrowException, OSError) as error:
+            # An error with a number comes from the disk, not from the content, which pyarrow refuses without one.
+            if isinstance(error, OSError) and error.errno is not None:
+                raise Unreadable(f"{uri} cannot be read now: {error.strerror}; run again", retryable=True) from error
             raise _unusable(uri, error) from error
         except _MissingColumn as error:
             raise _unusable(uri, error) from None

@@ -12,9 +12,10 @@ from typing import Any
 
 import nights
 import pytest
+from gcs_server import Bucket
 from nights import Nights
 
-from beamsight.reports import failures, list_failures, run_report
+from beamsight.reports import failures, list_failures, run_report, runs
 from beamsight.text import duration, printable
 
 ROOT = Path(__file__).parents[3]
@@ -189,3 +190,16 @@ def test_list_of_failures_of_an_unknown_run(tmp_path: Path, capsys: pytest.Captu
 )
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize("fault", ["empty", "short", "corrupt", "corrupt start", "cut"])
+def test_a_report_that_arrives_damaged_is_read_again(bucket: Bucket, fault: str) -> None:
+    stored = run(bucket.uri("out"))
+    run_report.write(TALLY, stored)
+    left = iter([fault])
+    bucket.gcs.faults = lambda _, path: next(left, None) if "alt=media" in path else None
+    assert run_report.read(stored)["state"] == "done"
+    assert next(left, None) is None
+    left = iter([fault])
+    (read,), unreadable = runs.read_runs([stored.uri])
+    assert (read.run_id, unreadable) == ("r1", [])

@@ -47,6 +47,7 @@ VALUES: dict[str, Any] = {
     "normalize": True,
     "max_pixels": "1_000_000",
     "max_bytes": "5,000,000",
+    "fetch_timeout": "90.5",
     "max_failures": "2.5%",
     "expect_at_least": "1_000",
     "limit": "10",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gcs_server import Bucket
 
 from beamsight.models import registry
 from transforms import counts
@@ -113,3 +114,27 @@ def test_no_uri_stops_a_run(uri: str, stage: str, gcs: object) -> None:
     assert isinstance(failed, Failed)
     assert failed.failure.stage == stage
     assert not failed.failure.retryable
+
+
+def test_a_download_has_the_time_of_its_limit_and_is_tried_again_by_the_next_run(bucket: Bucket) -> None:
+    data = drawn.encode(drawn.draw(3, 64, 64))
+    work = Work(ImageRef(bucket.uri("a.jpg"), bucket.put("a.jpg", data), len(data)), ("p",))
+    bucket.gcs.faults = lambda *_: "drip"
+    failed = prepare.prepare(work, SPECS, Limits(fetch_timeout=0.5))
+    assert isinstance(failed, Failed)
+    failure = failed.failure
+    assert (failure.stage, failure.error, failure.retryable) == ("fetch", "Unreadable", True)
+    assert "did not end within 0.5 s; allow more time with --fetch-timeout" in failure.message
+    bucket.gcs.faults = None
+    assert isinstance(prepare.prepare(work, SPECS, Limits(fetch_timeout=60)), Prepared)
+
+
+def test_an_image_that_arrives_damaged_is_never_decoded(bucket: Bucket) -> None:
+    data = drawn.encode(drawn.draw(4, 64, 64), "bmp")
+    work = Work(ImageRef(bucket.uri("a.bmp"), bucket.put("a.bmp", data), len(data)), ("p",))
+    for faults in (["short and corrupt"], ["cut", "cut"], ["corrupt start"]):
+        left = iter(faults)
+        bucket.gcs.faults = lambda *_: next(left, None)  # noqa: B023 - asked within the loop
+        image = prepare.prepare(work, SPECS, Limits())
+        assert isinstance(image, Prepared)
+        assert image.sha256 == hashlib.sha256(data).hexdigest()

@@ -14,10 +14,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from gcs_server import Bucket
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from transforms.errors import NotFound, UsageError
+from transforms.errors import NotFound, Unreadable, UsageError
 from transforms.listing import manifests
 from transforms.listing.manifests import Line
 from transforms.storage import files
@@ -375,3 +376,21 @@ def test_any_bytes_give_lines_or_a_beamsight_error(monkeypatch: pytest.MonkeyPat
     assert all((line.uri is None) != (line.fault is None) for line in found)
     assert all(manifests.is_text(line.uri or "") for line in found)
     assert len({line.number for line in found}) == len(found)
+
+
+@pytest.mark.parametrize("fault", ["empty", "short", "corrupt", "corrupt start", "cut"])
+@pytest.mark.parametrize("name", ["a.txt", "a.csv.gz", "a.parquet"])
+def test_a_manifest_is_never_read_from_bytes_that_were_not_stored(
+    bucket: Bucket, quick_retries: object, name: str, fault: str
+) -> None:
+    uris = [f"gs://b/{number}.jpg" for number in range(1_000)]
+    text = "\n".join(uris).encode()
+    stored = {"a.txt": text, "a.csv.gz": gzip.compress(b"uri\n" + text), "a.parquet": parquet(pa.array(uris))}
+    bucket.put(name, stored[name])
+    left = iter([fault])
+    bucket.gcs.faults = lambda _, path: next(left, None) if "alt=media" in path else None
+    assert [line.uri for line in manifests.lines(bucket.uri(name))] == uris
+    bucket.gcs.faults = lambda _, path: fault if "alt=media" in path else None
+    with pytest.raises(Unreadable) as caught:
+        list(manifests.lines(bucket.uri(name)))
+    assert caught.value.retryable
