@@ -64,7 +64,7 @@ def stage(
     with tempfile.TemporaryDirectory(prefix="beamsight-stage-") as scratch:
         model = origin.fetch(source, Path(scratch), timeout, report, _download(source))
         folder = Path(scratch, "bundle")
-        _copy(model, source, spec, folder)
+        spec = _copy(model, source, spec, folder)
         if spec.task == "classify":
             (folder / bundle.LABELS).write_text(text, encoding="utf-8")
         made_with = libraries.installed_versions("beamsight", "openvino", "tensorflow")
@@ -110,17 +110,21 @@ def _download(source: str) -> origin.Download:
     return origin.Download(spec.name, facts.of(spec).download_mb) if spec else origin.Download()
 
 
-def _copy(model: Path, source: str, spec: ModelSpec, folder: Path) -> None:
-    """Copy the model's files into the bundle's folder. An IR is converted to take uint8 RGB images."""
+def _copy(model: Path, source: str, spec: ModelSpec, folder: Path) -> ModelSpec:
+    """Copy the model's files into the bundle's folder, and return the spec with the layout of the model.
+
+    An IR is converted to take uint8 RGB images.
+    """
     if model.suffix == ".xml":
-        conversion.from_ir(model, spec, folder / bundle.OPENVINO / "f32.xml")
-        return
+        layout = conversion.from_ir(model, spec, folder / bundle.OPENVINO / "f32.xml")
+        return dataclasses.replace(spec, layout=layout)
     if spec.layout != "nhwc":
         raise ModelError(f"{source} is a SavedModel, whose layout is nhwc; remove --layout {spec.layout}")
     try:
         shutil.copytree(model, folder / bundle.SAVED_MODEL)
     except OSError as error:
         raise ModelError(f"{source} cannot be copied: {error}") from error
+    return spec
 
 
 def _run_on_probes(folder: Path, spec: ModelSpec, source: str, model: Path) -> Floats:
