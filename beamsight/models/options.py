@@ -10,6 +10,7 @@ from beamsight.options import option
 from transforms import defaults
 from transforms.inference.spec import ChannelOrder, Crop, EngineName, Layout, Task
 
+NO_LABELS = "none"
 TIMEOUT = 60.0  # seconds
 
 _INPUT = "input of the model"
@@ -47,7 +48,10 @@ class StageOptions:
         default_text="nhwc",
     )
     labels: str | None = option(
-        None, metavar="FILE", help="Labels file with one class a line", default_text="the 1000 classes of ImageNet"
+        None,
+        metavar="FILE",
+        help="Labels file with one class a line, or none for an embedder that has as many outputs as there are classes",
+        default_text="the 1000 classes of ImageNet",
     )
     sha256: str | None = option(None, metavar="HASH", help="Content hash that the bundle must have")
     timeout: float = option(

@@ -49,14 +49,15 @@ def stage(
         source: Where the model is, see ``origin.fetch``.
         spec: What the model must match. ``width`` 0 accepts any width.
         to: Folder of the bundle, on a disk or gs://.
-        labels_text: Text of a labels file. None stands for the classes of ImageNet.
+        labels_text: Text of a labels file. None stands for the classes of ImageNet. An embedder must not have as many
+            outputs as there are classes, because it would be a classifier.
         expected_hash: Content hash that the bundle must have, 64 hex digits. It is checked before the model runs.
         recorded_source: Source that ``model.json`` and the tables name. None stands for ``source``.
         timeout: Longest silence of a server, in seconds.
         report: Receives a short line for each step.
 
     Raises:
-        ModelError: The model does not match its spec (shape, width, labels), gives NaN, or cannot be fetched.
+        ModelError: The model does not match its spec (task, shape, width, labels), gives NaN, or cannot be fetched.
     """
     text = labels_text if labels_text is not None else labels.imagenet_text()
     origin_of_labels = "the labels file" if labels_text is not None else "ImageNet's list"
@@ -79,6 +80,8 @@ def stage(
         spec = _complete(spec, outputs, source)
         if spec.task == "classify":
             labels.check(classes, spec.width, spec.name, origin_of_labels)
+        else:
+            _require_features(outputs, source, len(classes), origin_of_labels)
         staged = _with_ir(dataclasses.replace(staged, spec=spec), folder, outputs, report)
         _require_free(to, staged)
         report(f"writing the bundle to {to}")
@@ -188,6 +191,22 @@ def _complete(spec: ModelSpec, outputs: Floats, source: str) -> ModelSpec:
         raise ModelError(f"{source} gives the same numbers for different images; its weights are missing or zero")
     spec = dataclasses.replace(spec, width=width)
     return spec if spec.task == "embed" else dataclasses.replace(spec, output=heads.kind_of(outputs))
+
+
+def _require_features(outputs: Floats, source: str, classes: int, origin_of_labels: str) -> None:
+    """Raise ModelError where the outputs for the drawn images, float32[N, D], are those of a classifier."""
+    width = outputs.shape[1]
+    if heads.kind_of(outputs) == "probabilities":
+        reason, otherwise = "its outputs are probabilities, which sum to 1 for each image", ""
+    elif classes and width in (classes, classes + 1):  # One more is a background class.
+        reason = f"it gives {width} numbers an image, and {origin_of_labels} has {classes} classes"
+        otherwise = "; if the numbers are features, pass --labels none"
+    else:
+        return
+    raise ModelError(
+        f"{source} is a classifier and no embedder: {reason}; pass --task classify, or stage the model without its "
+        f"last layer{otherwise}"
+    )
 
 
 def _hashes(folder: Path) -> dict[str, str]:
