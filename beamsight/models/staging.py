@@ -215,13 +215,16 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def _require_free(to: str, staged: Bundle) -> None:
-    """Raise ModelError where ``to`` holds another model, which jobs may be using. A damaged bundle is replaced."""
+    """Raise ModelError where ``to`` holds another model, which jobs may be using. A damaged bundle is replaced.
+
+    The same weights with another preprocessing are another model: their IR gives other numbers.
+    """
     try:
         data, _ = files.read(files.join(to, bundle.MODEL_JSON))
         existing = Bundle.from_json(data, to)
     except (NotFound, ModelError):
         return
-    if existing.content_hash != staged.content_hash:
+    if (existing.content_hash, existing.spec) != (staged.content_hash, staged.spec):
         raise ModelError(
             f"{to} holds another bundle, {existing.spec.name} {existing.content_hash[:16]}…; "
             "choose another folder, or remove that bundle"

@@ -467,6 +467,15 @@ def test_what_agrees(spec: ModelSpec, changes: dict[str, float], agree: bool) ->
 # --- where another bundle is ----------------------------------------------------------------------------------------
 
 
+def test_the_same_weights_with_another_preprocessing_are_not_put_over(save: Save, to: Path) -> None:
+    model = save()
+    made = stage(model, to)
+    before = saved_models.contents(to)
+    with pytest.raises(ModelError, match=f"{to} holds another bundle, birds {made.content_hash[:16]}…; "):
+        stage(model, to, replace(CLASSIFIER, value_range=(0.0, 255.0)))
+    assert saved_models.contents(to) == before
+
+
 def test_another_bundle_is_not_put_over(save: Save, to: Path, bucket: Bucket) -> None:
     model = save()
     made = stage(model, to)
