@@ -110,12 +110,13 @@ class _Read(beam.PTransform):
             pipeline
             | "Sources" >> beam.Create(self._options.images)
             | "Spread sources" >> beam.Reshuffle()
-            | "List" >> beam.FlatMap(_list, self._options.uri_column).with_outputs(_TALLY, main="refs")
+            | "List" >> beam.FlatMap(_list, self._options).with_outputs(_TALLY, main="refs")
         )
 
 
-def _list(source: str, uri_column: str) -> Iterator[Any]:
-    for chunk in sources.list_images(source, uri_column):
+def _list(source: str, options: CatalogOptions) -> Iterator[Any]:
+    own_files = layout.own_files(options.settings.output)
+    for chunk in sources.list_images(source, options.uri_column, own_files):
         listed = Counter({counts.LISTED: len(chunk.refs), counts.IGNORED: chunk.ignored})
         counts.publish(listed)
         counts.LIVE.add(listed)

@@ -36,22 +36,26 @@ def save(
     dtype: npt.DTypeLike = np.float32,
     widths: Sequence[int] = (),
     also_pooled: bool = False,
+    axes: Sequence[int] = (0, -1),
+    output_dtype: str = "f32",
 ) -> Path:
     """Write an IR that takes what ``spec`` says, and weighs the mean colours of its fields -> its ``.xml``.
 
     batch, side: -1 for any. widths: of its outputs, default the one of the spec. also_pooled: one more, of rank 4.
+    axes: the shape of the outputs, with 0 for the batch and -1 for the width. output_dtype: of all that is computed.
     """
     ops = openvino().opset13
     side = spec.size if side is None else side
     shape = [batch, side, side, 3] if spec.layout == "nhwc" else [batch, 3, side, side]
     images = ops.parameter(shape, dtype)
-    values = ops.convert(images, "f32")
+    values = ops.convert(images, output_dtype)
     if spec.layout == "nhwc":
         values = ops.transpose(values, [0, 3, 1, 2])
     field = [spec.size // GRID] * 2
     pooled = ops.avg_pool(values, field, [0, 0], [0, 0], field, True)
     flat = ops.reshape(pooled, [0, -1], True)
-    outputs = [ops.matmul(flat, weights(width), False, False) for width in widths or [spec.width]]
+    kernels = [ops.convert(ops.constant(weights(width)), output_dtype) for width in widths or [spec.width]]
+    outputs = [ops.reshape(ops.matmul(flat, kernel, False, False), axes, True) for kernel in kernels]
     return write(path, images, [*outputs, *[pooled] * also_pooled])
 
 

@@ -233,3 +233,19 @@ def test_a_bucket_that_is_down_for_a_while_loses_nothing(
     assert app.main(command) == codes.DONE
     gcs.faults = None
     assert set(tables.by_uri(read(bucket, "predictions", tmp_path))) == {bucket.uri(f"in/{name}") for name in GOOD}
+
+
+def test_an_output_inside_the_images_is_never_listed(
+    place: Path | Bucket, tiny_classifier: str, tiny_embedder: str
+) -> None:
+    for name, data in GOOD.items():
+        put(place, f"photos/{name}", data)
+    whole = uri(place, "**") if isinstance(place, Path) else f"gs://{place.name}/**"
+    models = ["--classifier", tiny_classifier, "--embedder", tiny_embedder]
+    run = ["run", "--images", whole, "--output", uri(place, "out"), *models]
+    for already_done in (0, len(GOOD)):
+        assert app.main(run) == codes.DONE
+        counted = report(place)["counts"]
+        assert (counted["listed"], counted["already_done"], counted["ignored"]) == (len(GOOD), already_done, 0)
+        assert counted["failed"] == {}
+        assert app.main(["report", uri(place, "out")]) == codes.DONE

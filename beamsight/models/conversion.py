@@ -15,7 +15,7 @@ from transforms import vector_math
 from transforms.errors import ModelError
 from transforms.inference.engine import Floats
 from transforms.inference.libraries import core, openvino
-from transforms.inference.spec import ModelSpec
+from transforms.inference.spec import Layout, ModelSpec
 
 
 def from_saved_model(folder: Path, spec: ModelSpec, to: Path) -> None:
@@ -62,13 +62,16 @@ def _keep_logging() -> Iterator[None]:
         root.filters, root.handlers = filters, handlers
 
 
-def from_ir(source: Path, spec: ModelSpec, to: Path) -> None:
+def from_ir(source: Path, spec: ModelSpec, to: Path) -> Layout:
     """Write a user's own IR as one that takes uint8 RGB images.
 
-    The spec says which range, channel order and layout the user's IR takes.
+    The spec says which range and channel order the user's IR takes, and the layout of an input that fits both.
+
+    Returns:
+        The layout of the user's IR.
 
     Raises:
-        ModelError: The IR cannot be read, or does not take images of the spec's size and layout.
+        ModelError: The IR cannot be read, does not take images of the spec's size, or has no output that fits.
     """
     from transforms.inference import openvino_engine
 
@@ -79,30 +82,32 @@ def from_ir(source: Path, spec: ModelSpec, to: Path) -> None:
         raise ModelError(f"{source} cannot be read as an IR: {openvino_engine.line(error)}") from error
     if len(model.inputs) != 1:
         raise ModelError(f"{source} takes {len(model.inputs)} inputs; it must take one batch of images")
-    layout = spec.layout.upper()
-    shape = [1, spec.size, spec.size, 3] if layout == "NHWC" else [1, 3, spec.size, spec.size]
+    shapes: dict[Layout, list[int]] = {"nhwc": [1, spec.size, spec.size, 3], "nchw": [1, 3, spec.size, spec.size]}
     takes = model.input().partial_shape
+    fitting = [layout for layout, shape in shapes.items() if takes.compatible(ov.PartialShape([-1, *shape[1:]]))]
+    layout = fitting[0] if len(fitting) == 1 else spec.layout
     try:
-        if not takes.compatible(ov.PartialShape([-1, *shape[1:]])):
+        if not fitting:
             raise RuntimeError(f"it takes {takes}")  # Reshaping may work, but the model was made for another shape.
-        model.reshape(shape)
-        _write(model, spec, layout, to)
+        model.reshape(shapes[layout])
+        _write(model, spec, layout.upper(), to)
     except RuntimeError as error:
         raise ModelError(
-            f"{source} does not take {shape} ({openvino_engine.line(error)}); check --size and --layout"
+            f"{source} does not take {shapes[layout]} ({openvino_engine.line(error)}); check --size"
         ) from error
+    return layout
 
 
 def _write(model: Any, spec: ModelSpec, layout: str, to: Path) -> None:
     """Add layout, channel order and scaling to the model, keep the one output that fits, and save it as f32."""
     ov = openvino()
-    fitting = _of_shape(model.outputs, ov.PartialShape([1, -1]))
-    if len(fitting) > 1:
-        fitting = _of_shape(fitting, ov.PartialShape([1, spec.width]))
-    if len(fitting) != 1:
-        shapes = ", ".join(str(output.partial_shape) for output in model.outputs)
-        raise ModelError(f"{spec.name}: outputs are {shapes}; exactly one must be [1, {spec.width or 'width'}]")
-    model = ov.Model([fitting[0]], model.get_parameters(), spec.name)
+    output = _one_output(model, spec)
+    if not output.partial_shape.compatible(ov.PartialShape([1, -1])):
+        wide = output.get_node().input_value(0)
+        names, output = wide.names, ov.opset13.reshape(wide, [1, -1], False).output(0)
+        wide.set_names(set())  # A name belongs to one output.
+        output.set_names(names)
+    model = ov.Model([output], model.get_parameters(), spec.name)
 
     steps = ov.preprocess.PrePostProcessor(model)
     steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
@@ -116,14 +121,35 @@ def _write(model: Any, spec: ModelSpec, layout: str, to: Path) -> None:
         chain = chain.mean(-low * scale)
     if scale != 1:
         chain.scale(scale)
+    steps.output().tensor().set_element_type(ov.Type.f32)  # NumPy cannot read every type, such as bf16.
     model = steps.build()
     _number_layers(model)
     to.parent.mkdir(parents=True, exist_ok=True)
     ov.save_model(model, to, compress_to_fp16=False)
 
 
-def _of_shape(outputs: list[Any], shape: Any) -> list[Any]:
-    return [output for output in outputs if output.partial_shape.compatible(shape)]
+def _one_output(model: Any, spec: ModelSpec) -> Any:
+    """Return the output with the numbers of an image: [1, width], or the same with more axes of length 1."""
+    fitting = [output for output in model.outputs if _width(output) is not None]
+    if len(fitting) > 1:
+        fitting = [output for output in fitting if _width(output) in (spec.width, -1)] if spec.width else fitting
+    if len(fitting) > 1:
+        fitting = [output for output in fitting if output.partial_shape.compatible(openvino().PartialShape([1, -1]))]
+    if len(fitting) != 1:
+        shapes = ", ".join(str(output.partial_shape) for output in model.outputs)
+        raise ModelError(f"{spec.name}: outputs are {shapes}; exactly one must be [1, {spec.width or 'width'}]")
+    return fitting[0]
+
+
+def _width(output: Any) -> int | None:
+    """Return the numbers in an output for one image, -1 if not known. None if several axes are longer than 1."""
+    if output.partial_shape.rank.is_dynamic:
+        return -1
+    axes = [-1 if axis.is_dynamic else axis.get_length() for axis in output.partial_shape]
+    if len(axes) > 1 and axes[0] == -1:
+        axes[0] = 1  # the batch
+    longer = [axis for axis in axes if axis != 1]
+    return None if len(longer) > 1 else longer[0] if longer else 1
 
 
 def _number_layers(model: Any) -> None:

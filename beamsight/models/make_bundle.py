@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from beamsight.models import registry, staging
 from beamsight.models.downloads import Report, ignore
-from beamsight.models.options import StageOptions
+from beamsight.models.options import NO_LABELS, StageOptions
 from transforms.errors import UsageError
 from transforms.inference.bundle import Bundle
 from transforms.inference.spec import ModelSpec, Task
@@ -28,7 +28,9 @@ def stage(options: StageOptions, report: Report = ignore) -> Bundle:
         ModelError: The model does not do what its spec says.
     """
     labels_text = None
-    if options.labels is not None:
+    if options.labels == NO_LABELS:
+        labels_text = ""
+    elif options.labels is not None:
         data, _ = files.read(files.absolute(options.labels))
         try:
             labels_text = data.decode("utf-8-sig")

@@ -10,6 +10,7 @@ from beamsight.options import option
 from transforms import defaults
 from transforms.inference.spec import ChannelOrder, Crop, EngineName, Layout, Task
 
+NO_LABELS = "none"
 TIMEOUT = 60.0  # seconds
 
 _INPUT = "input of the model"
@@ -23,7 +24,7 @@ class StageOptions:
         positional=True,
         metavar="SOURCE",
         help="Model: a registered name, a TF-Hub URL, a Kaggle handle, the folder of a SavedModel, its .tar.gz, or the "
-        ".xml of an OpenVINO IR",
+        ".xml of an OpenVINO IR, with its .bin beside it",
     )
     to: str = option(metavar="FOLDER", help="Folder of the bundle, on a disk or gs://")
     name: str | None = option(
@@ -40,9 +41,17 @@ class StageOptions:
     channel_order: ChannelOrder | None = option(
         None, group=_INPUT, help="Order of the input channels", default_text="rgb"
     )
-    layout: Layout | None = option(None, group=_INPUT, help="Layout of the input of an IR", default_text="nhwc")
+    layout: Layout | None = option(
+        None,
+        group=_INPUT,
+        help="Layout of the input of an IR, for an input whose shape fits both",
+        default_text="nhwc",
+    )
     labels: str | None = option(
-        None, metavar="FILE", help="Labels file with one class a line", default_text="the 1000 classes of ImageNet"
+        None,
+        metavar="FILE",
+        help="Labels file with one class a line, or none for an embedder that has as many outputs as there are classes",
+        default_text="the 1000 classes of ImageNet",
     )
     sha256: str | None = option(None, metavar="HASH", help="Content hash that the bundle must have")
     timeout: float = option(

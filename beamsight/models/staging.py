@@ -49,14 +49,15 @@ def stage(
         source: Where the model is, see ``origin.fetch``.
         spec: What the model must match. ``width`` 0 accepts any width.
         to: Folder of the bundle, on a disk or gs://.
-        labels_text: Text of a labels file. None stands for the classes of ImageNet.
+        labels_text: Text of a labels file. None stands for the classes of ImageNet. An embedder must not have as many
+            outputs as there are classes, because it would be a classifier.
         expected_hash: Content hash that the bundle must have, 64 hex digits. It is checked before the model runs.
         recorded_source: Source that ``model.json`` and the tables name. None stands for ``source``.
         timeout: Longest silence of a server, in seconds.
         report: Receives a short line for each step.
 
     Raises:
-        ModelError: The model does not match its spec (shape, width, labels), gives NaN, or cannot be fetched.
+        ModelError: The model does not match its spec (task, shape, width, labels), gives NaN, or cannot be fetched.
     """
     text = labels_text if labels_text is not None else labels.imagenet_text()
     origin_of_labels = "the labels file" if labels_text is not None else "ImageNet's list"
@@ -64,7 +65,7 @@ def stage(
     with tempfile.TemporaryDirectory(prefix="beamsight-stage-") as scratch:
         model = origin.fetch(source, Path(scratch), timeout, report, _download(source))
         folder = Path(scratch, "bundle")
-        _copy(model, source, spec, folder)
+        spec = _copy(model, source, spec, folder)
         if spec.task == "classify":
             (folder / bundle.LABELS).write_text(text, encoding="utf-8")
         made_with = libraries.installed_versions("beamsight", "openvino", "tensorflow")
@@ -79,6 +80,8 @@ def stage(
         spec = _complete(spec, outputs, source)
         if spec.task == "classify":
             labels.check(classes, spec.width, spec.name, origin_of_labels)
+        else:
+            _require_features(outputs, source, len(classes), origin_of_labels)
         staged = _with_ir(dataclasses.replace(staged, spec=spec), folder, outputs, report)
         _require_free(to, staged)
         report(f"writing the bundle to {to}")
@@ -110,17 +113,21 @@ def _download(source: str) -> origin.Download:
     return origin.Download(spec.name, facts.of(spec).download_mb) if spec else origin.Download()
 
 
-def _copy(model: Path, source: str, spec: ModelSpec, folder: Path) -> None:
-    """Copy the model's files into the bundle's folder. An IR is converted to take uint8 RGB images."""
+def _copy(model: Path, source: str, spec: ModelSpec, folder: Path) -> ModelSpec:
+    """Copy the model's files into the bundle's folder, and return the spec with the layout of the model.
+
+    An IR is converted to take uint8 RGB images.
+    """
     if model.suffix == ".xml":
-        conversion.from_ir(model, spec, folder / bundle.OPENVINO / "f32.xml")
-        return
+        layout = conversion.from_ir(model, spec, folder / bundle.OPENVINO / "f32.xml")
+        return dataclasses.replace(spec, layout=layout)
     if spec.layout != "nhwc":
         raise ModelError(f"{source} is a SavedModel, whose layout is nhwc; remove --layout {spec.layout}")
     try:
         shutil.copytree(model, folder / bundle.SAVED_MODEL)
     except OSError as error:
         raise ModelError(f"{source} cannot be copied: {error}") from error
+    return spec
 
 
 def _run_on_probes(folder: Path, spec: ModelSpec, source: str, model: Path) -> Floats:
@@ -186,19 +193,38 @@ def _complete(spec: ModelSpec, outputs: Floats, source: str) -> ModelSpec:
     return spec if spec.task == "embed" else dataclasses.replace(spec, output=heads.kind_of(outputs))
 
 
+def _require_features(outputs: Floats, source: str, classes: int, origin_of_labels: str) -> None:
+    """Raise ModelError where the outputs for the drawn images, float32[N, D], are those of a classifier."""
+    width = outputs.shape[1]
+    if heads.kind_of(outputs) == "probabilities":
+        reason, otherwise = "its outputs are probabilities, which sum to 1 for each image", ""
+    elif classes and width in (classes, classes + 1):  # One more is a background class.
+        reason = f"it gives {width} numbers an image, and {origin_of_labels} has {classes} classes"
+        otherwise = "; if the numbers are features, pass --labels none"
+    else:
+        return
+    raise ModelError(
+        f"{source} is a classifier and no embedder: {reason}; pass --task classify, or stage the model without its "
+        f"last layer{otherwise}"
+    )
+
+
 def _hashes(folder: Path) -> dict[str, str]:
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): bundle.sha256(path) for path in paths}
 
 
 def _require_free(to: str, staged: Bundle) -> None:
-    """Raise ModelError where ``to`` holds another model, which jobs may be using. A damaged bundle is replaced."""
+    """Raise ModelError where ``to`` holds another model, which jobs may be using. A damaged bundle is replaced.
+
+    The same weights with another preprocessing are another model: their IR gives other numbers.
+    """
     try:
         data, _ = files.read(files.join(to, bundle.MODEL_JSON))
         existing = Bundle.from_json(data, to)
     except (NotFound, ModelError):
         return
-    if existing.content_hash != staged.content_hash:
+    if (existing.content_hash, existing.spec) != (staged.content_hash, staged.spec):
         raise ModelError(
             f"{to} holds another bundle, {existing.spec.name} {existing.content_hash[:16]}…; "
             "choose another folder, or remove that bundle"

@@ -26,6 +26,8 @@ LOW = 0.2  # of the median number of new images, or of the median throughput
 SHIFT = 0.15  # Kolmogorov-Smirnov distance above which two distributions of scores differ
 ENOUGH = 50  # images that a distribution of scores needs
 ONE_CLASS = 0.9
+COINCIDE = 0.5  # share of images with the vector of another image, above which the model is broken
+ENOUGH_CONTENTS = 10  # A few images may all be copies of each other.
 
 Severity = Literal["error", "warning"]
 
@@ -164,12 +166,16 @@ def _vectors(health: Health, size: int) -> Iterator[Finding]:
         "NaN or infinity": (health.not_finite, "contains", "contain"),
         "only zeros": (health.zero, "contains", "contain"),
         "one repeated value": (health.constant, "contains", "contain"),
-        "the vector of an image with different bytes": (health.same, "equals", "equal"),
     }
     for problem, (number, verb, plural) in problems.items():
         if number:
             text = f"{number:,} of {count(size, 'sampled vector')} {verb if number == 1 else plural} {problem}."
             yield Finding("error", text, "map")
+    if health.contents >= ENOUGH_CONTENTS and health.same > COINCIDE * health.contents:
+        text = (
+            f"{health.same:,} of {health.contents:,} sampled images with different bytes repeat the vector of another."
+        )
+        yield Finding("error", text, "map")
     if health.median_cosine is not None and health.median_cosine > ALIKE and size >= MIN_DAYS:
         text = f"The vectors are nearly identical: the median cosine is {health.median_cosine:.3f}."
         yield Finding("warning", text, "map")

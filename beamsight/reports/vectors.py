@@ -91,13 +91,15 @@ class Health:
         not_finite: Vectors with NaN or infinity.
         zero: Vectors of zeros.
         constant: Vectors that repeat one other value.
-        same: Vectors that equal the vector of an image with different bytes.
+        contents: Images with different bytes and a valid vector.
+        same: How many of these repeat the vector of another one. Copies do, such as a photo without its EXIF data.
         median_cosine: Median over all pairs, -1..1; None for fewer than 2 vectors.
     """
 
     not_finite: int
     zero: int
     constant: int
+    contents: int
     same: int
     median_cosine: float | None
 
@@ -109,13 +111,11 @@ def health(sampled: Sample) -> Health:
     good = vectors[finite]
     zero = (good == 0).all(axis=1) if good.size else np.zeros(0, bool)
     constant = (good == good[:, :1]).all(axis=1) & ~zero if good.size else np.zeros(0, bool)
-    by_vector: dict[bytes, set[str]] = {}
-    members: dict[bytes, int] = {}
-    for image, vector, usable in zip(sampled.images, vectors, finite, strict=True):
-        if usable and vector.any():
-            key = vector.tobytes()
-            by_vector.setdefault(key, set()).add(image.sha256)
-            members[key] = members.get(key, 0) + 1
+    valid = {
+        image.sha256: vector.tobytes()
+        for image, vector, usable in zip(sampled.images, vectors, finite, strict=True)
+        if usable and vector.any()
+    }
     unit = unit_length(vectors)
     cosines = vector_math.cosine_matrix(unit, unit)
     above = cosines[np.triu_indices(len(cosines), 1)] if len(cosines) > 1 else np.zeros(0, np.float32)
@@ -123,7 +123,8 @@ def health(sampled: Sample) -> Health:
         not_finite=int((~finite).sum()),
         zero=int(zero.sum()),
         constant=int(constant.sum()),
-        same=sum(members[key] for key, contents in by_vector.items() if len(contents) > 1),
+        contents=len(valid),
+        same=len(valid) - len(set(valid.values())),
         median_cosine=float(np.median(above)) if above.size else None,
     )
 

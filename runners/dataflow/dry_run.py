@@ -32,6 +32,7 @@ from transforms.inference.bundle import Bundle
 from transforms.inference.spec import EngineName, Task
 from transforms.listing import sources
 from transforms.storage import files
+from transforms.tables import layout
 
 LOOK_UP_SECONDS = 20.0  # for all look-ups together, because without a network none is answered
 
@@ -192,7 +193,7 @@ def _read_bundle(model: str, task: Task) -> tuple[str, Bundle]:
 
 def _count(run: RunOptions, listed: Counter[str]) -> bool:
     for source in run.images:
-        for part in sources.list_images(source, run.uri_column):
+        for part in sources.list_images(source, run.uri_column, layout.own_files(run.output)):
             listed["images"] += len(part.refs)
     return True
 

@@ -25,6 +25,7 @@ from transforms.inference.spec import Task
 from transforms.listing import sources
 from transforms.process import Settings
 from transforms.storage import files
+from transforms.tables import layout
 
 
 def resolve(
@@ -77,7 +78,7 @@ def resolve(
 def require_images(options: RunOptions) -> None:
     """Raise UsageError for a source without images. A night may have none."""
     if options.night is None:
-        sources.check(options.images, options.uri_column)
+        sources.check(options.images, options.uri_column, layout.own_files(output_of(options)))
 
 
 def output_of(options: RunOptions) -> str:

@@ -15,6 +15,7 @@ from transforms.errors import FetchError, UsageError
 from transforms.listing import sources
 from transforms.prefetch import prefetch
 from transforms.storage import files
+from transforms.tables import layout
 
 _THREADS = 16  # concurrent look-ups of sources
 
@@ -42,7 +43,7 @@ def resolve_days(options: RunOptions, asked: NightlyOptions, now: datetime) -> N
     days = _list_days(options, asked, today)
     by_day = {day: _expand(options.images, day) for day in days}
     all_sources = [source for day in days for source in by_day[day]]
-    has_images = _check_sources(all_sources, options.uri_column)
+    has_images = _check_sources(all_sources, options)
     waiting = [day for day in days if not all(has_images[source] for source in by_day[day])]
     images = dict.fromkeys(source for source in all_sources if has_images[source])
     night = Night(options.images, _iso(days), _iso(waiting))
@@ -71,12 +72,13 @@ def _expand(patterns: Sequence[str], day: date) -> tuple[str, ...]:
     return tuple(dict.fromkeys(day_patterns.expand(pattern, day) for pattern in patterns))
 
 
-def _check_sources(names: Sequence[str], uri_column: str) -> dict[str, bool]:
+def _check_sources(names: Sequence[str], options: RunOptions) -> dict[str, bool]:
     """Return which sources have an image. A transient error counts as yes, so that the run tries again."""
+    own_files = layout.own_files(resolve.output_of(options))
 
     def has_image(source: str) -> tuple[str, bool]:
         try:
-            return source, sources.explain_empty(source, uri_column) is None
+            return source, sources.explain_empty(source, options.uri_column, own_files) is None
         except FetchError as error:
             if not error.retryable:
                 raise UsageError(f"--images {source}: {error}") from error

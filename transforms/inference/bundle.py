@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -92,11 +93,14 @@ class Bundle:
             "spec": self.spec.to_json(),
             "content_hash": self.content_hash,
         }
-        return json.dumps(values, indent=2) + "\n"
+        return json.dumps(values | {"hash": _hash_of_json(values)}, indent=2) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes, uri: str) -> Bundle:
-        """Parse the text of ``model.json``. Raises ModelError for an invalid text or another format version."""
+        """Parse the text of ``model.json``. Raises ModelError if it is invalid, was changed, or has another format.
+
+        Its ``hash`` covers everything else in it. Bundles of earlier versions have none.
+        """
         try:
             values = json.loads(text)
             version = values["format"]
@@ -105,11 +109,14 @@ class Bundle:
             spec = ModelSpec.from_json(values["spec"])
             bundle = cls(spec, values["source"], values["files"], values["made_with"], values["checks"])
             expected, actual = values["content_hash"], bundle.content_hash
+            own_hash = values.pop("hash", None)
         except UsageError as error:
             raise ModelError(f"{uri}: {error}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(f"{uri} is not a complete {MODEL_JSON} ({error!r}); stage the model again") from error
         _require(actual, expected, uri)
+        if own_hash is not None:
+            _require(_hash_of_json(values), own_hash, uri)
         return bundle
 
 
@@ -217,8 +224,7 @@ def sha256(path: Path) -> str:
 
 def cache_dir() -> Path:
     """Return the local folder of bundles: $BEAMSIGHT_CACHE, or ``beamsight`` in the user's cache folder."""
-    own = os.environ.get("BEAMSIGHT_CACHE")
-    if own:
+    if own := os.environ.get("BEAMSIGHT_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser(), "beamsight")
 
@@ -233,6 +239,10 @@ def load_labels(folder: Path, spec: ModelSpec) -> tuple[labels.Label, ...]:
 def _hash(digests: Mapping[str, str]) -> str:
     lines = "".join(f"{digest}  {path}\n" for path, digest in sorted(digests.items()))
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _hash_of_json(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _require(actual: str, expected: str, what: str) -> None:

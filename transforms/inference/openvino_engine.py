@@ -57,6 +57,9 @@ class OpenVINOEngine:
                 self._streams = _Streams(compiled)
         except RuntimeError as error:
             raise ModelError(f"OpenVINO cannot run {model}: {line(error)}") from error
+        takes = list(compiled.input(0).shape)
+        if takes != [1, spec.size, spec.size, 3]:
+            raise ModelError(f"{model} takes {takes}, but model.json says {spec.size} pixels; stage the model again")
         self.parallel = self._streams.number
         self.batch = batch or 1
         self._calls = 0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
+import importlib.util
 import io
 import json
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO, BinaryIO, NamedTuple, cast
+from typing import IO, Any, BinaryIO, NamedTuple, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,8 +19,26 @@ from transforms.storage import files
 
 KINDS = (".txt", ".csv", ".tsv", ".jsonl", ".parquet")
 
+_CELL = 1 << 24  # characters in a cell of a .csv. It bounds what is read after a quote that is not closed.
 _SAMPLE = 100  # a .jsonl is refused if none of its first 100 records has the column
 _TEXT = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())  # some writers store strings as bytes
+
+
+def _private_csv() -> Any:
+    """Return a copy of the module behind ``csv`` with a larger limit on cells, which is one value for each copy.
+
+    The limit of ``csv`` itself, 131,072 characters, belongs to the whole process.
+    """
+    spec = importlib.util.find_spec("_csv")
+    if spec is None or spec.loader is None:
+        raise ImportError("this Python has no module _csv")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.field_size_limit(_CELL)
+    return module
+
+
+_csv_module = _private_csv()
 
 
 class Line(NamedTuple):
@@ -79,13 +97,13 @@ def _txt(text: IO[str], _column: str, _uri: str) -> Iterator[Line]:
 
 def _csv(text: IO[str], column: str, uri: str, delimiter: str = ",") -> Iterator[Line]:
     source = _Rewindable(text)
-    rows = csv.reader(source, delimiter=delimiter, strict=True)
+    rows = _csv_module.reader(source, delimiter=delimiter, strict=True)
     index = None
     while True:
         source.mark()
         try:
             row = next(rows, None)
-        except csv.Error as error:
+        except _csv_module.Error as error:
             # A quote that is not closed includes the lines below it. Only the line with the quote has a fault.
             if index is None:
                 raise UsageError(f"{uri}: line {source.number} is not a valid header: {error}") from error

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from itertools import islice
-from pathlib import Path
 from typing import NamedTuple
 
 from transforms import defaults
 from transforms.errors import FetchError, Unreadable, UsageError
-from transforms.listing import manifests
+from transforms.listing import explain, manifests
 from transforms.records import ImageRef
 from transforms.storage import files, local
 from transforms.storage.base import Stat
@@ -37,58 +38,55 @@ class Chunk(NamedTuple):
     ignored: int
 
 
-def check(images: Iterable[str], uri_column: str = defaults.URI_COLUMN) -> None:
-    """Look at the beginning of each source.
+def check(images: Iterable[str], uri_column: str = defaults.URI_COLUMN, leave_out: Sequence[str] = ()) -> None:
+    """Look at the beginning of each source. ``leave_out`` as for ``list_images``.
 
     Raises:
         UsageError: A source has no images or cannot be read. The message gives the reason.
     """
     for source in images:
         try:
-            reason = explain_empty(source, uri_column)
+            reason = explain_empty(source, uri_column, leave_out)
         except FetchError as error:
             raise UsageError(f"--images {source}: {error}") from error
         if reason is not None:
             raise UsageError(f"--images {source}: {reason}")
 
 
-def explain_empty(source: str, uri_column: str = defaults.URI_COLUMN) -> str | None:
+def explain_empty(source: str, uri_column: str = defaults.URI_COLUMN, leave_out: Sequence[str] = ()) -> str | None:
     """Return why a source has no images. None if the beginning of the source has one. Raises as ``list_images``."""
     if not source.strip():
         raise UsageError(f"--images {source!r} is empty; check the shell variable that it comes from")
     found = ignored = 0
     to_its_end = source.lower().endswith(".gz")  # only the end shows whether it is truncated
-    for part in list_images(source, uri_column, chunk=CHUNK if to_its_end else 1):
+    for part in list_images(source, uri_column, leave_out, chunk=CHUNK if to_its_end else 1):
         found += len(part.refs)
         ignored += part.ignored
         if found and not to_its_end:
             break
-    return None if found else _reason(source, ignored)
+    if found:
+        return None
+    own = bool(leave_out) and any(True for _ in list_images(source, uri_column, chunk=1))
+    return explain.explain_empty(source, ignored, own=own)
 
 
-def _reason(source: str, ignored: int) -> str:
-    if ignored:
-        return f"no file among {ignored} has an image suffix; to include all files, pass '{source.rstrip('/')}/**'"
-    if files.has_magic(source):
-        return "no file matches; '*' matches within a folder, '**' also in all folders below it"
-    if manifests.kind(source) and _exists(files.absolute(source)):
-        return "the manifest names no images"
-    return "there is no such file, and no folder of that name with files"
-
-
-def list_images(source: str, uri_column: str = defaults.URI_COLUMN, chunk: int = CHUNK) -> Iterator[Chunk]:
+def list_images(
+    source: str, uri_column: str = defaults.URI_COLUMN, leave_out: Sequence[str] = (), chunk: int = CHUNK
+) -> Iterator[Chunk]:
     """Yield the images of a source in chunks. Relative local paths become absolute.
 
     Args:
         source: A file, folder, glob or manifest.
         uri_column: The column of a manifest that has the URIs.
+        leave_out: Files, and folders with a slash at the end, that are not listed as images: those of the output.
+            Manifests among them are read, and so is what a manifest names.
         chunk: Maximum number of files in a chunk.
 
     Raises:
         UsageError: The source is invalid, for example a manifest without the column.
         FetchError: The source cannot be read.
     """
-    refs = _refs(source, uri_column)
+    refs = _refs(source, uri_column, _matcher(leave_out))
     while part := list(islice(refs, chunk)):
         found = [ref for ref in part if ref is not None]
         yield Chunk(found, len(part) - len(found))
@@ -113,9 +111,10 @@ def _lacks_version(ref: ImageRef) -> bool:
     return ref.version is None and ref.fault is None
 
 
-def _refs(source: str, uri_column: str) -> Iterator[ImageRef | None]:
+def _refs(source: str, uri_column: str, left_out: Callable[[str], bool]) -> Iterator[ImageRef | None]:
     """Yield the images of a source, and None for each file in a folder that does not look like an image."""
     uri = files.absolute(source)
+    refusal = explain.explain_kind(uri)
     unreadable = None
     if not uri.endswith("/"):  # a slash marks a folder, also if an empty object on gs:// has this name
         try:
@@ -125,31 +124,49 @@ def _refs(source: str, uri_column: str) -> Iterator[ImageRef | None]:
         except (FetchError, UsageError):
             pass  # it may be a folder on gs://, a bucket, a pattern, or missing
         else:
+            if refusal:
+                raise UsageError(refusal)
             yield from _manifest(named, uri_column) if manifests.kind(uri) else [_ref(named)]
             return
-    if files.has_magic(uri) and not _is_folder(uri):
+    if files.has_magic(uri) and not explain.is_folder(uri):
+        if refusal:
+            raise UsageError(refusal)
         for stat in files.glob(uri):  # the pattern decides: **.csv lists manifests, ** does not
-            yield from _manifest(stat, uri_column) if manifests.kind(uri) else [_ref(stat)]
+            if manifests.kind(uri):
+                yield from _manifest(stat, uri_column)
+            elif not left_out(stat.uri):
+                yield _ref(stat)
         return
     found = False
     for stat in files.walk(uri if uri.endswith("/") else uri + "/"):
         found = True
-        yield _ref(stat) if stat.uri.lower().endswith(IMAGE_SUFFIXES) else None
-    if unreadable is not None and not found and not _is_folder(uri):
+        if not left_out(stat.uri):
+            yield _ref(stat) if stat.uri.lower().endswith(IMAGE_SUFFIXES) else None
+    if unreadable is not None and not found and not explain.is_folder(uri):
         raise unreadable
 
 
-def _exists(uri: str) -> bool:
-    try:
-        files.stat(uri)
-    except FetchError:
-        return False
-    return True
+def _matcher(leave_out: Sequence[str]) -> Callable[[str], bool]:
+    """Return whether a URI is one of these files, or is in one of these folders."""
+    if not leave_out:
+        return lambda _: False
+    real = lru_cache(1)(os.path.realpath)  # A walk stays in one folder for long.
 
+    def canonical(uri: str) -> str:
+        if files.is_local(uri):
+            folder, _, name = local.path_of(uri).rpartition("/")
+            return os.path.join(real(folder or "/"), name)  # noqa: PTH118 - pathlib drops a last slash
+        scheme, separator, rest = uri.partition("://")
+        return scheme.lower() + separator + rest
 
-def _is_folder(uri: str) -> bool:
-    """Return whether a URI is a local folder. Other file systems have prefixes instead of folders."""
-    return files.is_local(uri) and Path(local.path_of(uri)).is_dir()
+    names = frozenset(map(canonical, map(files.absolute, leave_out)))
+    folders = tuple(name for name in names if name.endswith("/"))
+
+    def matches(uri: str) -> bool:
+        name = canonical(uri)
+        return name in names or name.startswith(folders)
+
+    return matches
 
 
 def _ref(stat: Stat) -> ImageRef:

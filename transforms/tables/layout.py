@@ -31,6 +31,11 @@ def run_report(output: str, run_id: str) -> str:
     return files.join(output, "runs", f"{run_id}.json")
 
 
+def own_files(output: str) -> tuple[str, ...]:
+    """Return the folders of an output, with a slash at the end, and the lock. None of its files is an image."""
+    return (*(folder(output, name) for name in (*FOLDERS, "_work")), lock(output))
+
+
 def lock(output: str) -> str:
     """Return the path of the lock, which names the run that works on the tables."""
     return files.join(output, "lock.json")

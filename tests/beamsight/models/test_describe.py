@@ -109,7 +109,7 @@ def test_show_a_name_of_two_models() -> None:
 
 @pytest.mark.parametrize("ways", [("serving_default",), ("__call__",)])
 def test_show_a_bundle(tmp_path: Path, bucket: Bucket, ways: tuple[str, ...]) -> None:
-    model = saved_models.save(tmp_path / "model", ways=ways)
+    model = saved_models.save(tmp_path / "model", saved_models.features, ways=ways)
     for to in (str(tmp_path / "bundle"), bucket.uri("bundle")):
         made = make_bundle.stage(
             StageOptions(str(model), to, name="birds", task="embed", size=8, value_range=(0.0, 255.0))

@@ -10,7 +10,7 @@ from gcs_server import Bucket
 
 from beamsight.models import describe, make_bundle, registry
 from beamsight.models.options import StageOptions
-from transforms.errors import NotFound, UsageError
+from transforms.errors import ModelError, NotFound, UsageError
 from transforms.inference import bundle
 from transforms.inference.labels import Label
 from transforms.inference.spec import ModelSpec
@@ -185,11 +185,22 @@ def test_stage_with_labels(tmp_path: Path, bucket: Bucket, where: str, data: byt
 
 
 def test_stage_to_a_relative_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    saved_models.save(tmp_path / "birds")
+    saved_models.save(tmp_path / "birds", saved_models.features)
     monkeypatch.chdir(tmp_path)
     made = make_bundle.stage(StageOptions("birds", "bundle", task="embed", size=8))
     assert (made.spec.name, made.source) == ("birds", "birds")
     assert bundle.read(str(tmp_path / "bundle")) == made
+
+
+def test_an_embedder_as_wide_as_imagenet_has_classes(tmp_path: Path) -> None:
+    model = saved_models.save(tmp_path / "birds", saved_models.features, width=1000)
+    options = StageOptions(str(model), str(tmp_path / "bundle"), task="embed", size=8)
+    with pytest.raises(ModelError, match="if the numbers are features, pass --labels none"):
+        make_bundle.stage(options)
+    made = make_bundle.stage(replace(options, labels="none"))
+    assert (made.spec.task, made.spec.width) == ("embed", 1000)
+    with pytest.raises(ModelError, match="birds has 1000 outputs but the labels file has 0 labels"):
+        make_bundle.stage(replace(options, labels="none", task="classify"))
 
 
 def test_labels_that_are_not_utf8(tmp_path: Path) -> None:

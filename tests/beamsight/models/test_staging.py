@@ -15,6 +15,7 @@ from hub_server import Answer, HubServer
 from saved_models import SHARD, SIZE
 
 from beamsight.models import conversion, registry, staging
+from runners.cli import app, codes
 from transforms.errors import FetchError, ModelError, UsageError
 from transforms.imaging import drawn
 from transforms.inference import bundle, engines, heads, labels
@@ -52,7 +53,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
 
 
 def stage(source: object, to: object, spec: ModelSpec = CLASSIFIER, **options: Any) -> Bundle:
-    return staging.stage(str(source), spec, str(to), **{"labels_text": LABELS} | options)
+    text = LABELS if spec.task == "classify" else None
+    return staging.stage(str(source), spec, str(to), **{"labels_text": text} | options)
 
 
 def refused(source: object, to: Path, spec: ModelSpec = CLASSIFIER, **options: Any) -> str:
@@ -187,6 +189,49 @@ def test_another_width(save: Save, to: Path) -> None:
     assert refused(model, to, replace(CLASSIFIER, width=7)) == (
         f"{model} gives 5 numbers an image where birds gives 7; wrong model?"
     )
+
+
+def test_a_classifier_that_is_staged_as_an_embedder(save: Save, to: Path) -> None:
+    model = save(width=7)
+    otherwise = "pass --task classify, or stage the model without its last layer"
+    assert refused(model, to, EMBEDDER) == (
+        f"{model} is a classifier and no embedder: its outputs are probabilities, which sum to 1 for each image; "
+        f"{otherwise}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("width", "options", "what"),
+    [
+        (1000, {}, "1000 numbers an image, and ImageNet's list has 1000 classes"),
+        (1001, {}, "1001 numbers an image, and ImageNet's list has 1000 classes"),  # with a background class
+        (5, {"labels_text": LABELS}, "5 numbers an image, and the labels file has 5 classes"),
+    ],
+)
+def test_logits_that_are_staged_as_vectors(
+    save: Save, to: Path, width: int, options: dict[str, Any], what: str
+) -> None:
+    model = save(saved_models.logits, width=width)
+    assert refused(model, to, EMBEDDER, **options) == (
+        f"{model} is a classifier and no embedder: it gives {what}; pass --task classify, or stage the model without "
+        "its last layer; if the numbers are features, pass --labels none"
+    )
+
+
+def test_a_model_json_that_was_edited_is_refused_before_the_run(
+    save: Save, to: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = save()
+    stage(model, to)
+    path = to / "model.json"
+    path.write_text(path.read_text().replace('"size": 8', '"size": 7'))
+    (tmp_path / "photo.png").write_bytes(drawn.encode(drawn.draw(1, 20, 20), "png"))
+    run = ["run", "--images", str(tmp_path / "photo.png"), "--output", str(tmp_path / "out"), "--embedder", "none"]
+    assert app.main([*run, "--classifier", str(to)]) == codes.WRONG_USE
+    assert f"{path}: its hash is " in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    stage(model, to)  # the remedy
+    assert bundle.read(str(to)).spec.size == SIZE
 
 
 @pytest.mark.parametrize("ways", [("serving_default",), ("__call__",)])
@@ -420,6 +465,15 @@ def test_what_agrees(spec: ModelSpec, changes: dict[str, float], agree: bool) ->
 
 
 # --- where another bundle is ----------------------------------------------------------------------------------------
+
+
+def test_the_same_weights_with_another_preprocessing_are_not_put_over(save: Save, to: Path) -> None:
+    model = save()
+    made = stage(model, to)
+    before = saved_models.contents(to)
+    with pytest.raises(ModelError, match=f"{to} holds another bundle, birds {made.content_hash[:16]}…; "):
+        stage(model, to, replace(CLASSIFIER, value_range=(0.0, 255.0)))
+    assert saved_models.contents(to) == before
 
 
 def test_another_bundle_is_not_put_over(save: Save, to: Path, bucket: Bucket) -> None:

@@ -18,7 +18,7 @@ from beamsight.reports.totals import Totals
 from beamsight.reports.vectors import Health
 
 DAY = date(2026, 11, 20)
-VALID = Health(not_finite=0, zero=0, constant=0, same=0, median_cosine=0.3)
+VALID = Health(not_finite=0, zero=0, constant=0, contents=490, same=0, median_cosine=0.3)
 
 
 def run(**changes: Any) -> Run:
@@ -127,7 +127,11 @@ def test_no_findings_on_a_normal_day() -> None:
         ({"health": replace(VALID, zero=3)}, "error", "3 of 500 sampled vectors contain only zeros."),
         ({"health": replace(VALID, constant=1)}, "error", "1 of 500 sampled vectors contains one repeated value."),
         ({"health": replace(VALID, not_finite=1)}, "error", "1 of 500 sampled vectors contains NaN or infinity."),
-        ({"health": replace(VALID, same=9)}, "error", "9 of 500 sampled vectors equal the vector of an image"),
+        (
+            {"health": replace(VALID, same=246)},
+            "error",
+            "246 of 490 sampled images with different bytes repeat the vector of another.",
+        ),
         ({"health": replace(VALID, median_cosine=0.99)}, "warning", "nearly identical: the median cosine is 0.990."),
     ],
 )
@@ -145,6 +149,8 @@ def test_findings(changes: dict[str, Any], severity: str, text: str) -> None:
         {"tally": tally(LOW), "tally_before": None},
         {"tally": None, "tally_before": None, "health": None, "vectors": 0},
         {"before": []},
+        {"health": replace(VALID, same=245)},  # every image and a copy without its EXIF data
+        {"health": replace(VALID, contents=3, same=2), "vectors": 3},
     ],
 )
 def test_no_findings(changes: dict[str, Any]) -> None:

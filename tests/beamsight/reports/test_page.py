@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import nights
+import pictures
 import pytest
 import tables
 from gcs_server import Bucket
 from nights import DAY, Nights
+from PIL import Image
 
 from beamsight.reports import make, page, parts, runs, vectors
 from beamsight.reports.page import Page
 from runners.cli import app, codes
 from transforms.errors import UsageError
+from transforms.imaging import drawn
 from transforms.storage import files
 from transforms.storage.base import FileSystem
 
@@ -108,6 +111,25 @@ def test_earlier_days(tmp_path: Path) -> None:
     assert len(shares) == 14
     assert shares[-1] == shown.predictions.rows[0].share
     assert shares[-6] is None
+
+
+def test_equal_vectors_of_equal_pictures_are_copies_and_no_error(tmp_path: Path) -> None:
+    output = new_output(tmp_path)
+    images = nights.pictures(range(12))
+    comment = b"\xff\xfe\x00\x07saved"  # a segment of a JPEG, as EXIF data are
+    images["again.jpg"] = images["00003.jpg"][:2] + comment + images["00003.jpg"][2:]
+    pixels = drawn.draw(70, 96, 72)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees clockwise
+    images["upright.png"] = pictures.save(Image.fromarray(pixels), "png")
+    images["turned.png"] = pictures.save(Image.fromarray(pixels).transpose(Image.Transpose.ROTATE_90), "png", exif=exif)
+    output.run(images)
+    shown = read(output)
+    assert shown.findings == ()
+    assert shown.exact.copies == 0
+    names = {frozenset(image.uri.rpartition("/")[2] for image, _ in group.members) for group in shown.samples.near}
+    assert {frozenset({"00003.jpg", "again.jpg"}), frozenset({"upright.png", "turned.png"})} <= names
+    assert "2 images in the sample repeat the vector of an image with other bytes" in make.to_html(shown)
 
 
 def test_several_runs_on_one_day(tmp_path: Path) -> None:

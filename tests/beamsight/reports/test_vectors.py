@@ -53,14 +53,14 @@ def test_invalid_vectors() -> None:
     rows[7] = rows[6]  # A copy correctly has the same vector.
     images = [image(number, 6 if number == 7 else None) for number in range(12)]
     found = vectors.health(Sample(tuple(images), rows))
-    assert (found.not_finite, found.zero, found.constant, found.same) == (2, 1, 1, 2)
+    assert (found.not_finite, found.zero, found.constant, found.contents, found.same) == (2, 1, 1, 8, 1)
     assert found.median_cosine is not None
     assert abs(found.median_cosine) < 0.5
     alike = vectors.health(Sample(tuple(images), rows[8] + np.float32(0.01) * rows[[8, 9, 10, 11] * 3]))
     assert alike.median_cosine is not None
     assert alike.median_cosine > vectors.ALIKE
     empty = vectors.health(Sample((), np.zeros((0, 0), np.float32)))
-    assert empty == vectors.Health(0, 0, 0, 0, None)
+    assert empty == vectors.Health(0, 0, 0, 0, 0, None)
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(3, 20), st.integers(1, 30))

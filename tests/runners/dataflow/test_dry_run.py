@@ -21,12 +21,13 @@ def test_with_a_cloud(
 ) -> None:
     for number in range(3):
         bucket.put(f"in/{number}.jpg", b"")
+    bucket.put("in/out/runs/1.json", b"")  # a file of the output is no image
     in_bucket = bucket.uri("models/tiny")
     made = bundle.read(tiny_classifier)
     bundle.write(made, Path(tiny_classifier), in_bucket)
     before = bucket.names()
     command = [
-        *("submit", "--dry-run", "--images", bucket.uri("in/"), "--output", bucket.uri("out"), *PLACE),
+        *("submit", "--dry-run", "--images", bucket.uri("in/**"), "--output", bucket.uri("in/out"), *PLACE),
         *("--classifier", in_bucket, "--embedder", tiny_embedder, "--label", "team=birds", "--no-public-ips"),
         *("--images-per-second", "10", "--machine-price", "0.5"),
     ]

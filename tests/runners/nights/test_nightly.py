@@ -197,6 +197,14 @@ def test_resolves_the_days_of_a_run(tmp_path: Path) -> None:
         nightly.resolve_days(RunOptions(("http://h/a.jpg",), str(tmp_path)), NightlyOptions(), at(DAY))
 
 
+def test_files_of_the_output_are_no_images_of_a_night(tmp_path: Path) -> None:
+    asked = RunOptions((f"{tmp_path}/{{date}}/**",), f"{tmp_path}/{DAY}/out")
+    (tmp_path / f"{DAY}/out/runs").mkdir(parents=True)
+    (tmp_path / f"{DAY}/out/runs/a.json").write_text("{}", encoding="utf-8")
+    tonight = nightly.resolve_days(asked, NightlyOptions(), at(DAY))
+    assert tonight.options.night == Night(asked.images, (f"{DAY}",), (f"{DAY}",))
+
+
 @pytest.fixture
 def command(tmp_path: Path, tiny_classifier: str) -> list[str]:
     """Return the command of a night, for images of the last three days."""

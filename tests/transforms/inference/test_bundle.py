@@ -62,7 +62,9 @@ def left_over(cache: Path) -> list[str]:
 
 
 def test_model_json() -> None:
-    assert json.loads(MADE.to_json()) == {
+    values = json.loads(MADE.to_json())
+    assert len(values.pop("hash")) == 64
+    assert values == {
         "format": 1,
         "spec": SPEC.to_json(),
         "source": "gs://models/birds",
@@ -129,6 +131,12 @@ def test_the_int8_form_has_a_hash_of_its_own() -> None:
         ({"content_hash": "0" * 64}, "its hash is .*, but 0000000000000000… is expected; it was changed or damaged"),
         ({"files": HASHES | {"labels.txt": "1" * 64}}, "x/model.json: its hash is .*; stage the model again"),
         ({"files": HASHES | {"more.txt": "1" * 64}}, "x/model.json: its hash is"),
+        ({"spec": SPEC.to_json() | {"size": 299}}, "x/model.json: its hash is .*; stage the model again"),
+        ({"spec": SPEC.to_json() | {"crop": "pad"}}, "x/model.json: its hash is"),
+        ({"source": "gs://models/owls"}, "x/model.json: its hash is"),
+        ({"checks": {}}, "x/model.json: its hash is"),
+        ({"files": HASHES | {"openvino/f32.xml": "1" * 64}}, "x/model.json: its hash is"),
+        ({"hash": "0" * 64}, "x/model.json: its hash is"),
         ({"files": [1, 2]}, "x/model.json is not a complete model.json"),
         ({"spec": None}, "x/model.json is not a complete model.json"),
         ({"spec": []}, "x/model.json is not a complete model.json"),
@@ -141,6 +149,17 @@ def test_a_changed_model_json(changes: dict[str, Any], message: str) -> None:
     text = json.dumps(json.loads(MADE.to_json()) | changes)
     with pytest.raises(ModelError, match=message):
         Bundle.from_json(text, "x/model.json")
+
+
+def test_a_model_json_that_was_only_formatted_anew() -> None:
+    values = dict(reversed(json.loads(MADE.to_json()).items()))
+    assert Bundle.from_json(json.dumps(values, indent=8), "x/model.json") == MADE
+
+
+def test_a_model_json_of_an_earlier_version_has_no_hash() -> None:
+    values = json.loads(MADE.to_json())
+    del values["hash"]
+    assert Bundle.from_json(json.dumps(values), "x/model.json") == MADE
 
 
 @pytest.mark.parametrize("key", ["format", "spec", "source", "files", "made_with", "checks", "content_hash"])

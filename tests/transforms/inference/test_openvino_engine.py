@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,16 @@ def test_a_picture_that_fails_in_the_middle(tmp_path: Path, way: str, error: typ
             np.testing.assert_allclose(result, fine[index], rtol=1e-6)
         else:
             assert result.retryable == (error is OutOfMemory)
+
+
+def test_another_size_than_that_of_the_specification(tmp_path: Path) -> None:
+    """As in a bundle without a hash of its ``model.json``, where somebody edited the size."""
+    tiny(tmp_path)
+    with pytest.raises(ModelError) as caught:
+        OpenVINOEngine(tmp_path / "f32.xml", replace(TINY, size=15), "f32")
+    assert str(caught.value) == (
+        f"{tmp_path}/f32.xml takes [1, 12, 12, 3], but model.json says 15 pixels; stage the model again"
+    )
 
 
 @pytest.mark.parametrize("suffix", ["xml", "bin"])

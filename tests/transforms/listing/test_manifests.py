@@ -208,7 +208,7 @@ OPEN = [
     ("on the last line", 'a,1\nb,"2', ["a"], [3]),
     ("and closed on a line of its own", 'a,1\n"b,2\nc,3\n"\nd,4\n', ["a", "c", "d"], [3, 5]),
     ("text behind it", 'a,1\n"b"x,2\nc,3\n', ["a", "c"], [3]),
-    ("longer than a cell may be", 'a,1\n"b,2\n' + "c,3\n" * 50_000, ["a", *["c"] * 50_000], [3]),
+    ("over many lines", 'a,1\n"b,2\n' + "c,3\n" * 50_000, ["a", *["c"] * 50_000], [3]),
 ]
 
 
@@ -221,6 +221,27 @@ def test_an_open_quote_costs_one_line(tmp_path: Path, name: str, text: str, uris
     assert [line.uri for line in found if line.uri is not None] == uris
     assert [line.number for line in found if line.uri is None] == faults
     assert all("check for a quote that is not closed" in line.fault for line in found if line.fault)
+
+
+def test_a_cell_that_is_too_long_costs_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text('uri,x\na,1\n"b,2\n' + f"c,{'3' * 1_000_000}\n" * 20)
+    (*found,) = manifests.lines(str(path))
+    assert found[1] == Line(
+        3,
+        None,
+        "is not a valid row: field larger than field limit (16777216); check for a quote that is not closed",
+    )
+    assert [line.uri for line in found] == ["a", None, *["c"] * 20]
+
+
+@pytest.mark.parametrize("cell", ["x" * 200_000, '{""a"": 1, ""b"": 2}' * 20_000], ids=["plain", "quotes"])
+def test_a_long_cell_is_a_row_like_others(tmp_path: Path, cell: str) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text(f'uri,x\na.jpg,1\nb.jpg,"{cell}"\n"{cell}.jpg",2\nc.jpg,3\n')
+    name = cell.replace('""', '"') + ".jpg"
+    assert list(manifests.lines(str(path))) == [Line(2, "a.jpg"), Line(3, "b.jpg"), Line(4, name), Line(5, "c.jpg")]
+    assert csv.field_size_limit() == 131_072  # other code in the process keeps its limit
 
 
 def test_the_column_that_is_asked_for(tmp_path: Path) -> None:

@@ -16,6 +16,8 @@ from transforms.errors import Unreadable, UsageError
 from transforms.listing import sources
 from transforms.listing.sources import Chunk
 from transforms.records import ImageRef
+from transforms.storage import files
+from transforms.tables import layout
 
 
 def listed(source: str | Path, **options: Any) -> tuple[list[ImageRef], int]:
@@ -138,6 +140,90 @@ def test_any_name_on_gcs(bucket: Bucket, name: str) -> None:
     assert listed(bucket.uri(name)) == ([ImageRef(bucket.uri(name), generation, 1)], 0)
 
 
+OWN = (
+    "predictions/model=b7-1/dt=2026-11-20/a.parquet",
+    "embeddings/model=b6-1/dt=2026-11-20/a.jpg",
+    "failures/dt=2026-11-20/a.parquet",
+    "runs/20261120.json",
+    "reports/page.html",
+    "reports/thumbnails/a.jpg",
+    "_work/units/a.parquet",
+    "lock.json",
+)
+MINE = ("a.jpg", "predictions.jpg", "lock.json.jpg", "deep/reports/b.jpg")
+
+
+@pytest.mark.parametrize("output", ["", "catalog", "deep/er/catalog", "catalog/"])
+@pytest.mark.parametrize("source", ["", "/", "/**", "/**/*"])
+@pytest.mark.parametrize("where", ["disk", "gcs"])
+def test_files_of_the_output_are_not_listed(
+    tmp_path: Path, bucket: Bucket, where: str, source: str, output: str
+) -> None:
+    root = str(tmp_path) if where == "disk" else f"gs://{bucket.name}"
+    own = [files.join(root, output, name) for name in OWN]
+    mine = [*(f"{root}/{name}" for name in MINE), files.join(root, output, "c.jpg")]
+    for uri in own + mine:
+        files.write(uri, b"x")
+    leave_out = layout.own_files(files.join(root, output))
+    assert {ref.uri for ref in listed(root + source)[0]} > set(mine)
+    refs, ignored = listed(root + source, leave_out=leave_out)
+    assert ([ref.uri for ref in refs], ignored) == (sorted(mine), 0)
+
+
+@pytest.mark.parametrize(
+    ("source", "output"),
+    [
+        ("photos", "photos/catalog"),
+        ("photos/**", "./photos/../photos/catalog/"),
+        ("link/**", "photos/catalog"),
+        ("photos", "link/catalog"),
+        ("photos/../link", "out"),
+        ("photos/**", "out"),
+        ("file://{0}/photos/**", "photos/catalog"),
+        ("photos", "file://{0}/link/catalog"),
+        ("out/../catalog/..", "photos/catalog"),
+    ],
+)
+def test_links_and_dots_lead_to_the_same_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, output: str
+) -> None:
+    filled(tmp_path / "photos/a.jpg")
+    for name in OWN:
+        filled(tmp_path / "photos/catalog" / name)
+    (tmp_path / "link").symlink_to("photos")
+    (tmp_path / "out").symlink_to("photos/catalog")
+    monkeypatch.chdir(tmp_path)
+    leave_out = layout.own_files(output.format(tmp_path))
+    refs, ignored = listed(source.format(tmp_path), leave_out=leave_out)
+    names = [ref.uri.rpartition("/")[2] for ref in refs]
+    assert (set(names), ignored) == ({"a.jpg"}, 0)
+
+
+def test_images_inside_the_output_are_listed(bucket: Bucket) -> None:
+    bucket.put("photos/a.jpg", b"x")
+    bucket.put("predictions/a.parquet", b"x")
+    assert [ref.uri for ref in listed(bucket.uri("photos/**"), leave_out=layout.own_files(bucket.uri("")))[0]] == [
+        bucket.uri("photos/a.jpg")
+    ]
+
+
+def test_manifests_in_the_output_are_read(tmp_path: Path) -> None:
+    """As where a run tries the images of the failures table again."""
+    folder = tmp_path / "out/failures/dt=2026-11-20"
+    folder.mkdir(parents=True)
+    pq.write_table(pa.table({"uri": ["/a.jpg"]}), folder / "a.parquet")
+    refs, _ = listed(tmp_path / "out/failures/**.parquet", leave_out=layout.own_files(f"{tmp_path}/out"))
+    assert refs == [ImageRef("/a.jpg")]
+
+
+@pytest.mark.parametrize("source", ["out/predictions", "out/runs/**"])
+def test_check_refuses_a_source_with_files_of_the_output_only(tmp_path: Path, source: str) -> None:
+    for name in OWN:
+        filled(tmp_path / "out" / name)
+    with pytest.raises(UsageError, match="it has only files of --output, which are never listed; choose the folder"):
+        sources.check([f"{tmp_path}/{source}"], leave_out=layout.own_files(f"{tmp_path}/out"))
+
+
 def test_chunks(tmp_path: Path) -> None:
     refs = [filled(tmp_path / "p" / f"{i}.jpg") for i in range(3)]
     filled(tmp_path / "p/readme")
@@ -254,9 +340,19 @@ def test_check_accepts_sources_with_images(tmp_path: Path, bucket: Bucket) -> No
 
 REFUSED = [
     ("", "--images '' is empty"),
-    ("none.jpg", "--images {0}/none.jpg: there is no such file, and no folder of that name with files"),
-    ("none.csv", "--images {0}/none.csv: there is no such file, and no folder of that name with files"),
-    ("empty", "--images {0}/empty: there is no such file, and no folder of that name with files"),
+    ("none.jpg", "--images {0}/none.jpg: there is no such file"),
+    ("none.csv", "--images {0}/none.csv: there is no such file"),
+    ("none.json", "--images {0}/none.json: there is no such file"),
+    ("none", "--images {0}/none: there is no such file"),
+    ("empty", "--images {0}/empty: the folder has no files; files whose names start with a dot are not listed"),
+    ("empty/", "--images {0}/empty/: the folder has no files"),
+    ("empty/**", "--images {0}/empty/**: no file matches"),
+    ("list.json", "{0}/list.json is neither an image nor a manifest; write one JSON object a line, and name the file"),
+    ("LIST.JSON.gz", "{0}/LIST.JSON.gz is neither an image nor a manifest; write one JSON object a line"),
+    ("*.json", "{0}/*.json is neither an image nor a manifest; write one JSON object a line"),
+    ("photos.tar.gz", "{0}/photos.tar.gz is neither an image nor a manifest; unpack it, and pass the folder"),
+    ("photos.zip", "{0}/photos.zip is neither an image nor a manifest; unpack it, and pass the folder"),
+    ("photos.html", "{0}/photos.html is neither an image nor a manifest; write the URIs of the images to a .txt"),
     ("*.png", "--images {0}/*.png: no file matches; '*' matches within a folder, '**' also in all folders below it"),
     ("*.tsv", "--images {0}/*.tsv: no file matches"),
     ("texts/", "--images {0}/texts/: no file among 2 has an image suffix; to include all files, pass '{0}/texts/**'"),
@@ -286,6 +382,8 @@ def test_check_refuses(tmp_path: Path, bucket: Bucket, where: str, name: str, me
         "other.csv": b"url,id\na.jpg,1\n",
         "cut.txt.gz": gzip.compress(b"".join(b"/%x.jpg\n" % (i * i) for i in range(20_000)))[:-5],
         "damaged.parquet": b"PAR1" + bytes(50) + b"PAR1",
+        **dict.fromkeys(("list.json", "LIST.JSON.gz", "photos.tar.gz", "photos.zip", "photos.html"), b"{}"),
+        **({"empty/": b""} if where == "gcs" else {}),
     }.items():
         filled(tmp_path / path, data) if where == "disk" else bucket.put(path, data)
     (tmp_path / "empty").mkdir()
@@ -317,8 +415,23 @@ def test_check_refuses_unsupported_sources(gcs: object, source: str, message: st
 def test_check_refuses_a_missing_or_empty_bucket(bucket: Bucket) -> None:
     with pytest.raises(UsageError, match=r"^--images gs://no-such-bucket/a: there is no gs://no-such-bucket/a/"):
         sources.check(["gs://no-such-bucket/a"])
-    with pytest.raises(UsageError, match=rf"^--images gs://{bucket.name}: there is no such file, and no folder"):
+    with pytest.raises(UsageError, match=rf"^--images gs://{bucket.name}: the bucket has no files$"):
         sources.check([f"gs://{bucket.name}"])
+
+
+def test_a_missing_file_is_neither_a_file_nor_a_folder(tmp_path: Path, bucket: Bucket) -> None:
+    bucket.put("a.jpg", b"")
+    with pytest.raises(UsageError, match=rf"^--images {tmp_path}/none: there is no such file or folder$"):
+        sources.check([f"{tmp_path}/none"])
+    with pytest.raises(UsageError, match=r"/none: there is no such file, and no folder of that name with files$"):
+        sources.check([bucket.uri("none")])
+
+
+@pytest.mark.parametrize("name", ["archive.zip/a.jpg", "a.json/b.jpg"])
+def test_a_folder_may_have_any_name(tmp_path: Path, bucket: Bucket, name: str) -> None:
+    filled(tmp_path / name)
+    bucket.put(name, b"")
+    sources.check([str((tmp_path / name).parent), bucket.uri(name.partition("/")[0])])
 
 
 def test_a_fifo_is_refused_without_waiting(tmp_path: Path) -> None:
