@@ -33,7 +33,8 @@ from transforms.counts import Tally
 from transforms.history import subtract, units
 from transforms.history.subtract import KnownKeys
 from transforms.imaging import prepare
-from transforms.imaging.prepare import Limits, Pixels, Prepared
+from transforms.imaging.opening import Pixels
+from transforms.imaging.prepare import Limits, Prepared
 from transforms.inference import engines
 from transforms.inference.spec import ModelSpec
 from transforms.listing import sources

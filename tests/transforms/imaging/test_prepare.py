@@ -112,4 +112,10 @@ def test_no_uri_stops_a_run(uri: str, stage: str, gcs: object) -> None:
     failed = prepare.prepare(Work(ImageRef(uri), ("p",)), SPECS, Limits())
     assert isinstance(failed, Failed)
     assert failed.failure.stage == stage
-    assert not failed.failure.retryable
+
+
+@pytest.mark.parametrize(("version", "retryable"), [(None, True), ("7-7", False)])
+def test_an_image_may_be_uploaded_after_its_manifest(tmp_path: Path, version: str | None, retryable: bool) -> None:
+    failed = prepare.prepare(Work(ImageRef(str(tmp_path / "later.jpg"), version), ("p",)), SPECS, Limits())
+    assert isinstance(failed, Failed)
+    assert (failed.failure.error, failed.failure.retryable) == ("NotFound", retryable)
