@@ -65,7 +65,8 @@ class IsolatedDecoder:
             raise Fatal(f"the image cannot be decoded in a process of its own: {answer}")
         if isinstance(answer, BaseException):
             raise answer
-        return answer  # type: ignore[no-any-return]  # what the child unpickles and returns is an Opened
+        opened: Opened = answer
+        return opened
 
     def _ask(self, request: bytes) -> object:
         """Return the answer of the child, or Fatal if the request ends it."""
