@@ -14,7 +14,7 @@ from transforms.storage import files
 
 FAILURES = "failures"
 
-FOLDERS = ("predictions", "embeddings", FAILURES, "runs", "reports")
+FOLDERS = ("predictions", "embeddings", FAILURES, "runs", "reports", "_work")
 
 
 def folder(output: str, table: str) -> str:
