@@ -54,7 +54,7 @@ def run(folder: Path) -> None:
 
     first_unit: list[float] = []
 
-    def prepare_grey(work: Work, specs: dict[str, ModelSpec], limits: Limits, *_: object) -> Prepared:  # noqa: ARG001
+    def prepare_grey(work: Work, specs: dict[str, ModelSpec], *_: object, **__: object) -> Prepared:  # noqa: ARG001
         first_unit[:] = first_unit or [time.perf_counter()]
         pixels: dict[str, Pixels] = dict.fromkeys(work.tables, GREY)
         return Prepared(work, work.ref.version or "1", "0" * 64, 8, 8, pixels, Counter())
