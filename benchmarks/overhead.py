@@ -78,7 +78,7 @@ def run(folder: Path) -> None:
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
     from pipelines import catalog
-    from transforms import counts
+    from transforms import counts, run_state
     from transforms.process import Settings
 
     specs = (registry.get("efficientnet-b7", "classify"), registry.get("efficientnet-b6", "embed"))
@@ -93,7 +93,7 @@ def run(folder: Path) -> None:
     catalog.build(pipeline, options, sums.update)
     pipeline.run().wait_until_finish()
     seconds = time.perf_counter() - since
-    tally = counts.LIVE.snapshot()
+    tally = run_state.of(settings.run_id).live.snapshot()
     print(json.dumps({"seconds": seconds, "images": tally[counts.IMAGES], "tensorflow": "tensorflow" in sys.modules}))
 
 

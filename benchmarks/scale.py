@@ -33,7 +33,8 @@ from transforms.counts import Tally
 from transforms.history import subtract, units
 from transforms.history.subtract import KnownKeys
 from transforms.imaging import prepare
-from transforms.imaging.prepare import Limits, Pixels, Prepared
+from transforms.imaging.opening import Pixels
+from transforms.imaging.prepare import Prepared
 from transforms.inference import engines
 from transforms.inference.spec import ModelSpec
 from transforms.listing import sources
@@ -53,7 +54,7 @@ def run(folder: Path) -> None:
 
     first_unit: list[float] = []
 
-    def prepare_grey(work: Work, specs: dict[str, ModelSpec], limits: Limits) -> Prepared:  # noqa: ARG001
+    def prepare_grey(work: Work, specs: dict[str, ModelSpec], limits: object, *_: object, **__: object) -> Prepared:  # noqa: ARG001
         first_unit[:] = first_unit or [time.perf_counter()]
         pixels: dict[str, Pixels] = dict.fromkeys(work.tables, GREY)
         return Prepared(work, work.ref.version or "1", "0" * 64, 8, 8, pixels, Counter())

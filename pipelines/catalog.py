@@ -16,10 +16,10 @@ from typing import Any
 
 import apache_beam as beam
 
-from transforms import counts, defaults
+from transforms import counts, defaults, run_state
 from transforms.counts import Tally
 from transforms.errors import UsageError
-from transforms.history import subtract, units
+from transforms.history import subtract, unfinished, units
 from transforms.history.subtract import KnownKeys, Retries
 from transforms.inference.recipe import Recipe
 from transforms.listing import sources
@@ -85,11 +85,11 @@ def build(pipeline: beam.Pipeline, options: CatalogOptions, write_report: WriteR
     missing = listed.refs | "Missing" >> _Missing(options)
     work, tallies = missing.work, [listed[_TALLY], missing[_TALLY]]
     if options.limit is not None:
-        limited = work | "Limit" >> _Limit(options.limit)
+        limited = work | "Limit" >> _Limit(options.limit, options.settings.run_id)
         work, tallies = limited.work, [*tallies, limited[_TALLY]]
     units_ = work | "Units" >> _Units(options)
     done = units_ | "Process" >> beam.ParDo(ProcessUnits(options.recipes, options.settings))
-    _ = (*tallies, done) | "Report" >> _Report(write_report)
+    _ = (*tallies, done) | "Report" >> _Report(write_report, options.settings.output)
 
 
 def count(pipeline: beam.Pipeline, options: CatalogOptions) -> None:
@@ -119,7 +119,7 @@ def _list(source: str, options: CatalogOptions) -> Iterator[Any]:
     for chunk in sources.list_images(source, options.uri_column, own_files):
         listed = Counter({counts.LISTED: len(chunk.refs), counts.IGNORED: chunk.ignored})
         counts.publish(listed)
-        counts.LIVE.add(listed)
+        run_state.of(options.settings.run_id).live.add(listed)
         yield beam.pvalue.TaggedOutput(_TALLY, Counter({counts.IGNORED: chunk.ignored}))
         for shard, refs in subtract.shard_refs(chunk.refs):
             yield shard, [tuple(ref) for ref in refs]
@@ -145,8 +145,7 @@ class _Missing(beam.PTransform):
         return (
             {"refs": refs, "known": known}
             | "By shard" >> beam.CoGroupByKey()
-            | "Subtract"
-            >> beam.FlatMap(_subtract, options.tables, options.check_versions).with_outputs(_TALLY, main="work")
+            | "Subtract" >> beam.FlatMap(_subtract, options).with_outputs(_TALLY, main="work")
         )
 
 
@@ -162,15 +161,16 @@ def _known(part: tuple[str, list[str]], tables: tuple[str, ...], retries: Retrie
         yield shard, tuple(known)
 
 
-def _subtract(shard: tuple[int, Any], tables: tuple[str, ...], check_versions: bool) -> Iterator[Any]:
+def _subtract(shard: tuple[int, Any], options: CatalogOptions) -> Iterator[Any]:
     _, sides = shard
     known = (KnownKeys(*fields) for fields in sides["known"])
-    look_up = sources.look_up if check_versions else None
-    work, tally = subtract.missing(sides["refs"], known, tables, look_up)
+    look_up = sources.look_up if options.check_versions else None
+    work, tally = subtract.missing(sides["refs"], known, options.tables, look_up)
     unlisted = Counter({name: count for name, count in tally.items() if name != counts.LISTED})  # _list adds those
     counts.publish(unlisted)
-    counts.LIVE.add(unlisted)
-    counts.KEPT.add(tally)
+    state = run_state.of(options.settings.run_id)
+    state.live.add(unlisted)
+    state.finished.add(tally)
     yield beam.pvalue.TaggedOutput(_TALLY, tally)
     yield from _chunks([(tuple(item.ref), item.tables, item.attempt) for item in work])
 
@@ -178,16 +178,17 @@ def _subtract(shard: tuple[int, Any], tables: tuple[str, ...], check_versions: b
 class _Limit(beam.PTransform):
     """Work -> ``work``: the first missing images by URI."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, run_id: str) -> None:
         super().__init__()
         self._limit = limit
+        self._run_id = run_id
 
     def expand(self, work: beam.PCollection) -> Any:
         total = work | "Count" >> beam.Map(len) | "Total" >> beam.CombineGlobally(sum).as_singleton_view()
         return (
             work
             | "First" >> beam.CombineGlobally(partial(_first, limit=self._limit))
-            | "Leave the rest" >> beam.FlatMap(_count_rest, total).with_outputs(_TALLY, main="work")
+            | "Leave the rest" >> beam.FlatMap(_count_rest, total, self._run_id).with_outputs(_TALLY, main="work")
         )
 
 
@@ -195,12 +196,13 @@ def _first(parts: Iterable[list[Any]], limit: int) -> list[Any]:
     return heapq.nsmallest(limit, chain.from_iterable(parts))
 
 
-def _count_rest(work: list[Any], total: int) -> Iterator[Any]:
+def _count_rest(work: list[Any], total: int, run_id: str) -> Iterator[Any]:
     rest = total - len(work)
     tally = Counter({counts.MISSING: -rest, counts.LEFT: rest})  # "Missing" counted the rest as missing
     counts.publish(tally)
-    counts.LIVE.add(tally)
-    counts.KEPT.add(tally)
+    state = run_state.of(run_id)
+    state.live.add(tally)
+    state.finished.add(tally)
     yield beam.pvalue.TaggedOutput(_TALLY, tally)
     yield from _chunks(work)
 
@@ -239,14 +241,20 @@ def _make(_number: int, parts: Iterable[Any]) -> Unit:
 class _Report(beam.PTransform):
     """Tallies of all steps -> one call of ``write_report``."""
 
-    def __init__(self, write_report: WriteReport) -> None:
+    def __init__(self, write_report: WriteReport, output: str) -> None:
         super().__init__()
         self._write_report = write_report
+        self._output = output
 
     def expand(self, tallies: tuple[beam.PCollection, ...]) -> Any:
         return (
             tallies
             | "All counts" >> beam.Flatten()
             | "Sum" >> beam.CombineGlobally(counts.total)
-            | "Write" >> beam.Map(self._write_report)
+            | "Write" >> beam.Map(_finish, self._write_report, self._output)
         )
+
+
+def _finish(tally: Tally, write_report: WriteReport, output: str) -> None:
+    unfinished.clear(output)
+    write_report(tally)

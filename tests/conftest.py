@@ -21,7 +21,7 @@ from gcs_server import Bucket, GcsServer
 from google.cloud.storage.retry import DEFAULT_RETRY
 from hypothesis import settings
 
-from transforms.stop import STOP
+from transforms import run_state
 from transforms.storage import files, gcs_client
 from transforms.storage import gcs as gcs_objects
 from transforms.storage.base import FileSystem
@@ -88,9 +88,9 @@ def images_python(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def working() -> None:
-    """As if nothing had asked this process to stop, which a test of an interruption did."""
-    STOP.clear()
+def no_earlier_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process of its own: tests that name their runs alike share nothing."""
+    monkeypatch.setattr(run_state, "_states", {})
 
 
 @pytest.fixture(scope="session")

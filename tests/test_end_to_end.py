@@ -90,7 +90,7 @@ def require_best_class(row: dict[str, Any]) -> None:
 def require_failures(failures: dict[str, dict[str, Any]], expected: dict[str, tuple[str, str]]) -> None:
     assert {name: (row["stage"], row["error"]) for name, row in failures.items()} == expected
     for row in failures.values():
-        assert (len(row["tables"]), row["retryable"]) == (2, False)
+        assert (len(row["tables"]), row["retryable"]) == (2, row["error"] == "NotFound")
         assert "\n" not in row["message"]
         assert row["version"] != ""
 
@@ -148,7 +148,9 @@ def test_every_uri_is_in_each_table_or_once_in_the_failures(
     require_counts(report(place)["counts"], len(good), len(expected))
     assert "7 failures" in capsys.readouterr().out
 
-    assert app.main(command) == codes.DONE
+    assert (
+        app.main([*command, "--max-attempts", "1"]) == codes.DONE
+    )  # else the image that may come later is tried again
     assert "nothing to do" in capsys.readouterr().out
     counts = report(place)["counts"]
     assert (counts["already_done"], counts["failed_before"]) == (len(good), len(expected))
@@ -192,7 +194,7 @@ def test_failed_images_are_tried_again_as_asked(place: Path | Bucket, tmp_path: 
     assert app.main(command) == codes.TOO_MANY_FAILURES  # the missing one, and the line without a URI
     put(place, "in/late.jpg", GOOD["good-1.jpg"])
     assert app.main(command) == codes.DONE
-    assert report(place)["counts"]["failed_before"] == 2
+    assert report(place)["counts"]["failed_before"] == 1  # the line; the image is there now
     assert app.main([*command, "--retry-failed"]) == codes.DONE
     assert set(tables.by_uri(read(place, "predictions", tmp_path))) == {uri(place, "in/a.jpg"), late}
     assert report(place)["counts"]["failed"] == {"list": 1}

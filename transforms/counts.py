@@ -12,8 +12,6 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
-from apache_beam.metrics import Metrics
-
 LISTED = "listed"
 IGNORED = "ignored"
 DUPLICATES = "duplicates"
@@ -53,8 +51,8 @@ def total(tallies: Iterable[Tally]) -> Tally:
     return result
 
 
-class Live:
-    """The current sums of this process, for the progress of a pipeline that runs in it. Thread-safe."""
+class Sums:
+    """Sums that several threads add to. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -67,14 +65,6 @@ class Live:
     def snapshot(self) -> Tally:
         with self._lock:
             return self._tally.copy()
-
-    def reset(self) -> None:
-        with self._lock:
-            self._tally.clear()
-
-
-LIVE = Live()
-KEPT = Live()  # finished units only: their files are written, so they count even if the run fails
 
 
 NAMESPACE = "beamsight"  # of the metrics in Beam
@@ -135,9 +125,13 @@ def publish(tally: Tally) -> None:
 
 @cache
 def _counter(name: str) -> Any:
+    from apache_beam.metrics import Metrics  # takes seconds, which the child processes of a worker need not spend
+
     return Metrics.counter(NAMESPACE, metric(name))
 
 
 @cache
 def _distribution(name: str) -> Any:
+    from apache_beam.metrics import Metrics
+
     return Metrics.distribution(NAMESPACE, metric(name))

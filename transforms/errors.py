@@ -6,6 +6,7 @@
     │   └── NoCredentials     there are no valid credentials for a cloud
     ├── Locked                another run works on the output
     ├── Stopped               the work of this process was stopped
+    ├── StorageDown           a storage does not answer, so no image is to blame
     ├── EngineError           an engine cannot run a batch
     │   └── OutOfMemory       there is too little memory; a smaller batch may succeed
     └── ImageError            one image cannot be processed; it becomes a row of the failures table
@@ -20,6 +21,7 @@
         │   ├── NotAnImage    the format is unknown or not supported
         │   ├── Truncated     the bytes end before the image does
         │   ├── Corrupt       the format is known, but the content is broken
+        │   ├── Fatal         the image ends the process that decodes it
         │   └── TooManyPixels the image has more pixels than ``--max-pixels``
         └── InferenceError    a model has no result for the image
             ├── NonFinite     the result contains NaN or infinity
@@ -58,6 +60,10 @@ class Locked(BeamsightError):
 
 class Stopped(BeamsightError):
     """The work of this process was stopped. Unfinished units are discarded."""
+
+
+class StorageDown(BeamsightError):
+    """A storage does not answer. The images in progress count as not tried."""
 
 
 class EngineError(BeamsightError):
@@ -113,7 +119,17 @@ class TooManyBytes(FetchError):
 
 
 class Unreadable(FetchError):
-    """The file exists, but its bytes cannot be read."""
+    """The file exists, but its bytes cannot be read.
+
+    Attributes:
+        answered: Whether the storage works, and the error concerns this file: no permission, or wrong bytes.
+    """
+
+    def __init__(
+        self, message: str, *, retryable: bool = False, version: str | None = None, answered: bool = False
+    ) -> None:
+        super().__init__(message, retryable=retryable, version=version)
+        self.answered = answered
 
 
 class DecodeError(ImageError):
@@ -136,6 +152,10 @@ class Truncated(DecodeError):
 
 class Corrupt(DecodeError):
     """The format is known, but the content is broken."""
+
+
+class Fatal(DecodeError):
+    """The image ends the process that decodes it, or needs too much memory."""
 
 
 class TooManyPixels(DecodeError):

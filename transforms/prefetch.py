@@ -18,18 +18,19 @@ def prefetch(items: Iterable[Item], work: Callable[[Item], Result], *, threads: 
 
     Args:
         items: The items. They are consumed as the window moves on.
-        work: The function to call. Its exception is raised here after the calls in progress have ended.
+        work: The function to call. Its exception is raised here at once; calls in progress then end by themselves.
         threads: Number of concurrent calls.
         window: Maximum number of calls and results that wait for the consumer.
     """
     source = iter(items)
-    with ThreadPoolExecutor(threads, thread_name_prefix="prefetch") as pool:
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="prefetch")
+    try:
         pending: set[Future[Result]] = {pool.submit(work, item) for item in islice(source, window)}
-        try:
-            while pending:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                while done:
-                    yield done.pop().result()  # popped, so that the consumer holds the only reference
-                    pending.update(pool.submit(work, item) for item in islice(source, 1))
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+        while pending:
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            while done:
+                yield done.pop().result()  # popped, so that the consumer holds the only reference
+                pending.update(pool.submit(work, item) for item in islice(source, 1))
+    finally:
+        # After an error nobody needs the calls in progress, which may wait for a storage for minutes.
+        pool.shutdown(wait=False, cancel_futures=True)

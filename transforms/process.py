@@ -8,24 +8,26 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from functools import partial
 from itertools import repeat
 
 import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
-from transforms import counts, defaults
+from transforms import counts, defaults, run_state
 from transforms.counts import Tally
 from transforms.errors import InferenceError
-from transforms.imaging import prepare
+from transforms.history import unfinished
+from transforms.imaging import fetch, opening, prepare
+from transforms.imaging.fetch import Fetched
+from transforms.imaging.isolated import IsolatedDecoder
 from transforms.imaging.prepare import Failed, Limits, Prepared
 from transforms.inference import bundle, engines
 from transforms.inference.concurrent import BatchResult, ConcurrentModels, Model
 from transforms.inference.engine import Floats
 from transforms.inference.recipe import Recipe
 from transforms.prefetch import prefetch
-from transforms.records import Failure, Unit
-from transforms.stop import STOP
+from transforms.records import Failure, ImageRef, Unit, Work
+from transforms.run_state import RunState
 from transforms.tables import layout, schemas, writer
 from transforms.tables.rows import TableRows
 
@@ -96,19 +98,44 @@ def process_unit(unit: Unit, models: list[Model], settings: Settings) -> Tally:
     Each image ends as a row in each table that lacks it, or as one failure row. Memory does not depend on the number
     of images: at most ``window`` images are fetched ahead, each model collects one batch, and the number of waiting
     calls is bounded.
+
+    Raises:
+        StorageDown: The storage of the images does not answer. Nothing is written.
+        Stopped: The run has to stop. Nothing is written.
     """
-    STOP.check()
+    state = run_state.of(settings.run_id)
+    state.stop.check()
     tables = {table for work in unit.work for table in work.tables}
-    models = [model for model in models if model.recipe.table in tables]
-    results = _Results(models)
+    results = _Results([model for model in models if model.recipe.table in tables], state)
+    with unfinished.mark(settings.output, settings.run_id, unit) as suspects:
+        _process(unit, suspects, results, settings)
+        results.write(unit.name, settings)
+    state.finished.add(results.tally)
+    return results.tally
+
+
+def _process(unit: Unit, suspects: frozenset[str], results: _Results, settings: Settings) -> None:
+    """Run the models on all images of a unit. ``suspects`` are opened in a child process."""
+    models, state = results.models, results.state
     specs = {model.recipe.table: model.recipe.spec for model in models}
-    prepare_image = partial(prepare.prepare, specs=specs, limits=settings.limits)
     # The next batch is prepared while the models process the current one.
     in_progress = max(model.engine.batch * model.engine.parallel for model in models)
     window = settings.window or max(settings.threads, 2 * in_progress)
-    with ConcurrentModels(models, results.add_batch) as inference:
+
+    def fetch_image(ref: ImageRef, max_bytes: int, timeout: float) -> Fetched:
+        with state.outage.watch(ref.uri):
+            return fetch.fetch(ref, max_bytes, timeout)
+
+    def prepare_image(work: Work) -> Prepared | Failed:
+        open_image = isolated if work.ref.uri in suspects else opening.open_image
+        return prepare.prepare(work, specs, settings.limits, fetch_image, open_image)
+
+    with (
+        IsolatedDecoder(settings.limits.max_pixels) as isolated,
+        ConcurrentModels(models, results.add_batch, state.stop.check) as inference,
+    ):
         for image in prefetch(unit.work, prepare_image, threads=settings.threads, window=window):
-            STOP.check()  # nothing is written before the end of a unit, so it can be discarded here
+            state.stop.check()  # nothing is written before the end of a unit, so it can be discarded here
             results.count(image.tally)
             if isinstance(image, Failed):
                 results.add_failure(image.failure)
@@ -116,15 +143,14 @@ def process_unit(unit: Unit, models: list[Model], settings: Settings) -> Tally:
                 inference.put(image)
             del image  # frees its pixels before the next image arrives
         inference.finish()
-    results.write(unit.name, settings)
-    counts.KEPT.add(results.tally)
-    return results.tally
 
 
 class _Results:
     """The rows of a unit until they are written, and its counts."""
 
-    def __init__(self, models: list[Model]) -> None:
+    def __init__(self, models: list[Model], state: RunState) -> None:
+        self.models = models
+        self.state = state
         self.tally: Tally = Counter()
         self._rows = {model.recipe.table: TableRows(model.recipe, model.labels) for model in models}
         self._failures: dict[str, Failure] = {}
@@ -132,7 +158,7 @@ class _Results:
 
     def count(self, tally: Tally) -> None:
         self.tally.update(tally)
-        counts.LIVE.add(tally)
+        self.state.live.add(tally)
         counts.publish(tally)  # now, so that the console shows progress within a unit
 
     def add_batch(self, batch: BatchResult) -> None:

@@ -11,7 +11,7 @@ from beamsight import text
 from beamsight.models import agreement, quantization, sample_images
 from beamsight.models.options import CompareOptions, QuantizeOptions
 from transforms import vector_math
-from transforms.imaging.prepare import Pixels
+from transforms.imaging.opening import Pixels
 from transforms.inference import bundle, engines, heads
 from transforms.inference.bundle import Bundle
 from transforms.inference.engine import Engine, Floats

@@ -15,7 +15,8 @@ import numpy as np
 from transforms import defaults
 from transforms.errors import UsageError
 from transforms.imaging import prepare
-from transforms.imaging.prepare import Failed, Limits, Pixels, Prepared
+from transforms.imaging.opening import Pixels
+from transforms.imaging.prepare import Failed, Limits, Prepared
 from transforms.inference.spec import ModelSpec
 from transforms.listing import sources
 from transforms.prefetch import prefetch

@@ -108,9 +108,9 @@ def _fail(message: str, code: int) -> int:
 
 
 def entry() -> NoReturn:
-    """Run the command and exit. An interrupted command waits for no thread, such as one that fetches an image."""
+    """Run the command and exit. A command that was stopped waits for no thread, such as one that fetches an image."""
     code = main()
-    if code in (INTERRUPTED, TERMINATED):
+    if code in (RUN_FAILED, INTERRUPTED, TERMINATED):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

@@ -100,9 +100,6 @@ class JobCounters:
         self._keys = counts.keys_by_metric(tables)
         self._last: Tally = Counter()
 
-    def reset(self) -> None:
-        """Do nothing: no other job adds to these counters."""
-
     def snapshot(self) -> Tally:
         """Return the counts so far, by the keys of ``transforms.counts``; the last known ones if Dataflow fails."""
         try:

@@ -11,7 +11,7 @@ from beamsight.reports import run_report
 from runners.jobs.interrupts import Interrupted
 from runners.lock import cleanup
 from runners.lock.lock import Lock
-from transforms import counts, errors
+from transforms import errors, run_state
 from transforms.errors import BeamsightError
 
 _INTERRUPTED: Literal["interrupted"] = "interrupted"
@@ -47,7 +47,7 @@ def record_stop(
     interrupted = held.lost is None and why.startswith(_INTERRUPTED)
     now = datetime.now(timezone.utc)
     state: run_report.State = _INTERRUPTED if interrupted else "failed"
-    report = run_report.compose(counts.KEPT.snapshot(), run_, now, state, why)
+    report = run_report.compose(run_state.of(run_.run_id).finished.snapshot(), run_, now, state, why)
     try:
         run_report.put(report, run_.uri)
     except BeamsightError as write_error:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from transforms.stop import STOP
+from transforms import run_state
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -26,11 +26,10 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def handle_signals() -> Iterator[None]:
-    """On a signal, stop the work of all threads and raise Interrupted in the main thread.
+    """On a signal, stop all runs of this process and raise Interrupted in the main thread.
 
     In any other thread this does nothing, because Python sets signal handlers only in the main thread.
     """
-    STOP.clear()
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -44,7 +43,7 @@ def handle_signals() -> Iterator[None]:
 
 def stop_work(why: str) -> None:
     """Stop the work of this process as a signal does. Call it from any thread but the main one."""
-    STOP.request(why)
+    run_state.stop_all(why)
     if signal.getsignal(signal.SIGTERM) is _interrupt:
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
@@ -53,5 +52,5 @@ def _interrupt(number: int, _: FrameType | None) -> None:
     for each in _SIGNALS:
         signal.signal(each, signal.SIG_DFL)
     interrupted = Interrupted(number)
-    STOP.request(str(interrupted))
+    run_state.stop_all(str(interrupted))
     raise interrupted

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from typing import TextIO
 
 import apache_beam as beam
@@ -13,7 +14,9 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from pipelines import catalog
 from pipelines.catalog import CatalogOptions, WriteReport
 from runners.jobs.progress import Progress
-from transforms import counts
+from transforms import run_state
+from transforms.errors import Stopped
+from transforms.run_state import Stop
 
 # The runners that we replace with FnApiRunner. One process with one worker is enough, because the models use all cores
 # and a unit fetches and decodes in threads.
@@ -42,18 +45,23 @@ def run(
     runner = FnApiRunner() if beam_options.view_as(StandardOptions).runner in _REPLACED else None
     pipeline = beam.Pipeline(runner=runner, options=beam_options)
     catalog.build(pipeline, options, write_report)
-    with Progress(counts.LIVE, stream):
-        _run_in_thread(pipeline)
+    state = run_state.of(options.settings.run_id)
+    with Progress(state.live, stream):
+        run_in_thread(lambda: pipeline.run().wait_until_finish(), state.stop)
 
 
-def _run_in_thread(pipeline: beam.Pipeline) -> None:
-    """Run the pipeline in its own thread, because an interrupt can be delayed or lost while Beam waits."""
+def run_in_thread(call: Callable[[], object], stop: Stop) -> None:
+    """Call a function of Beam in its own thread, because an interrupt can be delayed or lost while Beam waits.
+
+    Raises:
+        Stopped: The run was stopped. The call may still run.
+    """
     errors: list[BaseException] = []
     ended = threading.Event()  # An interrupted Thread.join would mark the thread as ended.
 
     def work() -> None:
         try:
-            pipeline.run().wait_until_finish()
+            call()
         except BaseException as error:  # It is raised below.
             errors.append(error)
         finally:
@@ -62,8 +70,8 @@ def _run_in_thread(pipeline: beam.Pipeline) -> None:
     threading.Thread(target=work, name="pipeline", daemon=True).start()
     try:
         while not ended.wait(_POLL_SECONDS):
-            pass  # A wait without a timeout may miss a signal.
-    except KeyboardInterrupt:
+            stop.check()  # A wait without a timeout may miss a signal.
+    except (KeyboardInterrupt, Stopped):
         ended.wait(_GRACE_SECONDS)
         raise
     if errors:

@@ -21,6 +21,9 @@ from apache_beam.options.pipeline_options import (
 
 from pipelines import catalog
 from pipelines.catalog import CatalogOptions, WriteReport
+from runners.jobs import local
+from transforms import run_state
+from transforms.errors import Stopped
 
 _TIMEOUT = 10.0  # seconds for an answer from Flink
 _PRISM_LOGGER = "PrismJobServer"  # Beam's logger for the output of Prism, with the tracebacks of workers
@@ -44,8 +47,8 @@ def run(options: CatalogOptions, beam_options: PipelineOptions, write_report: Wr
         stream.write(f"{cloud.job_name} runs on {where}, in other processes; counts are shown when it ends\n")
         stream.flush()
         try:
-            result.wait_until_finish()
-        except KeyboardInterrupt:
+            local.run_in_thread(result.wait_until_finish, run_state.of(options.settings.run_id).stop)
+        except (KeyboardInterrupt, Stopped):
             result.cancel()
             if flink and not flink.startswith("["):
                 _cancel_on_flink(flink, cloud.job_name, stream)

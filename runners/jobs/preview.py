@@ -16,7 +16,7 @@ from beamsight.text import columns, count, duration
 from pipelines import catalog
 from runners.jobs import resolve
 from runners.jobs.options import NO_MODEL, RunOptions
-from transforms import counts
+from transforms import counts, run_state
 from transforms.counts import Tally
 from transforms.errors import BeamsightError
 from transforms.inference.spec import Task
@@ -65,11 +65,10 @@ def _if_here(model: str, task: Task) -> str:
 
 def _count(job: catalog.CatalogOptions) -> Tally:
     """Run the first steps of the job, which count the missing images."""
-    counts.KEPT.reset()
     pipeline = beam.Pipeline(runner=FnApiRunner())
     catalog.count(pipeline, job)
     pipeline.run().wait_until_finish()
-    return counts.KEPT.snapshot()
+    return run_state.of(job.settings.run_id).finished.snapshot()
 
 
 def _estimate(missing: int, output: str, job: catalog.CatalogOptions) -> str:

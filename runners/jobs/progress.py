@@ -26,9 +26,6 @@ PIPE_SECONDS = 30.0  # between lines on a pipe
 class Counters(Protocol):
     """The counters of a job: those of this process, or those that a service reports."""
 
-    def reset(self) -> None:
-        """Forget the counts of an earlier job."""
-
     def snapshot(self) -> Tally:
         """Return the counts so far, by the keys of ``transforms.counts``."""
 
@@ -83,7 +80,6 @@ class Progress:
         self._stack = ExitStack()
 
     def __enter__(self) -> Progress:
-        self._counters.reset()
         if self._stream is None:
             return self
         self._began = self._looked = self._printed = self._clock.monotonic()

@@ -12,12 +12,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from beamsight.reports import run_report
 from pipelines.catalog import CatalogOptions
-from runners.jobs import beam_options, interrupts, local, portable, progress, resolve
+from runners.jobs import beam_options, local, portable, progress, resolve
 from runners.jobs.ending import RunFailed, record_stop
 from runners.jobs.options import RunOptions
 from runners.lock import cleanup, lock
 from runners.lock.lock import Lock, StillRuns
-from transforms import counts
+from transforms import run_state
 from transforms.storage import files
 
 _HURRY = 3.0  # seconds for --on-finish when somebody waits for the command to end
@@ -54,8 +54,9 @@ def run(
     with progress.steps(shown) as report:
         job, run_ = resolve.resolve(options, beam, gpu=Path("/dev/nvidia0").exists(), report=report)
     command = "beamsight nightly" if options.night else "beamsight run"
+    stop = run_state.of(run_.run_id).stop
     with lock.hold(
-        run_.output, command, stream, run_id=run_.run_id, still_runs=still_runs, on_lost=interrupts.stop_work
+        run_.output, command, stream, run_id=run_.run_id, still_runs=still_runs, on_lost=stop.request
     ) as held:
         ended, error = _run(job, run_, beam, held, stream, shown)
     if options.on_finish is not None:
@@ -77,7 +78,6 @@ def _run(
     """Run the job with the lock held. Returns its report, and the error to raise where it stopped before its end."""
     cleanup.close_killed(run_.output, run_.run_id)
     run_report.write(Counter(), run_, "running")  # fails now, and not after a unit, where the output is not writable
-    counts.KEPT.reset()
     try:
         write_report = partial(run_report.write, run=run_)
         if local.is_local(beam):

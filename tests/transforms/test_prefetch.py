@@ -75,4 +75,7 @@ def test_a_consumer_that_stops_leaves_no_thread_behind() -> None:
     results = prefetch(range(1000), lambda item: item, threads=3, window=6)
     next(results)
     results.close()  # type: ignore[attr-defined]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
+    left = [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
+    for thread in left:  # they end as soon as their calls do
+        thread.join(30)
+    assert not any(thread.is_alive() for thread in left)

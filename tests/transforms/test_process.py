@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import fragile_decoder
 import numpy as np
 import pytest
 import tables
@@ -26,6 +27,7 @@ from transforms.inference.spec import ModelSpec
 from transforms.process import Settings, process_unit
 from transforms.records import ImageRef, Unit, Work
 from transforms.storage import files
+from transforms.tables import layout
 
 CLASSIFIER = ModelSpec(name="fake", task="classify", size=16, width=3, output="probabilities")
 EMBEDDER = ModelSpec(name="fake", task="embed", size=24, width=4, output="features")
@@ -130,7 +132,25 @@ def test_a_broken_engine_stops_the_run_and_blames_no_image(tmp_path: Path) -> No
     models = [model(CLASSIFIER, FakeEngine(3, lambda _: EngineError("broken")))]
     with pytest.raises(EngineError, match="broken"):
         process_unit(unit_of(tmp_path / "in", models, [1, 2]), models, settings(tmp_path))
-    assert not (tmp_path / "out").exists()
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+def test_an_image_that_killed_a_worker_of_the_run_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = [model(CLASSIFIER), model(EMBEDDER)]
+    unit = unit_of(tmp_path / "in", models, [1, 2, 3])
+    culprit = fragile_decoder.poison(Path(unit.work[1].ref.uri))
+    work = tuple(item._replace(ref=ImageRef(item.ref.uri)) for item in unit.work)
+    unit = replace(unit, work=work)
+    fragile_decoder.install(tmp_path / "site", monkeypatch)
+    marker = layout.marker(str(tmp_path / "out"), "r1", unit.name)
+    files.write(marker, b"")  # as a worker leaves it that dies before it has written the URIs
+    process_unit(unit, models, settings(tmp_path))
+    (failure,) = tables.rows(tmp_path / "out", "failures", tmp_path)
+    assert (failure["uri"], failure["stage"], failure["error"]) == (str(culprit), "decode", "Fatal")
+    assert (failure["retryable"], failure["tables"]) == (False, [each.recipe.table for each in models])
+    assert "SIGABRT" in failure["message"]
+    assert len(tables.rows(tmp_path / "out", "predictions", tmp_path)) == 2
+    assert not files.exists(marker)
 
 
 def test_only_the_tables_that_lack_an_image_get_it(tmp_path: Path) -> None:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
-
-import numpy as np
-import numpy.typing as npt
 
 from transforms import counts, defaults
 from transforms.counts import Tally
-from transforms.errors import ImageError
-from transforms.imaging import decode, fetch, fit
+from transforms.errors import ImageError, NotFound
+from transforms.imaging import fetch, opening
+from transforms.imaging.fetch import Fetched
+from transforms.imaging.opening import OpenImage, Pixels, Stopwatch
 from transforms.inference.spec import ModelSpec
-from transforms.records import Failure, Work
-
-Pixels = npt.NDArray[np.uint8]
+from transforms.records import Failure, ImageRef, Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,56 +68,32 @@ class Failed:
 _DECODING = threading.BoundedSemaphore(os.cpu_count() or 1)
 
 
-def prepare(work: Work, specs: dict[str, ModelSpec], limits: Limits) -> Prepared | Failed:
+def prepare(
+    work: Work,
+    specs: dict[str, ModelSpec],
+    limits: Limits,
+    fetch_image: Callable[[ImageRef, int, float], Fetched] = fetch.fetch,
+    open_image: OpenImage = opening.open_image,
+) -> Prepared | Failed:
     """Fetch, decode and fit one image for the tables in ``work``. ``specs`` has the models of all tables."""
     tally: Tally = Counter()
-    stamp = _Stopwatch(tally)
+    stamp = Stopwatch(tally)
     try:
-        fetched = fetch.fetch(work.ref, limits.max_bytes, limits.fetch_timeout)
+        fetched = fetch_image(work.ref, limits.max_bytes, limits.fetch_timeout)
         tally[counts.BYTES] += len(fetched.data)
         stamp("fetch")
         try:
             with _DECODING:
                 stamp("wait")
-                return _pixels(work, fetched, {table: specs[table] for table in work.tables}, limits, stamp)
+                opened = open_image(fetched.data, {table: specs[table] for table in work.tables}, limits.max_pixels)
         except ImageError as error:
             error.version = fetched.version
             raise
     except ImageError as error:
+        # A manifest may name an image before it is uploaded. A listed version that is gone will not come back.
+        error.retryable |= isinstance(error, NotFound) and work.ref.version is None
         stamp(error.stage)
         tally[counts.IMAGES] += 1
         return Failed(Failure.of(work, error), tally)
-
-
-def _pixels(
-    work: Work, fetched: fetch.Fetched, specs: dict[str, ModelSpec], limits: Limits, stamp: _Stopwatch
-) -> Prepared:
-    """Decode once for all models that can share a decode, and fit once for all models with the same input."""
-    decoded: dict[int, decode.Decoded] = {}
-    fitted: dict[str, Pixels] = {}
-    pixels: dict[str, Pixels] = {}
-    for table, spec in specs.items():
-        side = fit.min_side(spec)
-        if side not in decoded:
-            decoded[side] = decode.decode_image(fetched.data, min_side=side, max_pixels=limits.max_pixels)
-            stamp("decode")
-        crop = f"{spec.crop} {spec.size}"
-        if crop not in fitted:
-            fitted[crop] = fit.fit_image(decoded[side].image, spec)
-            stamp("fit")
-        pixels[table] = fitted[crop]
-    image = next(iter(decoded.values()))
-    return Prepared(work, fetched.version, fetched.sha256, image.width, image.height, pixels, stamp.tally)
-
-
-class _Stopwatch:
-    """Adds the time since the last call to the sum of a step."""
-
-    def __init__(self, tally: Tally) -> None:
-        self.tally = tally
-        self._since = time.perf_counter_ns()
-
-    def __call__(self, step: str) -> None:
-        now = time.perf_counter_ns()
-        self.tally[counts.key(counts.NANOSECONDS, step)] += now - self._since
-        self._since = now
+    tally.update(opened.tally)
+    return Prepared(work, fetched.version, fetched.sha256, opened.width, opened.height, opened.pixels, tally)

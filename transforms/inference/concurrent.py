@@ -13,7 +13,6 @@ from transforms.inference import engine
 from transforms.inference.engine import Engine
 from transforms.inference.labels import Label
 from transforms.inference.recipe import Recipe
-from transforms.stop import STOP
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +38,15 @@ class ConcurrentModels:
     """Collects images into batches and runs the models on them in threads.
 
     All models share one limit on concurrent calls, so that no model waits for a batch of another one to end. Results
-    are delivered in the thread of the caller.
+    are delivered in the thread of the caller. ``check`` is called before each wait for them, and may raise an error.
     """
 
-    def __init__(self, models: Sequence[Model], deliver: Callable[[BatchResult], None]) -> None:
+    def __init__(
+        self, models: Sequence[Model], deliver: Callable[[BatchResult], None], check: Callable[[], None]
+    ) -> None:
         self._models = models
         self._deliver = deliver
+        self._check = check
         self._batches: dict[str, list[Prepared]] = {model.recipe.table: [] for model in models}
         self._parallel = max(model.engine.parallel for model in models)
         self._pool = ThreadPoolExecutor(self._parallel, thread_name_prefix="inference")
@@ -73,7 +75,7 @@ class ConcurrentModels:
             if self._batches[model.recipe.table]:
                 self._call(model)
         while self._calls:
-            STOP.check()
+            self._check()
             self._wait_for_one()
 
     def _call(self, model: Model) -> None:

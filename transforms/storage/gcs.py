@@ -236,6 +236,7 @@ def _wrong_bytes(uri: str) -> Unreadable:
         f"{uri}: the bytes that arrived do not match the checksum of the object, in {_DOWNLOADS} downloads; "
         "check the proxies between this machine and the bucket, and run again",
         retryable=True,
+        answered=True,
     )
 
 

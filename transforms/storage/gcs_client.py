@@ -136,7 +136,7 @@ def reading(uri: str, role: str = "roles/storage.objectViewer") -> Iterator[None
     except (exceptions.Unauthorized, exceptions.Forbidden) as exc:
         # Granting the role does not change the image, so the next run retries.
         remedy = f"give the account of this process {role} on the bucket"
-        raise Unreadable(f"{uri}: {remedy} ({exc})", retryable=True) from exc
+        raise Unreadable(f"{uri}: {remedy} ({exc})", retryable=True, answered=True) from exc
     except auth_exceptions.GoogleAuthError as exc:
         if exc.retryable or isinstance(exc, auth_exceptions.TransportError):
             raise Unreadable(f"{uri}: no access token is available ({exc})", retryable=True) from exc
@@ -145,7 +145,8 @@ def reading(uri: str, role: str = "roles/storage.objectViewer") -> Iterator[None
         transient = not isinstance(exc, exceptions.ClientError) or exc.code in (408, 429)
         raise Unreadable(f"{uri}: {exc}", retryable=transient) from exc
     except (OSError, urllib3.exceptions.HTTPError, DataCorruption) as exc:
-        raise Unreadable(f"{uri}: {type(exc).__name__}: {exc}", retryable=True) from exc
+        answered = isinstance(exc, DataCorruption)
+        raise Unreadable(f"{uri}: {type(exc).__name__}: {exc}", retryable=True, answered=answered) from exc
 
 
 @contextmanager

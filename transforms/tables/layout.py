@@ -5,6 +5,7 @@ OUTPUT/embeddings/model=<name>-<recipe>/dt=<day>/<unit>.parquet
 OUTPUT/failures/dt=<day>/<unit>.parquet
 OUTPUT/runs/<run id>.json
 OUTPUT/lock.json                 while a run works on the tables
+OUTPUT/_work/started/<run id>-<unit>.json   while a unit is processed
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from transforms.storage import files
 
 FAILURES = "failures"
 
-FOLDERS = ("predictions", "embeddings", FAILURES, "runs", "reports")
+FOLDERS = ("predictions", "embeddings", FAILURES, "runs", "reports", "_work")
 
 
 def folder(output: str, table: str) -> str:
@@ -39,3 +40,13 @@ def own_files(output: str) -> tuple[str, ...]:
 def lock(output: str) -> str:
     """Return the path of the lock, which names the run that works on the tables."""
     return files.join(output, "lock.json")
+
+
+def markers(output: str) -> str:
+    """Return the folder of the markers of units in progress, with a slash at the end."""
+    return files.join(output, "_work", "started") + "/"
+
+
+def marker(output: str, run_id: str, unit: str) -> str:
+    """Return the path of the marker of a unit in progress."""
+    return f"{markers(output)}{run_id}-{unit}.json"

@@ -15,7 +15,7 @@ import pytest
 
 from runners.jobs.figures import Figures, line
 from runners.jobs.progress import Clock, Progress, steps
-from transforms.counts import Live
+from transforms.counts import Sums
 
 
 class FakeClock(Clock):
@@ -39,8 +39,7 @@ class Job:
     """A job whose counters and clock a test sets. It reads the counters when told to, not by its own thread."""
 
     def __init__(self, stream: io.StringIO | None, *, show: bool = True, pipe_seconds: float = 600) -> None:
-        self.live, self.clock, self.stream = Live(), FakeClock(), stream
-        self.live.add(Counter({"images": 99}))  # of an earlier run in this process
+        self.live, self.clock, self.stream = Sums(), FakeClock(), stream
         self.progress = Progress(
             self.live, stream, show=show, look_seconds=300, pipe_seconds=pipe_seconds, clock=self.clock
         )
@@ -232,9 +231,9 @@ IN_A_TERMINAL = """
 import os, sys
 from collections import Counter
 from runners.jobs.progress import Progress
-from transforms.counts import Live
+from transforms.counts import Sums
 assert "rich" not in sys.modules
-live = Live()
+live = Sums()
 try:
     with Progress(live, sys.stderr):
         os.write(2, b"from C\\n")
@@ -270,8 +269,8 @@ def test_messages_do_not_break_the_live_line(error: str) -> None:
 
 def test_a_pipe_does_not_import_rich() -> None:
     program = (
-        "import io, sys; from transforms.counts import Live; from runners.jobs.progress import Progress\n"
-        "with Progress(Live(), io.StringIO()): pass\n"
+        "import io, sys; from transforms.counts import Sums; from runners.jobs.progress import Progress\n"
+        "with Progress(Sums(), io.StringIO()): pass\n"
         "print('rich' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -113,7 +113,6 @@ def test_no_uri_stops_a_run(uri: str, stage: str, gcs: object) -> None:
     failed = prepare.prepare(Work(ImageRef(uri), ("p",)), SPECS, Limits())
     assert isinstance(failed, Failed)
     assert failed.failure.stage == stage
-    assert not failed.failure.retryable
 
 
 def test_a_download_has_the_time_of_its_limit_and_is_tried_again_by_the_next_run(bucket: Bucket) -> None:
@@ -138,3 +137,10 @@ def test_an_image_that_arrives_damaged_is_never_decoded(bucket: Bucket) -> None:
         image = prepare.prepare(work, SPECS, Limits())
         assert isinstance(image, Prepared)
         assert image.sha256 == hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize(("version", "retryable"), [(None, True), ("7-7", False)])
+def test_an_image_may_be_uploaded_after_its_manifest(tmp_path: Path, version: str | None, retryable: bool) -> None:
+    failed = prepare.prepare(Work(ImageRef(str(tmp_path / "later.jpg"), version), ("p",)), SPECS, Limits())
+    assert isinstance(failed, Failed)
+    assert (failed.failure.error, failed.failure.retryable) == ("NotFound", retryable)

@@ -1,0 +1,41 @@
+"""A decoder that aborts its process, for child processes: no file is known that crashes the libraries in use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+_POISON = b"abort here"
+
+# Python imports this module when it starts.
+_SITECUSTOMIZE = f"""
+import os
+from transforms.imaging import decode
+
+decode_image = decode.decode_image
+
+def fragile(data, *limits, **named):
+    if data.endswith({_POISON!r}):
+        os.abort()
+    if data.endswith(b"allocate here"):
+        bytearray(1 << 31)
+    if data.endswith(b"stop here"):
+        os.kill(os.getpid(), 15)
+    return decode_image(data, *limits, **named)
+
+decode.decode_image = fragile
+"""
+
+
+def install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the decoder of all child processes fragile."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(_SITECUSTOMIZE, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+
+def poison(image: Path) -> Path:
+    """Change an image so that the fragile decoder aborts."""
+    image.write_bytes(image.read_bytes() + _POISON)
+    return image
