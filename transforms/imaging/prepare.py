@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -14,7 +12,7 @@ import numpy.typing as npt
 from transforms import counts, defaults
 from transforms.counts import Tally
 from transforms.errors import ImageError
-from transforms.imaging import decode, fetch, fit
+from transforms.imaging import decode, fetch, fit, slots
 from transforms.inference.spec import ModelSpec
 from transforms.records import Failure, Work
 
@@ -65,11 +63,6 @@ class Failed:
     tally: Tally
 
 
-# Fetching mostly waits, so many threads fetch. Decoding computes: more concurrent decodes than cores would only hold
-# more images at full size in memory.
-_DECODING = threading.BoundedSemaphore(os.cpu_count() or 1)
-
-
 def prepare(work: Work, specs: dict[str, ModelSpec], limits: Limits) -> Prepared | Failed:
     """Fetch, decode and fit one image for the tables in ``work``. ``specs`` has the models of all tables."""
     tally: Tally = Counter()
@@ -79,7 +72,8 @@ def prepare(work: Work, specs: dict[str, ModelSpec], limits: Limits) -> Prepared
         tally[counts.BYTES] += len(fetched.data)
         stamp("fetch")
         try:
-            with _DECODING:
+            side = max(map(fit.min_side, (specs[table] for table in work.tables)))
+            with slots.reserve(fetched.data, side):
                 stamp("wait")
                 return _pixels(work, fetched, {table: specs[table] for table in work.tables}, limits, stamp)
         except ImageError as error:
