@@ -78,6 +78,7 @@ def open_image(data: bytes, kind: str, max_pixels: int) -> ImageFile.ImageFile:
     check_memory(_DECODER_BYTES.get(kind, 0) * image.width * image.height, kind, max_pixels)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         check_size(tiff.tile_size(image), "TIFF's tile", max_pixels)
+        check_memory(tiff.memory(image), kind, max_pixels)
         tiff.check_tags(image, len(data))
     return image
 

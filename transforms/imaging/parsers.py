@@ -46,7 +46,7 @@ class Avif(AvifImagePlugin.AvifImageFile):
             self.info["icc_profile"] = profile
         self.seek(0)
 
-    def load(self) -> Image.core.PixelAccess | None:
+    def load(self) -> Any:
         """Decode the pixels and free the decoder, which holds them too."""
         access = super().load()
         self._decoder = self.fp = None
@@ -80,7 +80,7 @@ class Tiff(TiffImagePlugin.TiffImageFile):
     def load_prepare(self) -> None:
         """Allocate the pixels. Their number is checked elsewhere, and not against a global of Pillow."""
         if self._im is None:
-            self.im = Image.core.new(self.mode, self._tile_size)
+            self.im = Image.core.new(self.mode, self._tile_size)  # type: ignore[attr-defined]
         ImageFile.ImageFile.load_prepare(self)
 
     def load_end(self) -> None:
@@ -90,7 +90,7 @@ class Tiff(TiffImagePlugin.TiffImageFile):
 class WebP(WebPImagePlugin.WebPImageFile):
     """A WebP."""
 
-    def load(self) -> Image.core.PixelAccess | None:
+    def load(self) -> Any:
         """Decode the pixels and free the decoder, which holds them several times."""
         access = super().load()
         self._decoder = self.fp = None

@@ -128,6 +128,16 @@ def tile_size(image: TiffImagePlugin.TiffImageFile) -> tuple[int, int]:
     return tags.get(TiffImagePlugin.TILEWIDTH, 0), tags.get(TiffImagePlugin.TILELENGTH, 0)
 
 
+def memory(image: TiffImagePlugin.TiffImageFile) -> int:
+    """Return the bytes that decoding takes: the pixels, and one strip or tile as it is stored."""
+    tags = image.tag_v2
+    width, height = image.size
+    rows = tags.get(TiffImagePlugin.ROWSPERSTRIP, height)
+    across, down = tile_size(image) if TiffImagePlugin.TILEWIDTH in tags else (width, min(height, rows))
+    bits = sum(tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,)))
+    return 5 * width * height + across * down * bits // 8
+
+
 def declared_size(data: bytes) -> tuple[int, int]:
     """Return the width and height that the first directory declares; zeros where it has none."""
     sides = {TiffImagePlugin.IMAGEWIDTH: 0, TiffImagePlugin.IMAGELENGTH: 0}
