@@ -10,7 +10,7 @@ import tables
 from runners.cli import app, codes
 
 
-def test_every_hostile_file_is_a_row_or_a_failure(tmp_path: Path, tiny_classifier: str) -> None:
+def test_every_hostile_file_is_a_row_or_a_failure(tmp_path: Path, tiny_classifier: str, tiny_embedder: str) -> None:
     folder, output = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
     paths = set()
@@ -18,7 +18,8 @@ def test_every_hostile_file_is_a_row_or_a_failure(tmp_path: Path, tiny_classifie
         path = folder / f"{name.replace(' ', '-')}.{name.split()[0]}"
         path.write_bytes(draw())
         paths.add(str(path))
-    command = ["run", "--images", str(folder), "--output", str(output), "--classifier", tiny_classifier]
+    models = ["--classifier", tiny_classifier, "--embedder", tiny_embedder]
+    command = ["run", "--images", str(folder), "--output", str(output), *models]
 
     assert app.main([*command, "--max-failures", "100%"]) == codes.DONE
 
