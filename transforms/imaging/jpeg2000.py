@@ -54,7 +54,7 @@ def _smallest_block(data: bytes, at: int) -> tuple[int, int]:
         if marker == CODING and len(body) >= 10:
             flags, parameters = body[0], body[5:]
         elif marker == COMPONENT_CODING and len(body) >= 7:
-            # The component takes one byte or two; both ways of reading are considered.
+            # The index of the component takes one byte where there are fewer than 257 of them.
             flags, parameters = body[1], body[2:]
         else:
             continue
