@@ -1,5 +1,6 @@
 # make demo      run the main job on sample images, or on yours: make demo IMAGES=folder
 # make test      run make check and all tests
+# make fuzz      fuzz the decoder for ten minutes, or longer: make fuzz SECONDS=3600
 # make check     run the linter, the format check and the type checker
 # make lock      generate requirements.lock from pyproject.toml, and from it the requirements of the container images
 # make generated generate containers/metadata.json and docs/options.md from the options
@@ -10,8 +11,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 IMAGES ?=
 WORKERS ?= 2
+SECONDS ?= 600
 
-.PHONY: demo test tools check lock generated clean
+.PHONY: demo test tools fuzz check lock generated clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py --output demo-output $(if $(IMAGES),--images "$(IMAGES)")
@@ -25,6 +27,10 @@ tools:
 		command -v $${tool%%:*} > /dev/null || \
 			echo "no $${tool%%:*}: some tests are skipped; to run them, apt-get install $${tool##*:}"; \
 	done
+
+fuzz: $(VENV)/installed-dev
+	$(BIN)/python -m pip install --quiet "atheris>=3.0"
+	$(BIN)/python tests/fuzz_decode.py $(SECONDS)
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff check .

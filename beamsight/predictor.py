@@ -14,7 +14,7 @@ from PIL import Image
 
 from transforms import defaults
 from transforms.errors import UsageError
-from transforms.imaging import colour, fit
+from transforms.imaging import colour, fit, slots
 from transforms.imaging import decode as decoding
 from transforms.inference import bundle, engines, heads
 from transforms.inference.engine import Engine, Floats
@@ -48,7 +48,8 @@ def decode(data: bytes, *, max_pixels: int = defaults.MAX_PIXELS) -> npt.NDArray
         >>> decode(file.getvalue()).shape
         (2, 3, 3)
     """
-    return decoding.decode_image(data, max_pixels=max_pixels).pixels
+    with slots.reserve(data):
+        return decoding.decode_image(data, max_pixels=max_pixels).pixels
 
 
 def load(uri: str | os.PathLike[str], *, engine: EngineName | None = None, precision: Precision = "f32") -> Predictor:

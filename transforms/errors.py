@@ -22,7 +22,8 @@
         │   ├── Truncated     the bytes end before the image does
         │   ├── Corrupt       the format is known, but the content is broken
         │   ├── Fatal         the image ends the process that decodes it
-        │   └── TooManyPixels the image has more pixels than ``--max-pixels``
+        │   ├── TooManyPixels the image has more pixels than ``--max-pixels``
+        │   └── TooLittleMemory  the machine has too little memory at the moment
         └── InferenceError    a model has no result for the image
             ├── NonFinite     the result contains NaN or infinity
             └── Refused       the engine fails on this image and on no other
@@ -160,6 +161,13 @@ class Fatal(DecodeError):
 
 class TooManyPixels(DecodeError):
     """The image has more pixels than the limit."""
+
+
+class TooLittleMemory(DecodeError):
+    """The machine has too little memory at the moment. A later attempt may succeed."""
+
+    def __init__(self, message: str, *, version: str | None = None) -> None:
+        super().__init__(message, retryable=True, version=version)
 
 
 class InferenceError(ImageError):

@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 
 from beamsight.reports.vectors import Image
 from transforms.errors import Changed, ImageError, UsageError
-from transforms.imaging import decode
+from transforms.imaging import decode, slots
 from transforms.imaging.fetch import fetch
 from transforms.prefetch import prefetch
 from transforms.records import ImageRef
@@ -80,7 +80,8 @@ def _thumbnail(image: Image, gave_up: Callable[[], bool]) -> tuple[Image, Thumbn
         fetched = fetch(ImageRef(image.uri, image.version), MAX_BYTES)
         if fetched.sha256 != image.sha256:
             raise Changed(f"the contents of {image.uri} have changed")
-        pixels = decode.decode_image(fetched.data, min_side=LARGE, max_pixels=MAX_PIXELS).pixels
+        with slots.reserve(fetched.data, LARGE):
+            pixels = decode.decode_image(fetched.data, min_side=LARGE, max_pixels=MAX_PIXELS).pixels
     except (ImageError, UsageError) as error:
         return image, type(error).__name__
     large, small = (_scale(Pillow.fromarray(pixels), side) for side in (LARGE, SMALL))

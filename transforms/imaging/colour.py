@@ -14,6 +14,8 @@ from PIL import Image, ImageChops, ImageCms, TiffImagePlugin
 
 from transforms.errors import NotAnImage
 
+BAND = 4_000_000  # pixels of a transparent image that are converted at a time
+
 
 def to_srgb(image: Image.Image) -> Image.Image:
     """Return a loaded image of any mode in mode RGB, with the same size. The result may be the image itself.
@@ -21,6 +23,8 @@ def to_srgb(image: Image.Image) -> Image.Image:
     Raises:
         NotAnImage: The pixels have no standard range.
     """
+    if image.has_transparency_data and not image.mode.startswith("I") and image.width * image.height > BAND:
+        return _by_bands(image)
     profile = image.info.get("icc_profile")
     if image.mode == "F":
         raise NotAnImage("floating-point pixels have no standard range; save the image with 8 or 16 bits")
@@ -36,6 +40,16 @@ def to_srgb(image: Image.Image) -> Image.Image:
     if alpha is not None and alpha.getextrema() != (255, 255):
         image.paste("white", mask=ImageChops.invert(alpha))
     return image
+
+
+def _by_bands(image: Image.Image) -> Image.Image:
+    """Convert some rows at a time, because the colours and the alpha channel are copies of the image."""
+    converted = Image.new("RGB", image.size)
+    rows = max(1, BAND // image.width)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        converted.paste(to_srgb(image.crop(box)), box)
+    return converted
 
 
 def _without_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:

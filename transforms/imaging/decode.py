@@ -6,20 +6,15 @@ Of several frames or pages, the first is used; of a HEIC, the primary image.
 
 from __future__ import annotations
 
-import contextlib
-import math
-import threading
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image
+from PIL import Image
 
 from transforms import defaults
-from transforms.errors import Corrupt, DecodeError, EmptyFile, NotAnImage, TooManyPixels, Truncated
-from transforms.imaging import colour, formats
-
-LARGE = 24_000_000  # pixels; larger images are decoded one at a time, so that threads do not multiply the memory
+from transforms.errors import Corrupt, DecodeError, EmptyFile, NotAnImage, TooLittleMemory, Truncated
+from transforms.imaging import colour, formats, parsers
 
 _ROTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -30,7 +25,6 @@ _ROTATIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_one_large = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +61,8 @@ def decode_image(data: bytes, *, min_side: int | None = None, max_pixels: int = 
         NotAnImage: The format is unknown or not supported.
         Truncated: The bytes end before the image does.
         Corrupt: The content is broken.
-        TooManyPixels: The image is larger than ``max_pixels``, or than the memory.
+        TooManyPixels: The image is larger than ``max_pixels``, or needs too much memory for them.
+        TooLittleMemory: The machine has too little memory at the moment.
     """
     if not data:
         raise EmptyFile("the file is empty")
@@ -79,7 +74,9 @@ def decode_image(data: bytes, *, min_side: int | None = None, max_pixels: int = 
     except DecodeError:
         raise
     except MemoryError as error:
-        raise TooManyPixels(f"this {kind} needs more memory than the machine has; lower --max-pixels") from error
+        raise TooLittleMemory(
+            f"the machine has too little free memory for this {kind}; use fewer threads or lower --max-pixels"
+        ) from error
     except Exception as error:  # parsers raise almost any exception for broken bytes
         if formats.ends_early(data, kind, error):
             raise Truncated(f"this {kind} ends after {len(data):,} bytes, before its image is complete") from error
@@ -100,24 +97,13 @@ def _decode(data: bytes, kind: str, min_side: int | None, max_pixels: int) -> De
     if kind == "JPEG" and min_side is not None:
         image.draft(None, (min_side, min_side))
     drafted = image.size
-    # A progressive JPEG needs memory for the coefficients of the full size before it is scaled.
-    in_memory = math.prod(size if image.info.get("progressive") else drafted)
-    with _one_large if in_memory > LARGE else contextlib.nullcontext():
-        image.load()
-        if image.size != drafted:  # libheif detects some sizes only now
-            size = image.size
-            formats.check_size(size, kind, max_pixels)
-        orientation = _orientation(image)
-        upright = colour.to_srgb(image)
-        if orientation in _ROTATIONS:
-            upright = upright.transpose(_ROTATIONS[orientation])
-        return Decoded(upright, *(size if orientation < 5 else size[::-1]))
-
-
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8. The parsers of TIFF and HEIC rotate themselves and return 1."""
-    try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # broken metadata: an image that is not upright is better than a failure
-        return 1
-    return orientation if orientation in _ROTATIONS else 1
+    image.load()
+    if image.size != drafted:  # libheif detects some sizes only now
+        size = image.size
+        formats.check_size(size, kind, max_pixels)
+    orientation = parsers.orientation(image)
+    upright = colour.to_srgb(image)
+    del image  # before there is one more copy
+    if orientation in _ROTATIONS:
+        upright = upright.transpose(_ROTATIONS[orientation])
+    return Decoded(upright, *(size if orientation < 5 else size[::-1]))

@@ -11,32 +11,20 @@ import logging
 import re
 import struct
 import warnings
+from collections.abc import Iterator
 
 import pillow_heif
-from PIL import (
-    AvifImagePlugin,
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    Jpeg2KImagePlugin,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin
 
 from transforms.errors import Corrupt, TooManyPixels, Truncated
-from transforms.imaging import tiff
+from transforms.imaging import jpeg2000, parsers, tiff
 
 MAX_READS = 10_000  # pieces of a header; real ones have a few hundred
 MAX_SCANS = 200  # of a JPEG; real ones have up to about ten
-MAX_BMP_WIDTH = 1 << 16  # a run-length code skips up to 255 rows, and Pillow fills them all
 
 # Pillow's settings are globals that all threads share, so they are set once, here.
 Image.MAX_IMAGE_PIXELS = None  # check_size compares with max_pixels instead
 PngImagePlugin.MAX_TEXT_CHUNK = 16 << 20  # the default, 1 MiB, refuses images in which editors store their own data
-AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # images are already decoded in parallel
 pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
 # Pillow's warnings and log records about odd metadata are not shown: an image that fails because of it has a failure
 # row, and under -W error they would fail images that are fine. The settings are for the whole process, because
@@ -44,18 +32,10 @@ pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_image
 warnings.filterwarnings("ignore", module=r"PIL\.")
 logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
-# The parsers are called directly, because Image.open hides their errors and tries other formats.
-_PARSERS: dict[str, type[ImageFile.ImageFile]] = {
-    "AVIF": AvifImagePlugin.AvifImageFile,
-    "BMP": BmpImagePlugin.BmpImageFile,
-    "GIF": GifImagePlugin.GifImageFile,
-    "HEIC": pillow_heif.HeifImageFile,
-    "JPEG": JpegImagePlugin.JpegImageFile,
-    "JPEG 2000": Jpeg2KImagePlugin.Jpeg2KImageFile,
-    "PNG": PngImagePlugin.PngImageFile,
-    "TIFF": TiffImagePlugin.TiffImageFile,
-    "WebP": WebPImagePlugin.WebPImageFile,
-}
+MAX_SIDE = 65_500  # pixels; Pillow needs memory for each row, and a run-length code of a BMP skips up to 255 rows
+BYTES_PER_PIXEL = 10  # of memory, for each pixel of the limit
+_DECODER_BYTES = {"WebP": 16, "AVIF": 16}  # bytes of memory for each pixel, where it is more than that; measured
+
 MAGIC = {  # formats that the first bytes identify
     "JPEG": (b"\xff\xd8\xff",),
     "PNG": (b"\x89PNG\r\n\x1a\n",),
@@ -91,23 +71,35 @@ def open_image(data: bytes, kind: str, max_pixels: int) -> ImageFile.ImageFile:
     """
     _check_bytes(data, kind, max_pixels)
     source = _Source(data)
-    image = _PARSERS[kind](source)
+    # The parsers are called directly, because Image.open hides their errors and tries other formats.
+    image = parsers.PARSERS[kind](source)
     source.reads_left = float("inf")
     check_size(image.size, kind, max_pixels)
+    check_memory(_DECODER_BYTES.get(kind, 0) * image.width * image.height, kind, max_pixels)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         check_size(tiff.tile_size(image), "TIFF's tile", max_pixels)
+        check_memory(tiff.memory(image), kind, max_pixels)
         tiff.check_tags(image, len(data))
-    if kind == "BMP" and image.width > MAX_BMP_WIDTH:
-        raise TooManyPixels(f"this BMP is {image.width:,} pixels wide; the maximum is {MAX_BMP_WIDTH:,}")
     return image
 
 
 def check_size(size: tuple[int, int], what: str, max_pixels: int) -> None:
-    """Raise ``TooManyPixels`` if width x height is more than ``max_pixels``."""
+    """Raise ``TooManyPixels`` if width x height is more than ``max_pixels``, or one of them more than ``MAX_SIDE``."""
     width, height = size
     if width * height > max_pixels:
         has = f"{width:,} x {height:,} = {width * height:,} pixels"
         raise TooManyPixels(f"this {what} has {has}, more than {max_pixels:,}; raise --max-pixels to include it")
+    if max(size) > MAX_SIDE:
+        raise TooManyPixels(f"this {what} has {width:,} x {height:,} pixels; the longest side may have {MAX_SIDE:,}")
+
+
+def check_memory(needed: int, what: str, max_pixels: int) -> None:
+    """Raise ``TooManyPixels`` if decoding needs more than ``BYTES_PER_PIXEL`` bytes for each of ``max_pixels``."""
+    if needed > BYTES_PER_PIXEL * max_pixels:
+        most = f"{BYTES_PER_PIXEL * max_pixels:,}"
+        raise TooManyPixels(
+            f"decoding this {what} needs {needed:,} bytes of memory, more than {most}; raise --max-pixels to include it"
+        )
 
 
 def ends_early(data: bytes, kind: str, error: Exception) -> bool:
@@ -149,20 +141,25 @@ def _check_bytes(data: bytes, kind: str, max_pixels: int) -> None:
     if kind == "WebP" and data[12:16] == b"VP8X":  # the parser allocates its canvas
         width, height = (1 + int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
         check_size((width, height), kind, max_pixels)
-    if kind == "JPEG 2000" and 0 <= (at := data.find(b"\xff\x4f\xff\x51")) <= len(data) - 24:
+    if kind == "JPEG 2000":
         # OpenJPEG allocates memory for this size. Pillow reports the size in the enclosing box.
-        right, bottom, left, top = struct.unpack_from(">4I", data, at + 8)
-        check_size((max(0, right - left), max(0, bottom - top)), kind, max_pixels)
+        check_size(jpeg2000.canvas(data), kind, max_pixels)
+        check_memory(jpeg2000.memory(data), kind, max_pixels)
     if kind == "TIFF":
         tiff.check_compression(data)
+        tiff.check_directory(data)
 
 
 def _scans(data: bytes) -> int:
-    at, scans = 2, 0
+    return sum(code == 0xDA for code, _ in jpeg_segments(data))
+
+
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the code of each marker of a JPEG that has a length, and the position of the length."""
+    at = 2
     while (marker := _JPEG_MARKER.search(data, at)) and marker[1] != b"\xd9":
-        scans += marker[1] == b"\xda"
+        yield marker[1][0], marker.end()
         at = marker.end() + int.from_bytes(data[marker.end() : marker.end() + 2], "big")
-    return scans
 
 
 def _boxes_end_early(data: bytes) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,7 +9,7 @@ from dataclasses import dataclass, field
 from transforms import counts, defaults
 from transforms.counts import Tally
 from transforms.errors import ImageError, NotFound
-from transforms.imaging import fetch, opening
+from transforms.imaging import fetch, fit, opening, slots
 from transforms.imaging.fetch import Fetched
 from transforms.imaging.opening import OpenImage, Pixels, Stopwatch
 from transforms.inference.spec import ModelSpec
@@ -63,11 +61,6 @@ class Failed:
     tally: Tally
 
 
-# Fetching mostly waits, so many threads fetch. Decoding computes: more concurrent decodes than cores would only hold
-# more images at full size in memory.
-_DECODING = threading.BoundedSemaphore(os.cpu_count() or 1)
-
-
 def prepare(
     work: Work,
     specs: dict[str, ModelSpec],
@@ -83,7 +76,8 @@ def prepare(
         tally[counts.BYTES] += len(fetched.data)
         stamp("fetch")
         try:
-            with _DECODING:
+            side = max(map(fit.min_side, (specs[table] for table in work.tables)))
+            with slots.reserve(fetched.data, side):
                 stamp("wait")
                 opened = open_image(fetched.data, {table: specs[table] for table in work.tables}, limits.max_pixels)
         except ImageError as error:

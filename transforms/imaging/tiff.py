@@ -13,11 +13,13 @@ from itertools import islice
 
 from PIL import ExifTags, TiffImagePlugin, _imaging
 
-from transforms.errors import NotAnImage, Truncated
+from transforms.errors import Corrupt, NotAnImage, Truncated
 
 MAX_ENTRIES = 10_000  # of a directory that are searched; real ones have a few dozen
+MAX_VALUES = 400_000  # numbers in a tag: 100 million pixels in tiles of 16 x 16 have as many offsets
 
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8}  # bytes by type
+_BYTES = (1, 2, 7)  # types whose values stay bytes
 _UNSIGNED = {3: "H", 4: "L", 16: "Q"}  # by type, as ``struct`` calls them
 _COMPRESSIONS = {  # that Pillow does not name, or names differently
     50001: "WebP",
@@ -66,6 +68,38 @@ def check_compression(data: bytes) -> None:
     )
 
 
+def check_directory(data: bytes) -> None:
+    """Raise ``Corrupt`` for a first directory whose values would take far more memory than the file.
+
+    A parser copies each value, and several tags can point to the same bytes. Numbers become Python objects.
+    """
+    total, inline = 0, _inline_size(data)
+    form = f"{_byte_order(data)}{'Q' if inline == 8 else 'L'}"
+    with suppress(struct.error, OverflowError):
+        for number, (tag, type_, count, value) in enumerate(_directory(data)):
+            size = count * _TYPE_SIZES.get(type_, 0)
+            if size <= inline or struct.unpack(form, value)[0] + size > len(data):
+                continue  # values behind the end of the file are not read
+            if type_ not in _BYTES and count > MAX_VALUES:
+                raise Corrupt(f"tag {tag} of this TIFF has {count:,} numbers; the maximum is {MAX_VALUES:,}")
+            total += size
+            if total > len(data) or number > MAX_ENTRIES:
+                raise Corrupt(f"the tags of this TIFF take {total:,} bytes, but the file has {len(data):,}")
+
+
+def orientation(exif: bytes) -> int | None:
+    """Return the orientation in an EXIF block, which is a TIFF. None if it has none, or is broken."""
+    while exif.startswith(b"Exif\0\0"):
+        exif = exif[6:]
+    if exif[:2] not in (b"II", b"MM"):
+        return None
+    with suppress(struct.error, OverflowError, IndexError):
+        for tag, type_, count, value in islice(_directory(exif), MAX_ENTRIES):
+            if tag == ExifTags.Base.Orientation and count == 1 and type_ in _UNSIGNED:
+                return int(struct.unpack_from(_byte_order(exif) + _UNSIGNED[type_], value)[0])
+    return None
+
+
 def check_tags(image: TiffImagePlugin.TiffImageFile, length: int) -> None:
     """Check the tags of an opened TIFF.
 
@@ -92,6 +126,26 @@ def tile_size(image: TiffImagePlugin.TiffImageFile) -> tuple[int, int]:
     """Return the width and height of a tile in pixels; zeros for a TIFF without tiles."""
     tags = image.tag_v2
     return tags.get(TiffImagePlugin.TILEWIDTH, 0), tags.get(TiffImagePlugin.TILELENGTH, 0)
+
+
+def memory(image: TiffImagePlugin.TiffImageFile) -> int:
+    """Return the bytes that decoding takes: the pixels, and one strip or tile as it is stored."""
+    tags = image.tag_v2
+    width, height = image.size
+    rows = tags.get(TiffImagePlugin.ROWSPERSTRIP, height)
+    across, down = tile_size(image) if TiffImagePlugin.TILEWIDTH in tags else (width, min(height, rows))
+    bits = sum(tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,)))
+    return 5 * width * height + across * down * bits // 8
+
+
+def declared_size(data: bytes) -> tuple[int, int]:
+    """Return the width and height that the first directory declares; zeros where it has none."""
+    sides = {TiffImagePlugin.IMAGEWIDTH: 0, TiffImagePlugin.IMAGELENGTH: 0}
+    for tag, type_, _, value in islice(_directory(data), MAX_ENTRIES):
+        if tag in sides and type_ in _UNSIGNED:
+            (sides[tag],) = struct.unpack_from(_byte_order(data) + _UNSIGNED[type_], value)
+    width, height = sides.values()
+    return width, height
 
 
 def tags_end_early(data: bytes) -> bool:

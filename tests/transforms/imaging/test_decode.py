@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -25,7 +23,7 @@ from pictures import (
 )
 from PIL import Image
 
-from transforms.errors import Corrupt, DecodeError, EmptyFile, NotAnImage, TooManyPixels, Truncated
+from transforms.errors import Corrupt, DecodeError, EmptyFile, NotAnImage, TooLittleMemory, TooManyPixels, Truncated
 from transforms.imaging import colour, decode, drawn, formats
 
 # As in production, where transforms.imaging.formats sees to it; pytest forgets the filters of an import.
@@ -134,23 +132,14 @@ def test_scaled_jpegs_are_turned_too() -> None:
     assert (decoded.width, decoded.height) == (480, 640)
 
 
-@pytest.mark.parametrize(("large", "at_once"), [(48 * 40 - 1, 1), (48 * 40, 4)])
-def test_large_pictures_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch, large: int, at_once: int) -> None:
-    together = threading.Barrier(at_once)
-    met: list[int] = []
-    to_srgb = colour.to_srgb
+def test_too_little_memory_is_transient(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(image: Image.Image) -> Image.Image:
+        raise MemoryError
 
-    def wait(image: Image.Image) -> Image.Image:
-        met.append(together.wait(timeout=10))
-        assert decode._one_large.locked() == (at_once == 1)
-        return to_srgb(image)
-
-    monkeypatch.setattr(decode, "LARGE", large)
-    monkeypatch.setattr(colour, "to_srgb", wait)
-    with ThreadPoolExecutor(4) as pool:
-        for got in pool.map(pixels, [sample("png")] * 4):
-            np.testing.assert_array_equal(got, PICTURE)
-    assert len(met) == 4
+    monkeypatch.setattr(colour, "to_srgb", fail)
+    with pytest.raises(TooLittleMemory, match="too little free memory for this PNG") as caught:
+        pixels(sample("png"))
+    assert caught.value.retryable
 
 
 # What cannot be decoded

@@ -1,0 +1,28 @@
+"""A run over all hostile files: each ends as a row of the table or as a failure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import hostile_images
+import tables
+
+from runners.cli import app, codes
+
+
+def test_every_hostile_file_is_a_row_or_a_failure(tmp_path: Path, tiny_classifier: str, tiny_embedder: str) -> None:
+    folder, output = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    paths = set()
+    for name, draw in hostile_images.CORPUS.items():
+        path = folder / f"{name.replace(' ', '-')}.{name.split()[0]}"
+        path.write_bytes(draw())
+        paths.add(str(path))
+    models = ["--classifier", tiny_classifier, "--embedder", tiny_embedder]
+    command = ["run", "--images", str(folder), "--output", str(output), *models]
+
+    assert app.main([*command, "--max-failures", "100%"]) == codes.DONE
+
+    rows = [row["uri"] for table in ("predictions", "failures") for row in tables.rows(output, table, tmp_path)]
+    assert sorted(rows) == sorted(paths)
+    assert len(tables.rows(output, "failures", tmp_path)) > 10
