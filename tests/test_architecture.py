@@ -21,7 +21,14 @@ MODULES = {
 # Each layer may import those before it. What stands side by side in a layer does not import each other.
 LAYERS = (
     ("transforms.errors", "transforms.prefetch", "transforms.defaults", "beamsight.text"),
-    ("transforms.records", "transforms.counts", "transforms.stop", "transforms.vector_math", "beamsight.options"),
+    (
+        "transforms.records",
+        "transforms.counts",
+        "transforms.stop",
+        "transforms.time_limit",
+        "transforms.vector_math",
+        "beamsight.options",
+    ),
     ("transforms.storage", "transforms.inference.spec", "transforms.inference.libraries"),
     ("transforms.imaging",),
     ("transforms.inference",),
