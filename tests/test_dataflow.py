@@ -264,7 +264,7 @@ def test_the_counters_of_the_job_are_shown_while_it_is_watched(
     dataflow.measure("decode_ms", count=200, sum=6000, min=20, max=90)
     monkeypatch.setattr("runners.dataflow.watch.PIPE_SECONDS", 0.5)
     stream = io.StringIO()
-    dataflow.states = ["JOB_STATE_RUNNING", "JOB_STATE_RUNNING", "JOB_STATE_CANCELLED"]
+    dataflow.states = [*["JOB_STATE_RUNNING"] * 3, "JOB_STATE_CANCELLED"]
     with pytest.raises(RunFailed, match=r"the job 2026.*-1 was cancelled"):
         watched(job, dataflow, stream)
     assert "200 of 800 images" in stream.getvalue()
@@ -295,7 +295,7 @@ def test_interrupting_the_command_leaves_the_job_alone(
     command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE, "--wait"]
     assert app.main(command) == codes.INTERRUPTED
     said = capsys.readouterr().err
-    assert "stopped watching job 2026-01-02_03_04_05-1, which continues" in said
+    assert "stopped watching. The job 2026-01-02_03_04_05-1 continues" in said
     assert "gcloud dataflow jobs cancel 2026-01-02_03_04_05-1 --region europe-west4" in said
     assert the_report(pictures)["state"] == "running"
 
@@ -398,9 +398,9 @@ def test_beams_own_checks_pass_without_an_endpoint(
 ) -> None:
     command = ["submit", *job, *PLACE, "--container-image", IMAGE, "--dry_run=true"]
     assert app.main(command) == codes.DONE
-    assert capsys.readouterr().out.startswith("Beam accepted the options. The job was not sent")
-    assert not [name for name in pictures.names() if name.startswith("out/")]
-    wrong = ["--project=123", "--region=r", "--container-image", IMAGE, "--dry_run=true"]
+    assert capsys.readouterr().out.endswith("Beam's checks    passed\n\nThe job was not sent.\n")
+    assert pictures.names() == sorted([*PICTURES, "in/broken.jpg"])
+    wrong = ["--project=123", "--region=us-central1", "--container-image", IMAGE, "--dry_run=true"]
     assert app.main(["submit", *job, *wrong]) == codes.WRONG_USE
     assert "Beam rejects the options" in capsys.readouterr().err
 
