@@ -300,6 +300,79 @@ def test_interrupting_the_command_leaves_the_job_alone(
     assert the_report(pictures)["state"] == "running"
 
 
+def test_a_watcher_that_loses_contact_leaves_the_lock_with_the_job(
+    dataflow: DataflowServer, pictures: Bucket, job: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataflow.looks = [403] * 9
+    command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE, "--wait"]
+    assert app.main(command) == codes.RUN_FAILED
+    assert "cannot watch the job 2026-01-02_03_04_05-1 any longer" in capsys.readouterr().err
+    assert the_report(pictures)["state"] == "running"
+    assert json.loads(pictures.get("out/lock.json"))["job"]["id"] == "2026-01-02_03_04_05-1"
+
+
+def test_a_watcher_goes_on_after_a_fault(
+    dataflow: DataflowServer, pictures: Bucket, job: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runners.dataflow.watch.LOOK_SECONDS", 0.1)
+    dataflow.looks = [403]
+    dataflow.states = [*["JOB_STATE_RUNNING"] * 2, "JOB_STATE_CANCELLED"]
+    with pytest.raises(RunFailed, match=r"the job 2026.*-1 was cancelled"):
+        watched(job, dataflow, io.StringIO())
+    assert "out/lock.json" not in pictures.names()
+
+
+def test_an_interruption_after_the_job_was_created_leaves_the_lock_with_the_job(
+    dataflow: DataflowServer, pictures: Bucket, job: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataflow.after_create = _thread.interrupt_main
+    command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE]
+    assert app.main(command) == codes.INTERRUPTED
+    assert "The job 2026-01-02_03_04_05-1 continues. To cancel it: gcloud" in capsys.readouterr().err
+    assert json.loads(pictures.get("out/lock.json"))["job"]["id"] == "2026-01-02_03_04_05-1"
+
+
+def test_an_interruption_before_the_job_is_created_sends_none(
+    gcs: GcsServer,
+    dataflow: DataflowServer,
+    pictures: Bucket,
+    job: list[str],
+) -> None:
+    def interrupt(method: str, path: str) -> None:
+        if method == "POST" and "pipeline.pb" in path:
+            gcs.faults = None
+            _thread.interrupt_main()
+
+    gcs.faults = interrupt
+    command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE]
+    assert app.main(command) == codes.INTERRUPTED
+    assert not dataflow.created
+    assert "out/lock.json" not in pictures.names()
+    assert the_report(pictures)["state"] == "interrupted"
+
+
+def test_a_job_whose_answer_is_lost_is_found_by_its_name(
+    dataflow: DataflowServer,
+    pictures: Bucket,
+    job: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def break_connection() -> None:
+        named.append(json.loads(pictures.get("out/lock.json"))["job"])
+        raise ConnectionError
+
+    named: list[dict[str, str]] = []
+    monkeypatch.setattr("apache_beam.utils.retry.Clock.sleep", lambda *_: None)
+    dataflow.after_create = break_connection
+    command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE]
+    assert app.main([*command, "--job-name", "first"]) == codes.RUN_FAILED
+    assert "The job 2026-01-02_03_04_05-1 continues" in capsys.readouterr().err
+    place = {"project": "test-project", "region": "europe-west4", "name": "first"}
+    assert named[0] == {**place, "state": "pending"}  # before the job existed
+    assert json.loads(pictures.get("out/lock.json"))["job"] == {**place, "id": "2026-01-02_03_04_05-1"}
+
+
 def test_a_job_that_dataflow_refuses(
     dataflow: DataflowServer, pictures: Bucket, job: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -51,7 +51,8 @@ class Holder:
             found = {key: value for key, value in json.loads(data).items() if key in names}
             job = found.get("job")
             texts = [value for key, value in found.items() if key not in ("pid", "job")] + list((job or {}).values())
-            if found.get("pid", 0) in range(1 << 31) and all(isinstance(value, str) for value in texts):
+            pid = found.get("pid", 0)
+            if isinstance(pid, int) and 0 <= pid < 1 << 31 and all(isinstance(value, str) for value in texts):
                 return cls(**found)
         return cls(is_readable=False)
 
