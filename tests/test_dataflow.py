@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import re
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -338,10 +339,13 @@ def test_an_interruption_before_the_job_is_created_sends_none(
     pictures: Bucket,
     job: list[str],
 ) -> None:
-    def interrupt(method: str, path: str) -> None:
-        if method == "POST" and "pipeline.pb" in path:
+    def interrupt(method: str, _: str) -> None:
+        if method == "POST" and any(name.startswith("out/runs/") for name in pictures.names()):  # files are staged
             gcs.faults = None
             _thread.interrupt_main()
+            end = time.monotonic() + 60
+            while the_report(pictures)["state"] == "running" and time.monotonic() < end:
+                time.sleep(0.01)  # until the command has noticed
 
     gcs.faults = interrupt
     command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE]
