@@ -32,6 +32,8 @@ class DataflowServer(Loopback):
         self.messages: list[dict[str, Any]] = []
         self.metrics: list[dict[str, Any]] = []
         self.refusal: tuple[int, str] | None = None
+        self.after_create: Callable[[], None] | None = None  # done before the answer; if it raises, there is none
+        self.looks: list[int] = []  # statuses to answer with when a job's state is asked for, one each time
         self.at_first_look: Callable[[], None] | None = None  # done when a job's state is asked for the first time
         httpd = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
         httpd.dataflow = self  # type: ignore[attr-defined]
@@ -84,6 +86,12 @@ class _Handler(JsonHandler):
         server.created[job_id] = body
         server.times[job_id] = f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
         server.places[job_id] = (found[1], found[2])
+        if server.after_create:
+            try:
+                server.after_create()
+            except ConnectionError:
+                self.close_connection = True
+                return None
         return self.answer(200, self._job(job_id))
 
     def do_GET(self) -> None:
@@ -102,6 +110,8 @@ class _Handler(JsonHandler):
             return self.answer(200, {"metrics": server.metrics})
         if found[4] == "/messages":
             return self.answer(200, {"jobMessages": server.messages})
+        if server.looks:
+            return self.answer(status := server.looks.pop(0), {"error": {"code": status, "message": "for a test"}})
         if server.at_first_look:
             meanwhile, server.at_first_look = server.at_first_look, None
             meanwhile()

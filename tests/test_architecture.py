@@ -20,7 +20,14 @@ MODULES = {
 
 # Each layer may import those before it. What stands side by side in a layer does not import each other.
 LAYERS = (
-    ("transforms.errors", "transforms.prefetch", "transforms.defaults", "transforms.machine", "beamsight.text"),
+    (
+        "transforms.errors",
+        "transforms.time_limit",
+        "transforms.prefetch",
+        "transforms.defaults",
+        "transforms.machine",
+        "beamsight.text",
+    ),
     ("transforms.records", "transforms.counts", "transforms.outage", "transforms.vector_math", "beamsight.options"),
     ("transforms.storage", "transforms.run_state", "transforms.inference.spec", "transforms.inference.libraries"),
     ("transforms.imaging",),

@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import re
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -264,7 +265,7 @@ def test_the_counters_of_the_job_are_shown_while_it_is_watched(
     dataflow.measure("decode_ms", count=200, sum=6000, min=20, max=90)
     monkeypatch.setattr("runners.dataflow.watch.PIPE_SECONDS", 0.5)
     stream = io.StringIO()
-    dataflow.states = ["JOB_STATE_RUNNING", "JOB_STATE_RUNNING", "JOB_STATE_CANCELLED"]
+    dataflow.states = [*["JOB_STATE_RUNNING"] * 3, "JOB_STATE_CANCELLED"]
     with pytest.raises(RunFailed, match=r"the job 2026.*-1 was cancelled"):
         watched(job, dataflow, stream)
     assert "200 of 800 images" in stream.getvalue()
@@ -295,9 +296,85 @@ def test_interrupting_the_command_leaves_the_job_alone(
     command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE, "--wait"]
     assert app.main(command) == codes.INTERRUPTED
     said = capsys.readouterr().err
-    assert "stopped watching job 2026-01-02_03_04_05-1, which continues" in said
+    assert "stopped watching. The job 2026-01-02_03_04_05-1 continues" in said
     assert "gcloud dataflow jobs cancel 2026-01-02_03_04_05-1 --region europe-west4" in said
     assert the_report(pictures)["state"] == "running"
+
+
+def test_a_watcher_that_loses_contact_leaves_the_lock_with_the_job(
+    dataflow: DataflowServer, pictures: Bucket, job: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataflow.looks = [403] * 9
+    command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE, "--wait"]
+    assert app.main(command) == codes.RUN_FAILED
+    assert "cannot watch the job 2026-01-02_03_04_05-1 any longer" in capsys.readouterr().err
+    assert the_report(pictures)["state"] == "running"
+    assert json.loads(pictures.get("out/lock.json"))["job"]["id"] == "2026-01-02_03_04_05-1"
+
+
+def test_a_watcher_goes_on_after_a_fault(
+    dataflow: DataflowServer, pictures: Bucket, job: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("runners.dataflow.watch.LOOK_SECONDS", 0.1)
+    dataflow.looks = [403]
+    dataflow.states = [*["JOB_STATE_RUNNING"] * 2, "JOB_STATE_CANCELLED"]
+    with pytest.raises(RunFailed, match=r"the job 2026.*-1 was cancelled"):
+        watched(job, dataflow, io.StringIO())
+    assert "out/lock.json" not in pictures.names()
+
+
+def test_an_interruption_after_the_job_was_created_leaves_the_lock_with_the_job(
+    dataflow: DataflowServer, pictures: Bucket, job: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataflow.after_create = _thread.interrupt_main
+    command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE]
+    assert app.main(command) == codes.INTERRUPTED
+    assert "The job 2026-01-02_03_04_05-1 continues. To cancel it: gcloud" in capsys.readouterr().err
+    assert json.loads(pictures.get("out/lock.json"))["job"]["id"] == "2026-01-02_03_04_05-1"
+
+
+def test_an_interruption_before_the_job_is_created_sends_none(
+    gcs: GcsServer,
+    dataflow: DataflowServer,
+    pictures: Bucket,
+    job: list[str],
+) -> None:
+    def interrupt(method: str, _: str) -> None:
+        if method == "POST" and any(name.startswith("out/runs/") for name in pictures.names()):  # files are staged
+            gcs.faults = None
+            _thread.interrupt_main()
+            end = time.monotonic() + 60
+            while the_report(pictures)["state"] == "running" and time.monotonic() < end:
+                time.sleep(0.01)  # until the command has noticed
+
+    gcs.faults = interrupt
+    command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE]
+    assert app.main(command) == codes.INTERRUPTED
+    assert not dataflow.created
+    assert "out/lock.json" not in pictures.names()
+    assert the_report(pictures)["state"] == "interrupted"
+
+
+def test_a_job_whose_answer_is_lost_is_found_by_its_name(
+    dataflow: DataflowServer,
+    pictures: Bucket,
+    job: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def break_connection() -> None:
+        named.append(json.loads(pictures.get("out/lock.json"))["job"])
+        raise ConnectionError
+
+    named: list[dict[str, str]] = []
+    monkeypatch.setattr("apache_beam.utils.retry.Clock.sleep", lambda *_: None)
+    dataflow.after_create = break_connection
+    command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE]
+    assert app.main([*command, "--job-name", "first"]) == codes.RUN_FAILED
+    assert "The job 2026-01-02_03_04_05-1 continues" in capsys.readouterr().err
+    place = {"project": "test-project", "region": "europe-west4", "name": "first"}
+    assert named[0] == {**place, "state": "pending"}  # before the job existed
+    assert json.loads(pictures.get("out/lock.json"))["job"] == {**place, "id": "2026-01-02_03_04_05-1"}
 
 
 def test_a_job_that_dataflow_refuses(
@@ -398,9 +475,9 @@ def test_beams_own_checks_pass_without_an_endpoint(
 ) -> None:
     command = ["submit", *job, *PLACE, "--container-image", IMAGE, "--dry_run=true"]
     assert app.main(command) == codes.DONE
-    assert capsys.readouterr().out.startswith("Beam accepted the options. The job was not sent")
-    assert not [name for name in pictures.names() if name.startswith("out/")]
-    wrong = ["--project=123", "--region=r", "--container-image", IMAGE, "--dry_run=true"]
+    assert capsys.readouterr().out.endswith("Beam's checks    passed\n\nThe job was not sent.\n")
+    assert pictures.names() == sorted([*PICTURES, "in/broken.jpg"])
+    wrong = ["--project=123", "--region=us-central1", "--container-image", IMAGE, "--dry_run=true"]
     assert app.main(["submit", *job, *wrong]) == codes.WRONG_USE
     assert "Beam rejects the options" in capsys.readouterr().err
 

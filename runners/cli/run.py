@@ -64,10 +64,13 @@ def here(job: RunOptions, messages: MessageOptions, beam: list[str]) -> Outcome:
 
 def on_dataflow(job: RunOptions, where: SubmitOptions, messages: MessageOptions, parsed: Parsed) -> Outcome:
     """Send a job to Dataflow, or describe what would be sent."""
+    from apache_beam.options.pipeline_options import TestOptions
+
     from runners.dataflow import dry_run, submit
     from runners.dataflow.submit_options import Figures
+    from runners.jobs import beam_options
 
-    if messages.dry_run:
+    if messages.dry_run or beam_options.parse(parsed.beam).view_as(TestOptions).dry_run:
         return Outcome(dry_run.describe(job, where, parsed.beam, parsed.option(Figures)))
     sent = submit.submit(job, where, parsed.beam, sys.stderr, show=not messages.quiet)
     if sent.report is not None:

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, SetupOptions, WorkerOptions
+from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 
 from beamsight.models.downloads import Report, ignore
+from beamsight.text import nearest
 from runners.dataflow import options
 from runners.jobs import resolve
 from runners.jobs.options import NO_MODEL
@@ -20,22 +22,61 @@ from transforms.inference.recipe import Recipe
 from transforms.inference.spec import Task
 from transforms.storage import files, local
 
+# https://cloud.google.com/dataflow/docs/resources/locations
+REGIONS = tuple(
+    f"{place}{number}"
+    for place, numbers in {
+        "africa-south": (1,),
+        "asia-east": (1, 2),
+        "asia-northeast": (1, 2, 3),
+        "asia-south": (1, 2),
+        "asia-southeast": (1, 2, 3),
+        "australia-southeast": (1, 2),
+        "europe-central": (2,),
+        "europe-north": (1, 2),
+        "europe-southwest": (1,),
+        "europe-west": (1, 2, 3, 4, 6, 8, 9, 10, 12, 15),
+        "me-central": (1, 2),
+        "me-west": (1,),
+        "northamerica-northeast": (1, 2),
+        "northamerica-south": (1,),
+        "southamerica-east": (1,),
+        "southamerica-west": (1,),
+        "us-central": (1,),
+        "us-east": (1, 4, 5),
+        "us-south": (1,),
+        "us-west": (1, 2, 3, 4),
+    }.items()
+    for number in numbers
+)
+
 _INSTALLS = ("setup_file", "requirements_file", "extra_packages", "prebuild_sdk_container_engine")
 
 
 def require_complete(beam: PipelineOptions) -> None:
-    """Raise UsageError if the project, the region, a bucket or the image of the workers is missing."""
+    """Raise UsageError if the project, the region, a bucket or the image of the workers is missing or cannot exist.
+
+    Without two valid folders, Beam would create a bucket, even for its ``--dry_run``.
+    """
     cloud, workers = beam.view_as(GoogleCloudOptions), beam.view_as(WorkerOptions)
     if not cloud.project:
         raise UsageError("no project: pass --project, the Google Cloud project that runs and pays for the job")
     if not cloud.region:
         raise UsageError("no region: pass --region, such as europe-west4; the region of the images' bucket is best")
+    if cloud.region not in REGIONS:
+        raise UsageError(
+            f"--region {cloud.region} is not a region of Dataflow{nearest(cloud.region, REGIONS)}; the regions are "
+            f"{', '.join(REGIONS)}"
+        )
     for option in ("temp_location", "staging_location"):
         folder = getattr(cloud, option)
         if not folder:
             raise UsageError(f"no --{option}: pass --bucket gs://..., the bucket for models, code and temporary files")
         if files.scheme(folder) != "gs":
             raise UsageError(f"--{option} {folder} is not in a bucket; pass a folder on gs://")
+        files.check(folder)
+        if errors := PipelineOptionsValidator(beam, None).validate_gcs_path(cloud, option):
+            raise UsageError(f"Beam rejects --{option} {folder!r}: {errors[0]}")
     setup = beam.view_as(SetupOptions)
     if not workers.sdk_container_image and not any(getattr(setup, name) for name in _INSTALLS):
         raise UsageError(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from apache_beam.options.pipeline_options import (
     DebugOptions,
@@ -22,10 +21,11 @@ from apache_beam.options.pipeline_options import (
 from beamsight.models import registry
 from beamsight.reports import run_report
 from beamsight.text import columns, count
-from runners.dataflow import checks, estimate, options, submit, watch
+from runners.dataflow import checks, estimate, options, sending, submit
 from runners.dataflow.submit_options import Figures, SubmitOptions
 from runners.jobs import beam_options, resolve
 from runners.jobs.options import NO_MODEL, RunOptions
+from transforms import time_limit
 from transforms.errors import BeamsightError, UsageError
 from transforms.inference import bundle, engines
 from transforms.inference.bundle import Bundle
@@ -148,7 +148,7 @@ def _beams_checks(run: RunOptions, facts: _Facts, beam: PipelineOptions) -> str:
     job, run_ = resolve.resolve(run, beam, gpu=options.gpu_of(beam) is not None)
     checks.require_engine(job.recipes, beam)
     beam.view_as(TestOptions).dry_run = True
-    watch.send(job, beam, partial(run_report.write, run=run_))
+    sending.send(job, beam, partial(run_report.write, run=run_))
     return "passed"
 
 
@@ -200,15 +200,7 @@ def _count(run: RunOptions, listed: Counter[str]) -> bool:
 
 def _within(deadline: float, work: Callable[[], _T]) -> tuple[_T | None, str]:
     """Return the result of ``work``, or None and the reason if it fails or takes longer than the deadline."""
-    answer: list[Any] = []
-
-    def call() -> None:
-        try:
-            answer.append((work(), ""))
-        except BeamsightError as error:
-            answer.append((None, str(error)))
-
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    thread.join(max(0.0, deadline - time.monotonic()))
-    return answer[0] if answer else (None, "no answer in time")
+    try:
+        return time_limit.call(work, deadline - time.monotonic()), ""
+    except BeamsightError as error:
+        return None, str(error)

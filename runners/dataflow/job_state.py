@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 from google.api_core.client_options import ClientOptions
@@ -15,7 +17,24 @@ from runners.lock.holder import Holder
 from runners.lock.lock import StillRuns
 
 _TIMEOUT = 20.0  # seconds for an answer
-_ENDED = ("DONE", "FAILED", "CANCELLED", "UPDATED", "DRAINED")
+ENDED = ("DONE", "FAILED", "CANCELLED", "UPDATED", "DRAINED")
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What Dataflow says about a job.
+
+    job_id: Empty if there is no active job with the name.
+    state: Such as ``RUNNING``, without Dataflow's prefix.
+    """
+
+    job_id: str
+    state: str
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the job exists and has not ended."""
+        return bool(self.job_id) and self.state not in ENDED
 
 
 def make_still_runs(beam: PipelineOptions) -> StillRuns:
@@ -24,17 +43,23 @@ def make_still_runs(beam: PipelineOptions) -> StillRuns:
 
 
 def still_runs(holder: Holder, endpoint: str | None = None) -> bool | None:
-    """Ask Dataflow whether the job of a lock's holder still runs.
+    """Return whether the job of a lock's holder still runs, or None if Dataflow does not answer."""
+    status = ask(holder, endpoint)
+    return None if status is None else status.is_active
 
-    A Flex Template's launcher does not know the id of its job. In that case, the job is the one with the holder's job
-    name that existed when the lock was taken.
+
+def ask(holder: Holder, endpoint: str | None = None) -> Status | None:
+    """Ask Dataflow for the job of a lock's holder.
+
+    A job without an id is looked for by its name. A pending one is any active job with this name. Otherwise it is the
+    job that a Flex Template's launcher prepared, which existed when the lock was taken.
 
     Args:
         holder: A holder with a job.
         endpoint: A server other than Google's. It never comes from the lock.
 
     Returns:
-        Whether the job runs, or None if Dataflow does not answer.
+        The state of the job, or None if Dataflow does not answer.
     """
     from google.cloud import dataflow_v1beta3
 
@@ -48,11 +73,16 @@ def still_runs(holder: Holder, endpoint: str | None = None) -> bool | None:
             transport="rest" if local else None,
         )
         if job.get("id"):
-            job_ = client.get_job({**location, "job_id": job["id"]}, timeout=_TIMEOUT)
-            return job_.current_state.name.removeprefix("JOB_STATE_") not in _ENDED
+            return _status(client.get_job({**location, "job_id": job["id"]}, timeout=_TIMEOUT))
         active = dataflow_v1beta3.ListJobsRequest.Filter.ACTIVE
-        since = datetime.fromisoformat(holder.since.replace(" UTC", "+00:00"))
-        jobs = client.list_jobs({**location, "filter": active, "name": job.get("name")}, timeout=_TIMEOUT)
-        return any(each.name == job.get("name") and each.create_time <= since for each in jobs)
+        until = None if holder.is_pending else datetime.fromisoformat(holder.since.replace(" UTC", "+00:00"))
+        for each in client.list_jobs({**location, "filter": active, "name": job.get("name")}, timeout=_TIMEOUT):
+            if each.name == job.get("name") and (until is None or each.create_time <= until):
+                return _status(each)
+        return Status("", "")
     except (GoogleAPICallError, GoogleAuthError, OSError, ValueError):
         return None
+
+
+def _status(job: Any) -> Status:
+    return Status(job.id, job.current_state.name.removeprefix("JOB_STATE_"))

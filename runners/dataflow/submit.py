@@ -7,19 +7,21 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from functools import partial
 from typing import Any, TextIO
 
-from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, TestOptions
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
 from beamsight.models.downloads import Report
 from beamsight.reports import run_report
-from runners.dataflow import checks, job_state, machine, options, watch
+from pipelines.catalog import CatalogOptions
+from runners.dataflow import checks, hand_over, job_state, machine, options, watch
+from runners.dataflow.sending import Job
 from runners.dataflow.submit_options import SubmitOptions
-from runners.dataflow.watch import Job
+from runners.dataflow.watch import JobEnded, LostContact
 from runners.jobs import ending, interrupts, progress, resolve
 from runners.jobs.ending import RunFailed, WatchEnded
-from runners.jobs.interrupts import Interrupted
 from runners.jobs.options import RunOptions
 from runners.lock import cleanup, lock
 from runners.lock.lock import Lock
@@ -31,7 +33,7 @@ from transforms.tables import layout
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A submitted job. job: None if Beam's own options prevent the start. report: The run report, with ``--wait``."""
+    """A submitted job. job: None if a template's launcher starts it later. report: The run report, with ``--wait``."""
 
     run_id: str
     job: Job | None
@@ -57,7 +59,6 @@ def submit(
         WatchEnded: With ``where.wait``, the command was interrupted.
     """
     beam = options.to_beam(where, run.output, arguments)
-    send = not beam.view_as(TestOptions).dry_run
     resolve.require_visible(run, beam, models=False)
     checks.require_complete(beam)
     checks.require_python(beam)
@@ -66,32 +67,27 @@ def submit(
     if run.on_finish is not None and not where.wait:
         raise UsageError("--on-finish needs --wait; otherwise no process is left to post the report")
     cloud = beam.view_as(GoogleCloudOptions)
-    if send:
-        checks.require_writable("--output", run.output)
-        for folder in dict.fromkeys((cloud.temp_location, cloud.staging_location)):
-            checks.require_writable("the folder for temporary files", folder)
+    checks.require_writable("--output", run.output)
+    for folder in dict.fromkeys((cloud.temp_location, cloud.staging_location)):
+        checks.require_writable("the folder for temporary files", folder)
     shown = stream if show else None
     with progress.steps(shown) as step:
         run = for_machines(with_models(run, options.models_folder(beam), step), beam)
     job, run_ = resolve.resolve(run, beam, gpu=options.gpu_of(beam) is not None)
     checks.require_engine(job.recipes, beam)
-    if not send:
-        watch.send(job, beam, partial(run_report.write, run=run_))
-        return Submitted(run_.run_id, None)
 
-    with _hold(run_, beam, stream) as held:
-        cleanup.close_killed(run_.output, run_.run_id)
-        run_report.write(Counter(), run_, "running")
-        try:
-            sent = watch.send(job, beam, partial(report_and_release, run=run_))
-        except (UsageError, KeyboardInterrupt) as error:
-            run_report.write(Counter(), run_, "failed", str(error))
+    sent: Job | None = None
+    try:
+        with _hold(run_, beam, stream) as held:
+            sent = _send(job, run_, beam, held, stream)
+    except KeyboardInterrupt as error:
+        if sent is None:
             raise
-        held.hand_over(_describe_job(sent, cloud))
+        raise WatchEnded(f"interrupted. {sent.continues}", error) from error
     if sent is None or not where.wait:
         return Submitted(run_.run_id, sent)
-    print(_describe(sent), file=stream, flush=True)
-    report, failure = _wait(sent, run_, shown)
+    print(sent, file=stream, flush=True)
+    report, failure = _wait(sent, run_, stream, shown, cloud.dataflow_endpoint)
     if run.on_finish is not None:
         run.on_finish.post(report, stream)
     if failure is not None:
@@ -104,6 +100,24 @@ def _hold(run: run_report.Run, beam: PipelineOptions, stream: TextIO) -> Abstrac
     return lock.hold(
         run.output, "beamsight submit", stream, run_id=run.run_id, still_runs=still_runs, on_lost=interrupts.stop_work
     )
+
+
+def _send(job: CatalogOptions, run: run_report.Run, beam: PipelineOptions, held: Lock, stream: TextIO) -> Job | None:
+    """Write the report of the start, and send the job with the lock held."""
+    cleanup.close_killed(run.output, run.run_id)
+    run_report.write(Counter(), run, "running")
+    try:
+        return hand_over.send(job, beam, partial(report_and_release, run=run), held, stream)
+    except WatchEnded:
+        raise  # The job exists, or may exist, and writes the report.
+    except (Exception, KeyboardInterrupt) as error:
+        state: run_report.State = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        ending.put_report(_compose(Counter(), run, state, str(error)), run, stream)
+        raise
+
+
+def _compose(tally: Tally, run: run_report.Run, state: run_report.State, error: str) -> dict[str, Any]:
+    return run_report.compose(tally, run, datetime.now(timezone.utc), state, error)
 
 
 def report_and_release(tally: Tally, run: run_report.Run) -> None:
@@ -136,30 +150,29 @@ def for_machines(run: RunOptions, beam: PipelineOptions) -> RunOptions:
 def summary(sent: Submitted, output: str) -> str:
     """Return the text to print for a job that is not watched."""
     if sent.job is None:
-        return "Beam accepted the options. The job was not sent, because of Beam's --dry_run or --template_location"
-    return f"{_describe(sent.job)}\nreport: {layout.run_report(output, sent.run_id)}"
+        return "Beam accepted the options. The job was not sent, because of Beam's --template_location"
+    return f"{sent.job}\nreport: {layout.run_report(output, sent.run_id)}"
 
 
-def _describe(job: Job) -> str:
-    return f"job: {job.job_id}\nconsole: {job.console_url}\nto cancel it: {job.cancel_command}"
-
-
-def _describe_job(sent: Job | None, cloud: GoogleCloudOptions) -> dict[str, str]:
-    """Return what the lock says about the job. A job that a template's launcher starts later has no id yet."""
-    job = {"project": cloud.project, "region": cloud.region, "name": cloud.job_name or ""}
-    return job | ({"id": sent.job_id} if sent is not None else {})
-
-
-def _wait(job: Job, run: run_report.Run, stream: TextIO | None) -> tuple[dict[str, Any], RunFailed | None]:
+def _wait(
+    job: Job, run: run_report.Run, stream: TextIO, shown: TextIO | None, endpoint: str | None
+) -> tuple[dict[str, Any], RunFailed | None]:
+    """Watch the job until it ends. Only a job of which Dataflow says that it has ended loses the lock."""
     tables = tuple(run.models)
     try:
-        watch.watch(job, tables, stream)
+        watch.watch(job, tables, shown, endpoint)
     except KeyboardInterrupt as error:
-        message = f"stopped watching job {job.job_id}, which continues. To cancel it: {job.cancel_command}"
-        raise WatchEnded(message, error.code if isinstance(error, Interrupted) else 130) from None
-    except Exception as error:
+        raise WatchEnded(f"stopped watching. {job.continues}", error) from None
+    except LostContact as error:
+        raise WatchEnded(
+            f"cannot watch the job {job.job_id} any longer: {error}. It may continue, and keeps the lock; see "
+            f"{job.console_url}. To cancel it: {job.cancel_command}"
+        ) from error
+    except JobEnded as error:
         why = ending.reason(error)
-        run_report.write(watch.JobCounters(job, tables).snapshot(), run, "failed", why)
-        lock.release(run.output, run.run_id)
-        return run_report.read(run), RunFailed(why)
+        report = _compose(watch.JobCounters(job, tables).snapshot(), run, "failed", why)
+        ending.put_report(report, run, stream)
+        with suppress(BeamsightError):  # The next run finds that the job has ended.
+            lock.release(run.output, run.run_id)
+        return report, RunFailed(why)
     return run_report.read(run), None

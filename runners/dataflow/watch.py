@@ -1,102 +1,78 @@
-"""Send a job to Dataflow, and show its counters until it ends."""
+"""Show the counters of a job on Dataflow until it ends."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from dataclasses import dataclass, field
 from typing import Any, TextIO
 
-import apache_beam as beam
-from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, TestOptions
 from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner
-from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound
+from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError
 
-from pipelines import catalog
-from pipelines.catalog import CatalogOptions, WriteReport
+from runners.dataflow import job_state
+from runners.dataflow.sending import Job
 from runners.jobs.progress import Progress
+from runners.lock.holder import Holder
 from transforms import counts
 from transforms.counts import Tally
-from transforms.errors import UsageError
+from transforms.errors import BeamsightError
 
 LOOK_SECONDS = 15.0  # between reads of the counters, which workers report every few seconds
 PIPE_SECONDS = 60.0  # between lines on a pipe
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A job that Dataflow has accepted. result: Beam's pipeline result."""
-
-    job_id: str
-    region: str
-    project: str
-    result: Any = field(repr=False)
-
-    @property
-    def console_url(self) -> str:
-        """The page of the job in the Google Cloud console."""
-        return f"https://console.cloud.google.com/dataflow/jobs/{self.region}/{self.job_id}?project={self.project}"
-
-    @property
-    def cancel_command(self) -> str:
-        """The command that cancels the job."""
-        return f"gcloud dataflow jobs cancel {self.job_id} --region {self.region} --project {self.project}"
+class JobEnded(BeamsightError):
+    """The job failed or was cancelled."""
 
 
-def send(options: CatalogOptions, beam_options: PipelineOptions, write_report: WriteReport) -> Job | None:
-    """Send the job to Dataflow.
-
-    Returns:
-        The job, or None if Beam's own ``--dry_run`` or ``--template_location`` is set, with which no job starts.
-
-    Raises:
-        UsageError: Beam or Dataflow rejects the job.
-    """
-    cloud = beam_options.view_as(GoogleCloudOptions)
-    try:
-        pipeline = beam.Pipeline(runner=DataflowRunner(), options=beam_options)
-        catalog.build(pipeline, options, write_report)
-        result = pipeline.run()
-    except ValueError as error:  # from Beam's checks of its options
-        raise UsageError(f"Beam rejects the options: {_line(error)}") from error
-    except (GoogleAPICallError, GoogleAuthError, OSError) as error:
-        raise UsageError(f"Dataflow rejected the job: {_line(error)}{_remedy(error, cloud.project)}") from error
-    if beam_options.view_as(TestOptions).dry_run or not result.has_job:
-        return None
-    return Job(result.job_id(), cloud.region, cloud.project, result)
+class LostContact(BeamsightError):
+    """Dataflow does not answer. The job may continue."""
 
 
-def watch(job: Job, tables: tuple[str, ...], stream: TextIO | None) -> None:
+def watch(job: Job, tables: tuple[str, ...], stream: TextIO | None, endpoint: str | None = None) -> None:
     """Show the counters of the job until it ends.
 
     Args:
         job: The job.
         tables: Folders of the tables that the job fills.
         stream: Where to show the counters; None shows nothing.
+        endpoint: A server other than Google's.
 
     Raises:
-        JobStopped: Somebody cancelled the job.
-        Exception: The job failed.
+        JobEnded: Dataflow says that the job has ended without success.
+        LostContact: Dataflow did not say that the job has ended.
     """
     counters = JobCounters(job, tables)
     with Progress(counters, stream, look_seconds=LOOK_SECONDS, pipe_seconds=PIPE_SECONDS):
-        try:
-            job.result.wait_until_finish()
-        except Exception as error:
-            if job.result.state == "CANCELLED":
-                raise JobStopped(f"the job {job.job_id} was cancelled") from error
-            raise
+        while (state := _wait(job, endpoint)) not in job_state.ENDED:
+            time.sleep(LOOK_SECONDS)
+    if state == "CANCELLED":
+        raise JobEnded(f"the job {job.job_id} was cancelled")
+    if state != "DONE":
+        why = getattr(job.runner, "last_error_msg", None) or "Dataflow gives no reason"
+        raise JobEnded(f"the job {job.job_id} ended in the state {state}: {why}")
 
 
-class JobStopped(Exception):
-    """The job was cancelled."""
+def _wait(job: Job, endpoint: str | None) -> str:
+    """Wait until the job has ended or cannot be observed. Return its state. Raises LostContact."""
+    try:
+        # Beam's PipelineResult.wait_until_finish calls this in a thread, and takes its errors for the end of the job.
+        DataflowRunner.poll_for_job_completion(job.runner, job.result, None)
+        return str(job.result.state)
+    except Exception as error:  # Beam has retried what may be transient. Only Dataflow can say that the job has ended.
+        holder = Holder(job={"project": job.project, "region": job.region, "id": job.job_id})
+        status = job_state.ask(holder, endpoint)
+        if status is None:
+            raise LostContact(f"{type(error).__name__}: {' '.join(str(error).split())}") from error
+        return status.state
 
 
 class JobCounters:
     """The counters of a job, as Dataflow reports them."""
 
     def __init__(self, job: Job, tables: tuple[str, ...]) -> None:
-        self._result = job.result
+        self._result: Any = job.result
         self._keys = counts.keys_by_metric(tables)
         self._last: Tally = Counter()
 
@@ -104,7 +80,7 @@ class JobCounters:
         """Return the counts so far, by the keys of ``transforms.counts``; the last known ones if Dataflow fails."""
         try:
             counters = self._result.metrics().query()["counters"]
-        except GoogleAPICallError:
+        except (GoogleAPICallError, GoogleAuthError, OSError):
             return self._last
         tally: Tally = Counter()
         for metric in counters:
@@ -112,15 +88,3 @@ class JobCounters:
                 tally[key] += metric.attempted if metric.attempted is not None else metric.committed or 0
         self._last = tally
         return tally
-
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())
-
-
-def _remedy(error: Exception, project: str) -> str:
-    if isinstance(error, (Forbidden, NotFound)):
-        return f"; enable the Dataflow API in {project}, and check that you have the role Dataflow Developer there"
-    if isinstance(error, GoogleAuthError):
-        return "; run `gcloud auth application-default login`"
-    return ""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 import traceback
+from collections.abc import Mapping
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any, Literal, TextIO
 
 from beamsight.reports import run_report
 from runners.jobs.interrupts import Interrupted
 from runners.lock import cleanup
 from runners.lock.lock import Lock
-from transforms import errors, run_state
+from transforms import errors, run_state, time_limit
 from transforms.errors import BeamsightError
+
+REPORT_SECONDS = 5.0  # for the report of an interrupted run
 
 _INTERRUPTED: Literal["interrupted"] = "interrupted"
 
@@ -22,11 +26,14 @@ class RunFailed(BeamsightError):
 
 
 class WatchEnded(BeamsightError):
-    """The command was interrupted while it watched a remote job, which continues. code: The exit code."""
+    """The command ended before a remote job, which continues or may continue.
 
-    def __init__(self, message: str, code: int) -> None:
+    code: The exit code: that of an interruption, or 3 where the command cannot observe the job.
+    """
+
+    def __init__(self, message: str, interruption: KeyboardInterrupt | None = None) -> None:
         super().__init__(message)
-        self.code = code
+        self.code = getattr(interruption, "code", 130) if interruption is not None else 3
 
 
 def record_stop(
@@ -48,10 +55,7 @@ def record_stop(
     now = datetime.now(timezone.utc)
     state: run_report.State = _INTERRUPTED if interrupted else "failed"
     report = run_report.compose(run_state.of(run_.run_id).finished.snapshot(), run_, now, state, why)
-    try:
-        run_report.put(report, run_.uri)
-    except BeamsightError as write_error:
-        stream.write(f"beamsight: could not write the report of the run: {write_error}\n")
+    put_report(report, run_, stream)
     if interrupted:
         return report, error if isinstance(error, KeyboardInterrupt) else KeyboardInterrupt(why)
     if held.lost is None:
@@ -59,6 +63,15 @@ def record_stop(
     failed = RunFailed(why)
     failed.__cause__ = error
     return report, failed
+
+
+def put_report(report: Mapping[str, Any], run_: run_report.Run, stream: TextIO) -> None:
+    """Write the last report of a run. An interrupted command waits only ``REPORT_SECONDS`` for the storage."""
+    put = partial(run_report.put, report, run_.uri)
+    try:
+        time_limit.call(put, REPORT_SECONDS) if report["state"] == _INTERRUPTED else put()
+    except BeamsightError as error:
+        stream.write(f"beamsight: could not write the report of the run: {error}\n")
 
 
 def reason(error: BaseException) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 FRAME_SECONDS = 0.2
+_JOIN_SECONDS = 1.0  # for a call in progress, which may wait for a server
 
 _STDOUT, _STDERR = 1, 2
 _FRAMES = "-\\|/"  # of the spinner
@@ -119,7 +120,7 @@ def every(seconds: float, call: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        thread.join()
+        thread.join(_JOIN_SECONDS)
 
 
 def _open(stream: TextIO, stack: ExitStack) -> tuple[IO[str], _HeldMessages | None]:

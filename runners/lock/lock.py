@@ -19,12 +19,15 @@ from typing import TextIO
 from beamsight.text import duration
 from runners.lock import holder
 from runners.lock.holder import Holder, Job
+from transforms import time_limit
 from transforms.errors import BeamsightError, Locked, NotFound
 from transforms.storage import files
 from transforms.tables import layout
 
 HEARTBEAT_SECONDS = 60.0
 EXPIRY_SECONDS = 600.0  # after the last heartbeat, another run may take the lock over
+RELEASE_SECONDS = 5.0  # for the release, also when the storage does not answer
+JOIN_SECONDS = 1.0  # for a heartbeat in progress
 
 _ATTEMPTS = 5
 
@@ -43,7 +46,7 @@ class Lock:
         self.since = since
         self._uri, self._holder, self._version = uri, mine, version
         self._mutex = threading.Lock()
-        self._is_held = True
+        self._is_held, self._is_taken_back = True, False
         self._lost: str | None = None
 
     @property
@@ -51,8 +54,30 @@ class Lock:
         """How the lock was lost, or None while this process still holds it."""
         return self._lost
 
+    def name_job(self, job: Job) -> None:
+        """Name the job that is about to be sent, before it is sent.
+
+        From then on, the end of the block does not release the lock. Another run takes it over when Dataflow has no
+        such job and the heartbeats have ended.
+
+        Raises:
+            Locked: The lock was lost.
+            FetchError, UsageError: The storage refuses the write.
+        """
+        self._update(job={**job, **holder.PENDING})
+        if self._lost:
+            raise Locked(self._lost)
+
+    def take_back(self) -> None:
+        """Let the end of the block release the lock all the same, because no job was sent and none will be."""
+        self._is_taken_back = True
+
     def hand_over(self, job: Job) -> None:
-        """Hand the lock over to a job. It needs no heartbeats while that job runs; ``release`` ends it."""
+        """Hand the lock over to a job. It needs no heartbeats while that job runs; ``release`` ends it.
+
+        Raises:
+            FetchError, UsageError: The storage refuses the write. A job that ``name_job`` named keeps the lock.
+        """
         self._update(job=job)
         self._is_held = False
 
@@ -64,21 +89,30 @@ class Lock:
         with self._mutex:
             if not self._is_held or self._lost:
                 return
-            self._holder = dataclasses.replace(self._holder, alive=holder.now(), **changes)  # type: ignore[arg-type]
-            version = files.write_if(self._uri, self._holder.to_json(), self._version)
-            if version is None:  # The lock is lost, or an earlier attempt succeeded and its answer did not arrive.
-                current, version = _read(self._uri)
+            new = dataclasses.replace(self._holder, alive=holder.now(), **changes)  # type: ignore[arg-type]
+            for _ in range(_ATTEMPTS):
+                version = files.write_if(self._uri, new.to_json(), self._version)
+                current: Holder | None = new
+                if version is None:  # The lock is lost, or an earlier write succeeded and its answer did not arrive.
+                    current, version = _read(self._uri)
                 if current is None or current.token != self._holder.token:
                     change = f"taken over by {current}" if current else "removed"
                     self._lost = f"the lock {self._uri} was {change}"
                     return
-            self._version = version
+                self._version = version
+                if current == new:
+                    self._holder = new
+                    return
 
     def _release(self) -> None:
-        with self._mutex:
-            if self._is_held and not self._lost:
-                self._is_held = False
-                files.delete_if(self._uri, self._version)
+        """Remove the lock file. Wait for no heartbeat: one that still hangs then finds the lock released."""
+        if not self._is_held or self._lost or (self._holder.job is not None and not self._is_taken_back):
+            return
+        self._is_held = False
+        if not files.delete_if(self._uri, self._version):  # The answer to the last heartbeat may not have arrived.
+            current, version = _read(self._uri)
+            if current is not None and current.token == self._holder.token:
+                files.delete_if(self._uri, version)
 
 
 @contextmanager
@@ -118,8 +152,11 @@ def hold(
             "start at the same moment; start one run at a time\n"
         )
     held = _acquire(uri, holder.current_process(command, run_id), still_runs, expiry)
-    if held.previous is not None:
-        stream.write(f"beamsight: took over the lock from {held.previous}, which ended without releasing {output}\n")
+    if (previous := held.previous) is not None:
+        why = f"from {previous}, which ended without releasing {output}"
+        if not previous.is_readable:
+            why = f"{uri}: it is empty or damaged, and was not renewed for {duration(expiry)}"
+        stream.write(f"beamsight: took over the lock {why}\n")
         stream.flush()
     ended = threading.Event()
     thread = threading.Thread(target=_send_heartbeats, args=(held, ended, heartbeat, on_lost), name="lock", daemon=True)
@@ -128,9 +165,9 @@ def hold(
         yield held
     finally:
         ended.set()
-        thread.join(1.0)  # A heartbeat that still waits for the storage then finds the lock released.
+        thread.join(JOIN_SECONDS)
         try:
-            held._release()
+            time_limit.call(held._release, RELEASE_SECONDS)
         except BeamsightError as error:
             stream.write(f"beamsight: could not remove {uri} ({error}); the lock expires in {duration(expiry)}\n")
 
@@ -172,13 +209,16 @@ def _acquire(uri: str, mine: Holder, still_runs: StillRuns, expiry: float) -> Lo
 def _require_expired(uri: str, other: Holder, still_runs: StillRuns, expiry: float) -> None:
     """Raise Locked unless the other holder has ended or its lock has expired."""
     held = f"the output has been locked by {other} since {other.since or 'an unknown time'}"
+    if not other.is_readable:
+        held = f"the output is locked, but {uri} is empty or damaged and does not say by whom"
     if other.job is not None:
         running = still_runs(other)
         if running is None:
             raise Locked(f"{held}; cannot check whether this job still runs. If it has ended, delete {uri}")
         if running:
             raise Locked(f"{held}; try again when it has ended")
-    elif not holder.is_gone(other):
+    if other.is_pending or (other.job is None and not holder.is_gone(other)):
+        # A pending job may be on its way to Dataflow, even if its process has ended.
         age = _heartbeat_age(uri)
         if age <= expiry:
             raise Locked(

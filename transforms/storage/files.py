@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import BinaryIO
 
 from transforms.errors import Changed, NotFound, UsageError
-from transforms.storage import beam_files, gcs, gcs_client
+from transforms.storage import beam_files, bucket_names, gcs, gcs_client
 from transforms.storage.base import FileSystem, Stat
 from transforms.storage.beam_files import BeamFiles
 from transforms.storage.local import LocalFiles, path_of
@@ -55,6 +55,8 @@ def check(uri: str) -> None:
     """Raise UsageError for a URI that cannot name a file. Sends no request."""
     _system(uri)
     {"file": path_of, "gs": gcs_client.check}.get(scheme(uri), beam_files.check)(uri)
+    if scheme(uri) == "gs":
+        bucket_names.check(uri)
 
 
 def stat(uri: str) -> Stat:

@@ -6,9 +6,7 @@ A ``file://`` URI is a prefix and a path. The path is not percent-decoded, so a 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from transforms.errors import Changed, NotFound, Unreadable, UsageError
+from transforms.storage import whole_file
 from transforms.storage.base import HALF_WRITTEN, Stat, check_size
 
 # Permanent errors; ENXIO is a socket. All others may be transient: an unavailable network disk, too many open files.
@@ -91,19 +90,7 @@ class LocalFiles:
     def write(self, uri: str, data: bytes) -> None:
         """Write a temporary file, flush it to the disk and rename it, so that ``uri`` is always a complete file."""
         with _writing(uri):
-            path = Path(path_of(uri))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.parent / f".{os.getpid()}-{secrets.token_hex(8)}.tmp"
-            try:
-                with temporary.open("xb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-            _sync_folder(path.parent)
+            whole_file.write(Path(path_of(uri)), data)
 
     def delete(self, uri: str) -> None:
         """Delete a file. It is no error if it does not exist."""
@@ -112,19 +99,18 @@ class LocalFiles:
 
     def write_if(self, uri: str, data: bytes, version: str | None) -> str | None:
         """See ``FileSystem.write_if``."""
-        with _writing(uri), suppress(FileExistsError), _exclusive(Path(path_of(uri))) as path:
+        with _writing(uri), suppress(FileExistsError), whole_file.exclusive(Path(path_of(uri))) as path:
             if self._version(uri) == version:
                 if version is not None:
                     self.write(uri, data)
                 else:
-                    with path.open("xb") as file:
-                        file.write(data)
+                    whole_file.create(path, data)
                 return self._version(uri)
         return None
 
     def delete_if(self, uri: str, version: str) -> bool:
         """See ``FileSystem.delete_if``."""
-        with _writing(uri), _exclusive(Path(path_of(uri))) as path:
+        with _writing(uri), whole_file.exclusive(Path(path_of(uri))) as path:
             if self._version(uri) != version:
                 return False
             path.unlink()
@@ -197,28 +183,6 @@ def _opened(uri: str) -> BinaryIO:
         return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
     return open(path_of(uri), "rb", opener=opener)  # Path.open takes no opener
-
-
-@contextmanager
-def _exclusive(path: Path) -> Iterator[Path]:
-    """Hold an exclusive lock for ``path``: a kernel lock on a hidden file in the same folder.
-
-    Some network disks do not support such locks. Creating a file is safe there too: it fails if the file exists.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.with_name(f".{path.name}.guard").open("ab") as guard:
-        with suppress(OSError):
-            fcntl.flock(guard, fcntl.LOCK_EX)
-        yield path
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in ``folder`` durable in case of a power failure."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

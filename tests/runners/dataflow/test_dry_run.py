@@ -60,9 +60,9 @@ def test_without_a_cloud(
     monkeypatch.setattr(dry_run, "LOOK_UP_SECONDS", 0.5)
     monkeypatch.setenv("BEAMSIGHT_CACHE", str(tmp_path))
     gcs.faults = lambda method, path: 503
-    command = ["submit", "--dry-run", "--images", "gs://b/in/*.jpg", "--output", "gs://b/out", *PLACE]
+    command = ["submit", "--dry-run", "--images", "gs://bucket/in/*.jpg", "--output", "gs://bucket/out", *PLACE]
     since = time.monotonic()
-    assert app.main([*command, "--embedder", "gs://b/model", "--gpu", "nvidia-l4"]) == codes.DONE
+    assert app.main([*command, "--embedder", "gs://bucket/model", "--gpu", "nvidia-l4"]) == codes.DONE
     assert time.monotonic() - since < 30
     said = capsys.readouterr().out
     assert "machine          g2-standard-8, 8 vCPUs, 32 GB, 100 GB disk, nvidia-l4\n" in said
@@ -71,7 +71,7 @@ def test_without_a_cloud(
     assert "images/s         unknown, pass --images-per-second" in said
     not_known = said[said.index("unknown:") :]
     assert "efficientnet-b7: not staged on this machine yet; `submit` stages it" in not_known
-    assert "gs://b/model: no answer in time" in not_known
+    assert "gs://bucket/model: no answer in time" in not_known
     assert "number of images" in not_known
     assert "Beam's checks    skipped, because a model is unknown" in said
 
@@ -83,15 +83,29 @@ def test_without_a_cloud(
         (["--images", "photos"], "--images photos is on this machine"),
         (["--project", ""], "no project"),
         (["--region", ""], "no region"),
+        (["--region", "europe-west44"], "europe-west44 is not a region of Dataflow; did you mean 'europe-west4'?"),
+        (["--output", "gs://My-Bucket/out"], "'My-Bucket' cannot be the name of a bucket"),
+        (["--output", "gs://b/out"], "'b' cannot be the name of a bucket"),
+        (["--bucket", "gs://Other"], "'Other' cannot be the name of a bucket"),
+        (["--temp_location=gs://bucket", "--staging_location=gs://bucket"], "gs://bucket names a bucket but no object"),
         (["--container-image", ""], "no container image"),
-        (["--output", "s3://b/out"], "--bucket"),
+        (["--output", "s3://bucket/out"], "--bucket"),
         (["--temp_location=/tmp/here"], "--temp_location /tmp/here is not in a bucket"),
         (["--bucket", "here"], "--bucket here"),
         (["--max_workers=3"], "--max_workers"),
     ],
 )
 def test_reports_local_errors_in_one_line(options: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    command = ["submit", "--dry-run", "--images", "gs://b/in/*.jpg", "--output", "gs://b/out", *PLACE, *options]
+    command = [
+        "submit",
+        "--dry-run",
+        "--images",
+        "gs://bucket/in/*.jpg",
+        "--output",
+        "gs://bucket/out",
+        *PLACE,
+        *options,
+    ]
     assert app.main(command) == codes.WRONG_USE
     said = capsys.readouterr()
     assert words in said.err
@@ -102,7 +116,7 @@ def test_refuses_an_image_with_another_python(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runners.dataflow.options.IMAGES_PYTHON", (3, 99))
-    command = ["submit", "--dry-run", "--images", "gs://b/in/*.jpg", "--output", "gs://b/out", *PLACE]
+    command = ["submit", "--dry-run", "--images", "gs://bucket/in/*.jpg", "--output", "gs://bucket/out", *PLACE]
     assert app.main(command) == codes.WRONG_USE
     said = capsys.readouterr().err
     assert "repository/beamsight:0.1.0-cpu has Python 3.99" in said

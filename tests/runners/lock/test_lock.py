@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -21,7 +23,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 
 from runners.jobs import interrupts
 from runners.lock import lock
-from runners.lock.holder import Holder
+from runners.lock.holder import Holder, current_process, is_gone
 from transforms.errors import Locked, Unreadable
 from transforms.storage import files
 from transforms.storage.gcs import GcsObjects
@@ -118,9 +120,27 @@ def test_heartbeats_keep_the_lock(output: str, expire: Callable[[], None]) -> No
             pass
 
 
-@pytest.mark.parametrize("left", [b"", b"{", b"[]", b'{"user": "old@elsewhere", "pid": 1, "new": 1}'])
-def test_takes_over_a_lock_without_heartbeats(output: str, expire: Callable[[], None], left: bytes) -> None:
-    files.write(f"{output}/lock.json", left)
+UNREADABLE = [b"", b"{", b"[]", b'{"user": 1}', b'{"user": "a@b", "pid": "1"}', b'{"user": "a@b", "job": {"id": 1}}']
+
+
+@pytest.mark.parametrize("left", UNREADABLE)
+def test_takes_over_an_unreadable_lock_when_it_has_expired(
+    output: str, expire: Callable[[], None], left: bytes
+) -> None:
+    uri = f"{output}/lock.json"
+    files.write(uri, left)
+    with pytest.raises(Locked, match=f"{uri} is empty or damaged"), lock.hold(output, "it", io.StringIO()):
+        pass
+    expire()
+    stream = io.StringIO()
+    with lock.hold(output, "it", stream):
+        assert f"took over the lock {uri}: it is empty or damaged, and was not renewed" in stream.getvalue()
+        assert holder(output).pid == os.getpid()
+    assert not files.exists(uri)
+
+
+def test_takes_over_a_lock_without_heartbeats(output: str, expire: Callable[[], None]) -> None:
+    files.write(f"{output}/lock.json", b'{"user": "old@elsewhere", "pid": 1, "new": 1}')
     with pytest.raises(Locked), lock.hold(output, "beamsight run", io.StringIO()):
         pass
     expire()
@@ -150,6 +170,138 @@ def test_takes_over_at_once_from_a_killed_process(output: str) -> None:
     with lock.hold(output, "it", io.StringIO()) as held:
         assert held.previous is not None
         assert held.previous.pid == process.pid
+
+
+def started(process: subprocess.Popen[str], output: str) -> Holder:
+    """Return the holder when the process has the lock."""
+    assert process.stdout is not None
+    process.stdout.readline()
+    return holder(output)
+
+
+def test_a_process_that_cannot_be_seen_is_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the mount option hidepid, /proc does not show the processes of other users."""
+    output = str(tmp_path / "out")
+    with holding(output) as process:
+        other = started(process, output)
+        monkeypatch.setattr("runners.lock.holder._PROC", tmp_path)
+        assert not is_gone(other)
+        process.kill()
+        process.wait()
+        assert is_gone(other)
+
+
+def test_a_process_of_another_user_is_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runners.lock.holder._PROC", tmp_path)
+    mine = current_process("it", "r1")
+    if not mine.machine:
+        pytest.skip("whether a process is gone is looked up in /proc")
+    other = dataclasses.replace(mine, pid=1, process="5")  # that of root
+    child = os.fork()
+    if child == 0:
+        try:
+            if os.getuid() == 0:
+                os.setuid(65534)
+            os._exit(int(is_gone(other)))
+        finally:
+            os._exit(7)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_lock_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20, limits[1]))  # as on a disk that is full after 20 bytes
+    try:
+        with pytest.raises(Unreadable), lock.hold(str(tmp_path), "it", io.StringIO()):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock.json.guard"]
+    with lock.hold(str(tmp_path), "it", io.StringIO()) as held:
+        assert held.previous is None
+
+
+JOB = {"project": "p", "region": "r", "name": "n"}
+
+
+def test_a_named_job_keeps_the_lock_unless_it_was_not_sent(output: str) -> None:
+    with lock.hold(output, "it", io.StringIO()) as held:
+        held.name_job(JOB)
+    assert (holder(output).job, holder(output).is_pending) == ({**JOB, "state": "pending"}, True)
+    files.delete(f"{output}/lock.json")
+    with lock.hold(output, "it", io.StringIO()) as held:
+        held.name_job(JOB)
+        held.take_back()
+    assert not files.exists(f"{output}/lock.json")
+
+
+def test_takes_over_from_a_pending_job_that_does_not_run_when_the_lock_has_expired(
+    output: str, expire: Callable[[], None]
+) -> None:
+    """The request to create the job may be on its way, so that Dataflow does not know the job yet."""
+    with lock.hold(output, "it", io.StringIO()) as held:
+        held.name_job(JOB)
+    with pytest.raises(Locked), lock.hold(output, "it", io.StringIO(), still_runs=lambda _: False):
+        pass
+    expire()
+    with pytest.raises(Locked), lock.hold(output, "it", io.StringIO(), still_runs=lambda _: True):
+        pass
+    with lock.hold(output, "it", io.StringIO(), still_runs=lambda _: False) as held:
+        assert held.previous is not None
+
+
+def test_a_lost_lock_sends_no_job(output: str) -> None:
+    with lock.hold(output, "it", io.StringIO()) as held:
+        files.delete(f"{output}/lock.json")
+        with pytest.raises(Locked, match="was removed"):
+            held.name_job(JOB)
+
+
+def test_a_heartbeat_whose_answer_was_lost_does_not_hide_the_job(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write: Callable[[str, bytes, str | None], str | None] = files.write_if
+
+    def write_without_answer(uri: str, data: bytes, version: str | None) -> None:
+        assert write(uri, data, version)
+        raise Unreadable("no answer", retryable=True)
+
+    with lock.hold(output, "it", io.StringIO()) as held:
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "write_if", write_without_answer)
+            with pytest.raises(Unreadable):
+                held.renew()
+        held.hand_over(JOB)
+    assert holder(output).job == JOB
+
+
+def test_the_release_waits_for_no_heartbeat(gcs: GcsServer, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "JOIN_SECONDS", 0.1)
+    hangs, released = threading.Event(), threading.Event()
+
+    def hang(method: str, _: str) -> None:
+        if method == "POST":
+            hangs.set()
+            assert released.wait(60)
+
+    with lock.hold(bucket.uri("out"), "it", io.StringIO(), heartbeat=0.01):
+        gcs.faults = hang
+        assert hangs.wait(60)
+    assert "out/lock.json" not in bucket.names()  # while the heartbeat still waits for its answer
+    released.set()
+
+
+def test_the_release_has_a_time_limit(gcs: GcsServer, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "RELEASE_SECONDS", 0.1)
+    end, stream = threading.Event(), io.StringIO()
+
+    def hang(method: str, _: str) -> None:
+        if method == "DELETE":
+            end.wait(60)
+
+    with lock.hold(bucket.uri("out"), "it", stream):
+        gcs.faults = hang
+    assert "could not remove" in stream.getvalue()
+    assert "out/lock.json" in bucket.names()
+    end.set()
 
 
 def test_losing_the_lock_stops_the_work(output: str) -> None:

@@ -1,0 +1,61 @@
+"""Local files that appear whole or not at all, also if the disk is full or the process is killed."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file, or replace it. Creates missing folders."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _temporary(path, data) as temporary:
+        temporary.replace(path)
+
+
+def create(path: Path, data: bytes) -> None:
+    """Create a file. Raises FileExistsError if it exists."""
+    with _temporary(path, data) as temporary:
+        try:
+            path.hardlink_to(temporary)
+        except FileExistsError:
+            raise
+        except OSError:  # The file system has no hard links. Without them, a killed process can leave a part of a file.
+            with path.open("xb") as file:
+                file.write(data)
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[Path]:
+    """Hold an exclusive lock for ``path``: a kernel lock on a hidden file in the same folder.
+
+    Some network disks do not support such locks. ``create`` is safe there too: it fails if the file exists.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f".{path.name}.guard").open("ab") as guard:
+        with suppress(OSError):
+            fcntl.flock(guard, fcntl.LOCK_EX)
+        yield path
+
+
+@contextmanager
+def _temporary(path: Path, data: bytes) -> Iterator[Path]:
+    """Write a file beside ``path``, which the block renames or links, and flush both it and its folder to the disk."""
+    temporary = path.parent / f".{os.getpid()}-{secrets.token_hex(8)}.tmp"
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
