@@ -103,7 +103,8 @@ def _finish(outcome: Outcome) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"beamsight: {message}", file=sys.stderr)
+    for line in message.splitlines():
+        print(f"beamsight: {line}", file=sys.stderr)
     return code
 
 
