@@ -151,8 +151,8 @@ class Option:
         return str(getattr(value, "url", value))  # the URL of a webhook, which its text does not show
 
     def check(self, value: Any) -> None:
-        """Raise UsageError for a text that is empty, or a number that is out of range."""
-        if isinstance(value, str) and not value.strip():
+        """Raise UsageError for a required text that is empty, or a number that is out of range."""
+        if self.required and isinstance(value, str) and not value.strip():
             raise UsageError(f"{self.flag} {value!r} is empty; check the shell variable that it comes from")
         if value is None or isinstance(value, bool) or not isinstance(value, int | float):
             return

@@ -11,12 +11,12 @@ from transforms.errors import FetchError, UsageError
 class Faults:
     """The messages of all faults that were found so far.
 
-        faults = Faults()
-        with faults.collect():
-            options = read_options()
-        with faults.collect():
-            require_output(output)
-        faults.require_none()
+    faults = Faults()
+    with faults.collect():
+        options = read_options()
+    with faults.collect():
+        require_output(output)
+    faults.require_none()
     """
 
     def __init__(self) -> None:

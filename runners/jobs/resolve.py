@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import stat
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -12,11 +13,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beamsight.models import registry, staging
 from beamsight.models.downloads import Report, ignore
 from beamsight.reports import run_report
-from beamsight.text import nearest
+from beamsight.text import count, nearest
 from pipelines.catalog import CatalogOptions
 from runners.jobs import beam_options
 from runners.jobs.options import NO_MODEL, RunOptions
-from transforms.errors import UsageError
+from transforms.errors import FetchError, UsageError
 from transforms.history import subtract
 from transforms.imaging.prepare import Limits
 from transforms.inference import bundle, engines
@@ -24,7 +25,7 @@ from transforms.inference.recipe import Recipe
 from transforms.inference.spec import Task
 from transforms.listing import sources
 from transforms.process import Settings
-from transforms.storage import files
+from transforms.storage import files, local
 
 
 def resolve(
@@ -78,6 +79,32 @@ def require_images(options: RunOptions) -> None:
     """Raise UsageError for a source without images. A night may have none."""
     if options.night is None:
         sources.check(options.images, options.uri_column)
+
+
+def require_output(options: RunOptions) -> None:
+    """Raise UsageError for an output that is no folder. Asks the storage whether there is a file of that name."""
+    files.check(options.output)
+    if reason := explain_output(options):
+        raise UsageError(reason)
+
+
+def explain_output(options: RunOptions) -> str | None:
+    """Return why the output cannot be a folder of tables. None if it can, or if the storage does not answer."""
+    uri = output_of(options).rstrip("/")
+    try:
+        kind = _kind_on_disk(local.path_of(uri)) if files.is_local(uri) else _kind_of_object(uri)
+    except (OSError, ValueError, FetchError):  # The first write has the same error, with its own message.
+        return None
+    return kind and f"--output {options.output} is {kind}, and not a folder; name a folder, which need not exist yet"
+
+
+def _kind_on_disk(path: str) -> str | None:
+    mode = Path(path or "/").stat().st_mode
+    return None if stat.S_ISDIR(mode) else "a file" if stat.S_ISREG(mode) else "a fifo, a socket, or a device"
+
+
+def _kind_of_object(uri: str) -> str:
+    return f"a file of {count(files.stat(uri).size, 'byte')}"
 
 
 def output_of(options: RunOptions) -> str:

@@ -14,7 +14,6 @@ from runners.nights.options import NightlyOptions
 from transforms.errors import FetchError, UsageError
 from transforms.listing import sources
 from transforms.prefetch import prefetch
-from transforms.storage import files
 
 _THREADS = 16  # concurrent look-ups of sources
 
@@ -38,6 +37,7 @@ def resolve_days(options: RunOptions, asked: NightlyOptions, now: datetime) -> N
     Raises:
         UsageError: The patterns or the days are invalid, or a source fails with a permanent error.
     """
+    resolve.require_output(options)
     today = asked.today(now)
     days = _list_days(options, asked, today)
     by_day = {day: _expand(options.images, day) for day in days}
@@ -63,7 +63,6 @@ def _list_days(options: RunOptions, asked: NightlyOptions, today: date) -> list[
             raise UsageError(f"--from {asked.first} is after today, {last}")
         return [asked.first + timedelta(days=n) for n in range((last - asked.first).days + 1)]
     output = resolve.output_of(options)
-    files.check(output)
     return [*catch_up.list_incomplete(output, today, asked.catch_up, options.images, asked.zone), today]
 
 

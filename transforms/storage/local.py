@@ -116,13 +116,15 @@ class LocalFiles:
 
     def write_if(self, uri: str, data: bytes, version: str | None) -> str | None:
         """See ``FileSystem.write_if``."""
-        with _writing(uri), suppress(FileExistsError), _exclusive(Path(path_of(uri))) as path:
-            if self._version(uri) == version:
-                if version is not None:
-                    self.write(uri, data)
-                else:
-                    with path.open("xb") as file:
-                        file.write(data)
+        with _writing(uri), _exclusive(Path(path_of(uri))) as path:
+            if self._version(uri) != version:
+                return None
+            if version is not None:
+                self.write(uri, data)
+                return self._version(uri)
+            with suppress(FileExistsError):
+                with path.open("xb") as file:
+                    file.write(data)
                 return self._version(uri)
         return None
 
