@@ -72,7 +72,7 @@ def on_dataflow(job: RunOptions, where: SubmitOptions, messages: MessageOptions,
     sent = submit.submit(job, where, parsed.beam, sys.stderr, show=not messages.quiet)
     if sent.report is not None:
         return ended(job, sent.report, messages)
-    return Outcome(submit.summary(sent, job.output))
+    return Outcome(submit.summary(sent, job.output), lasts=True)
 
 
 def ended(job: RunOptions, report: dict[str, Any], messages: MessageOptions) -> Outcome:
@@ -86,7 +86,7 @@ def ended(job: RunOptions, report: dict[str, Any], messages: MessageOptions) -> 
         text = json.dumps(report, indent=2, ensure_ascii=False)
     problems = report["problems"]
     code = by_kind[problems[0]["kind"]] if problems else codes.DONE
-    return Outcome(text, code, [problem["message"] for problem in problems])
+    return Outcome(text, code, [problem["message"] for problem in problems], lasts=True)
 
 
 COMMAND = Command(

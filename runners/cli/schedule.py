@@ -33,7 +33,7 @@ def _create(parsed: Parsed) -> Outcome:
     when = Times.daily(times.at, zone) if times.at else Times(times.times or "", zone)
     send = not parsed.option(MessageOptions).dry_run
     values = {key: value for key, value in parsed.values.items() if key not in ("config", "dry_run")}
-    return Outcome(cloud_schedule.create(asked, times.name, when, values, beam, send=send))
+    return Outcome(cloud_schedule.create(asked, times.name, when, values, beam, send=send), lasts=send)
 
 
 def _print(parsed: Parsed) -> Outcome:
@@ -71,7 +71,7 @@ def _show(parsed: Parsed) -> Outcome:
 def _delete(parsed: Parsed) -> Outcome:
     from runners.template import cloud_schedule
 
-    return Outcome(cloud_schedule.delete(cloud_schedule.ref_of(parsed.option(PlaceOptions))))
+    return Outcome(cloud_schedule.delete(cloud_schedule.ref_of(parsed.option(PlaceOptions))), lasts=True)
 
 
 def _require_any_night(parsed: Parsed) -> None:
