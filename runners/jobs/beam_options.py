@@ -23,6 +23,16 @@ from transforms.errors import UsageError
 
 DATAFLOW = "DataflowRunner"
 
+# What only machines in a cloud have, by what the options set. Other runners ignore it without a message.
+_CLOUD = frozenset(
+    {
+        *("region", "worker_region", "zone", "worker_zone", "machine_type", "min_cpu_platform"),
+        *("disk_size_gb", "disk_type", "disk_provisioned_iops", "disk_provisioned_throughput_mibps"),
+        *("network", "subnetwork", "use_public_ips", "service_account_email", "dataflow_kms_key"),
+        *("autoscaling_algorithm", "dataflow_service_options", "flexrs_goal"),
+    }
+)
+
 
 def parse(arguments: Sequence[str], ours: Iterable[str] = ()) -> PipelineOptions:
     """Parse the arguments that are not ours. Raises UsageError for one that Beam does not have either.
@@ -159,6 +169,17 @@ def runner_of(arguments: Sequence[str]) -> str | None:
     """Return the runner that the arguments name."""
     runner: str | None = parse(arguments).view_as(StandardOptions).runner
     return runner
+
+
+def require_cloud(arguments: Sequence[str]) -> None:
+    """Raise UsageError for options of machines in a cloud where the runner has none. A dotted name may have some."""
+    runner = runner_of(arguments) or ""
+    if "Dataflow" in runner or "." in runner:
+        return
+    flags = [word.partition("=")[0] for word in arguments if word.startswith("--")]
+    if cloud := [flag for flag in flags if destination(flag) in _CLOUD]:
+        verb = "is" if len(cloud) == 1 else "are"
+        raise UsageError(f"{', '.join(cloud)} {verb} for machines in a cloud; add --runner={DATAFLOW}, or leave it out")
 
 
 def is_dataflow(arguments: Sequence[str]) -> bool:

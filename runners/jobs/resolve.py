@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import stat
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -46,7 +47,7 @@ def resolve(
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     output = output_of(options)
     recipes = tuple(
-        _recipe(options, find_bundle(model, task, report), task, gpu)
+        make_recipe(options, find_bundle(model, task, report), task, gpu)
         for model, task in options.models
         if model != NO_MODEL
     )
@@ -77,8 +78,14 @@ def resolve(
 
 def require_images(options: RunOptions) -> None:
     """Raise UsageError for a source without images. A night may have none."""
-    if options.night is None:
+    if options.night is not None:
+        return
+    try:
         sources.check(options.images, options.uri_column)
+    except UsageError as error:
+        if "{date" not in str(error) and "{yesterday" not in str(error):
+            raise
+        raise UsageError(f"{error}; only `beamsight nightly` fills in {{date}} and {{yesterday}}") from error
 
 
 def require_output(options: RunOptions) -> None:
@@ -112,7 +119,7 @@ def output_of(options: RunOptions) -> str:
     return files.absolute(options.output)
 
 
-def _recipe(options: RunOptions, uri: str, task: Task, gpu: bool) -> Recipe:
+def make_recipe(options: RunOptions, uri: str, task: Task, gpu: bool) -> Recipe:
     """Return the recipe of the table that the bundle at ``uri`` makes."""
     found = bundle.read(uri)
     if found.spec.task != task:
@@ -155,6 +162,12 @@ def find_bundle(model: str, task: Task, report: Report = ignore) -> str:
 
 def require_visible(options: RunOptions, beam: PipelineOptions, *, models: bool = True) -> None:
     """Raises UsageError for a path on this disk when the workers are elsewhere. models: look at those too."""
+    for reason in list_invisible(options, beam, models=models):
+        raise UsageError(reason)
+
+
+def list_invisible(options: RunOptions, beam: PipelineOptions, *, models: bool = True) -> Iterator[str]:
+    """Yield a message for each path on this disk that the workers cannot see. models: look at those too."""
     if beam_options.sees_this_disk(beam):
         return
     named = [*(("--images", image) for image in options.images), ("--output", options.output)]
@@ -170,6 +183,4 @@ def require_visible(options: RunOptions, beam: PipelineOptions, *, models: bool 
             if option == "--images"
             else "name a folder in a bucket"
         )
-        raise UsageError(
-            f"{option} {value} is on this machine, where the workers of the runner cannot see it; {remedy}"
-        )
+        yield f"{option} {value} is on this machine, where the workers of the runner cannot see it; {remedy}"
