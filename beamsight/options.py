@@ -151,7 +151,9 @@ class Option:
         return str(getattr(value, "url", value))  # the URL of a webhook, which its text does not show
 
     def check(self, value: Any) -> None:
-        """Raise UsageError for a value that is out of range."""
+        """Raise UsageError for a required text that is empty, or a number that is out of range."""
+        if self.required and isinstance(value, str) and not value.strip():
+            raise UsageError(f"{self.flag} {value!r} is empty; check the shell variable that it comes from")
         if value is None or isinstance(value, bool) or not isinstance(value, int | float):
             return
         if self.at_least is not None and value < self.at_least:

@@ -15,7 +15,7 @@ from importlib import metadata
 from typing import NoReturn
 
 from runners.cli import completion, config, models, nightly, report, run, schedule, submit
-from runners.cli.codes import INTERRUPTED, LOCKED, RUN_FAILED, TERMINATED, WRONG_USE
+from runners.cli.codes import DONE, INTERRUPTED, LOCKED, RUN_FAILED, TERMINATED, WRONG_USE
 from runners.cli.parser import Outcome, Parsed, Parser
 from runners.jobs import interrupts
 from transforms.errors import EngineError, FetchError, Locked, UsageError
@@ -91,25 +91,43 @@ def _configure_logging(verbose: bool) -> None:
 
 
 def _finish(outcome: Outcome) -> int:
-    """Print an outcome. A reader that closes the pipe early, such as ``head``, changes nothing."""
-    try:
-        if outcome.text:
-            print(outcome.text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Print an outcome, and return its exit code. What was done stays done, even if stdout cannot be written."""
+    reason = _print(f"{outcome.text}\n") if outcome.text else None
     for problem in outcome.problems:
         _fail(problem, outcome.code)
-    return outcome.code
+    if reason is None:
+        return outcome.code
+    if outcome.lasts:
+        return _fail(f"the command is done, but its summary cannot be written to stdout: {reason}", outcome.code)
+    return _fail(f"cannot write to stdout: {reason}", RUN_FAILED)
+
+
+def _print(text: str) -> str | None:
+    """Print on stdout. Return why it cannot be written, or None.
+
+    A reader that closes the pipe early, such as ``head``, is no failure.
+    """
+    try:
+        print(text, end="", flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush when Python exits
+        return None if isinstance(error, BrokenPipeError) else str(error.strerror)
+    return None
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"beamsight: {message}", file=sys.stderr)
+    for line in message.splitlines():
+        print(f"beamsight: {line}", file=sys.stderr)
     return code
 
 
 def entry() -> NoReturn:
     """Run the command and exit. A command that was stopped waits for no thread, such as one that fetches an image."""
-    code = main()
+    try:
+        code = main()
+    except SystemExit:  # after --help and --version
+        reason = _print("")
+        code = DONE if reason is None else _fail(f"cannot write to stdout: {reason}", RUN_FAILED)
     if code in (RUN_FAILED, INTERRUPTED, TERMINATED):
         sys.stdout.flush()
         sys.stderr.flush()

@@ -20,18 +20,19 @@ class CheckOptions:
 
 
 def check(parsed: Parsed) -> Outcome:
-    """Check a file, and show what would run today."""
+    """Check a file, the models, output, and images that it names, and show what would run today."""
     from runners.cli import config_file
+    from runners.nights import check as checks
     from runners.nights import nightly as nights
 
     file = parsed.option(CheckOptions).file
     content = config_file.read(file, options.of(*nightly.OPTIONS))
-    night = Parsed(nightly.COMMAND, dict(content.values), content.beam_words(()))
-    job, days = nightly.check(night)
-    now = datetime.now(timezone.utc)
+    beam, now = content.beam_words(()), datetime.now(timezone.utc)
+    night = checks.check(content.values, beam, now, ask=True)
+    job, days = night.job, night.days
     images = [f"--images={source}" for source in nights.resolve_today(job, days, now).images]
     others = nightly.to_words(
-        {key: value for key, value in content.values.items() if key != "images"}, night.beam, secrets=False
+        {key: value for key, value in content.values.items() if key != "images"}, beam, secrets=False
     )
     lines = [
         f"{file} is valid. Today, {days.today(now)} in {days.time_zone}, `beamsight nightly` runs with",
@@ -40,7 +41,7 @@ def check(parsed: Parsed) -> Outcome:
         "",
         f"and also lists the unfinished days of the {days.catch_up} days before",
     ]
-    return Outcome("\n".join(lines))
+    return Outcome("\n".join(lines), problems=night.warnings)
 
 
 COMMAND = Command(

@@ -44,7 +44,8 @@ def _standin(parsed: Parsed) -> Outcome:
 
 def _staged(bundle: Bundle, to: str) -> Outcome:
     spec = bundle.spec
-    return Outcome(f"{spec.name}, {spec.width} {spec.output}, is staged at {to}\ncontent hash {bundle.content_hash}")
+    text = f"{spec.name}, {spec.width} {spec.output}, is staged at {to}\ncontent hash {bundle.content_hash}"
+    return Outcome(text, lasts=True)
 
 
 def _compare(parsed: Parsed) -> Outcome:
@@ -56,7 +57,7 @@ def _compare(parsed: Parsed) -> Outcome:
 def _quantize(parsed: Parsed) -> Outcome:
     from beamsight.models import compare
 
-    return Outcome(compare.quantize(parsed.option(QuantizeOptions)))
+    return Outcome(compare.quantize(parsed.option(QuantizeOptions)), lasts=True)
 
 
 COMMANDS = (

@@ -15,7 +15,6 @@ from runners.cli.run import MessageOptions
 from runners.dataflow.submit_options import Figures, SubmitOptions
 from runners.jobs.options import RunOptions
 from runners.nights.options import CONFIG, ConfigOptions, NightlyOptions
-from transforms.errors import UsageError
 
 OPTIONS = (RunOptions, NightlyOptions, ConfigOptions, SubmitOptions, Figures, MessageOptions)
 
@@ -32,13 +31,14 @@ def nightly(parsed: Parsed) -> Outcome:
 def night(parsed: Parsed, messages: MessageOptions) -> Outcome:
     """Run the days that are to be done, with all options given."""
     from runners.jobs import beam_options
+    from runners.nights import check
     from runners.nights import nightly as nights
 
     job, where, days = (parsed.option(cls) for cls in (RunOptions, SubmitOptions, NightlyOptions))
     beam_options.parse(parsed.beam, ours=[each.flag for each in parsed.command.declared])
     on_dataflow = beam_options.is_dataflow(parsed.beam)
     if not on_dataflow:
-        require_dataflow(where)
+        check.require_dataflow(where)
     now = datetime.now(timezone.utc)
     if messages.dry_run:
         job = nights.resolve_today(job, days, now)
@@ -47,7 +47,8 @@ def night(parsed: Parsed, messages: MessageOptions) -> Outcome:
         job = tonight.options
         for line in tonight.messages if not messages.quiet else ():
             print(line, file=sys.stderr)
-    return run.on_dataflow(job, where, messages, parsed) if on_dataflow else run.here(job, messages, parsed.beam)
+    outcome = run.on_dataflow(job, where, messages, parsed) if on_dataflow else run.here(job, messages, parsed.beam)
+    return outcome._replace(problems=[*outcome.problems, *(job.night.warnings if job.night else ())])
 
 
 def with_config(parsed: Parsed) -> tuple[Parsed, str | None]:
@@ -59,33 +60,6 @@ def with_config(parsed: Parsed) -> tuple[Parsed, str | None]:
         return parsed, None
     content = config_file.read(file, options.of(*OPTIONS))
     return parsed._replace(values={**content.values, **parsed.values}, beam=content.beam_words(parsed.beam)), file
-
-
-def require_dataflow(where: SubmitOptions) -> None:
-    """Raise UsageError for options of Dataflow's machines where the job does not run on those."""
-    if given := options.given(where):
-        (flag, *_) = (each.flag for each in options.of(SubmitOptions) if each.field in given)
-        raise UsageError(f"{flag} is for a job on Dataflow; add --runner=DataflowRunner, or leave it out")
-
-
-def check(parsed: Parsed) -> tuple[RunOptions, NightlyOptions]:
-    """Check that a night could start with these options. Asks no server. Raises UsageError."""
-    from runners.dataflow import checks
-    from runners.dataflow import options as dataflow
-    from runners.jobs import beam_options, resolve
-    from runners.nights import day_patterns
-
-    job, where, days = (parsed.option(cls) for cls in (RunOptions, SubmitOptions, NightlyOptions))
-    beam_options.parse(parsed.beam)
-    if beam_options.is_dataflow(parsed.beam):
-        beam = dataflow.to_beam(where, job.output, parsed.beam)
-        resolve.require_visible(job, beam, models=False)
-        checks.require_complete(beam)
-    else:
-        require_dataflow(where)
-    for pattern in job.images:
-        day_patterns.expand(pattern, days.today(datetime.now(timezone.utc)))
-    return job, days
 
 
 def to_words(values: dict[str, Any], beam: Sequence[str], *, secrets: bool) -> list[str]:

@@ -16,11 +16,15 @@ from transforms.errors import UsageError
 
 
 class Outcome(NamedTuple):
-    """What a command prints on stdout, its exit code, and problems for stderr."""
+    """What a command prints on stdout, its exit code, and problems for stderr.
+
+    lasts: Whether the command did more than to print, so that its exit code holds even if stdout cannot be written.
+    """
 
     text: str = ""
     code: int = 0
     problems: Sequence[str] = ()
+    lasts: bool = False
 
 
 class Parsed(NamedTuple):

@@ -36,7 +36,7 @@ def report(parsed: Parsed) -> Outcome:
     from beamsight.reports import make
 
     asked = parsed.option(ReportOptions)
-    return Outcome(make.make(asked.output, day=asked.day, run_id=asked.run, to=asked.to))
+    return Outcome(make.make(asked.output, day=asked.day, run_id=asked.run, to=asked.to), lasts=True)
 
 
 COMMAND = Command(

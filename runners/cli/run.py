@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from beamsight import options
 from beamsight.options import option
 from runners.cli import codes
 from runners.cli.parser import Command, Outcome, Parsed
@@ -42,6 +43,9 @@ def run(parsed: Parsed) -> Outcome:
     job, messages = parsed.option(RunOptions), parsed.option(MessageOptions)
     from runners.jobs import beam_options
 
+    for flag in (word.partition("=")[0] for word in parsed.beam):
+        if flag in _submit_flags() - beam_options.names():
+            raise UsageError(f"{flag} is for a job on Dataflow; use `beamsight submit`, or leave it out")
     beam_options.parse(parsed.beam, ours=[each.flag for each in parsed.command.declared])
     if beam_options.is_dataflow(parsed.beam):
         from runners.dataflow.submit_options import SubmitOptions
@@ -50,12 +54,19 @@ def run(parsed: Parsed) -> Outcome:
     return here(job, messages, parsed.beam)
 
 
+def _submit_flags() -> set[str]:
+    from runners.dataflow.submit_options import SubmitOptions
+
+    return {each.flag for each in options.of(SubmitOptions)}
+
+
 def here(job: RunOptions, messages: MessageOptions, beam: list[str]) -> Outcome:
     """Run a job from this process, or preview it."""
     from runners.dataflow import job_state
     from runners.jobs import beam_options, preview
     from runners.jobs import run as jobs
 
+    beam_options.require_cloud(beam)
     if messages.dry_run:
         return Outcome(preview.describe(job, beam_options.parse(beam)))
     still_runs = job_state.make_still_runs(beam_options.parse(beam))
@@ -75,7 +86,7 @@ def on_dataflow(job: RunOptions, where: SubmitOptions, messages: MessageOptions,
     sent = submit.submit(job, where, parsed.beam, sys.stderr, show=not messages.quiet)
     if sent.report is not None:
         return ended(job, sent.report, messages)
-    return Outcome(submit.summary(sent, job.output))
+    return Outcome(submit.summary(sent, job.output), lasts=True)
 
 
 def ended(job: RunOptions, report: dict[str, Any], messages: MessageOptions) -> Outcome:
@@ -89,7 +100,7 @@ def ended(job: RunOptions, report: dict[str, Any], messages: MessageOptions) -> 
         text = json.dumps(report, indent=2, ensure_ascii=False)
     problems = report["problems"]
     code = by_kind[problems[0]["kind"]] if problems else codes.DONE
-    return Outcome(text, code, [problem["message"] for problem in problems])
+    return Outcome(text, code, [problem["message"] for problem in problems], lasts=True)
 
 
 COMMAND = Command(

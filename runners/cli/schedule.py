@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 from runners.cli import nightly
@@ -28,12 +29,12 @@ def _create(parsed: Parsed) -> Outcome:
         raise UsageError(f"--runner {runner}: Cloud Scheduler launches only {beam_options.DATAFLOW}")
     beam = [word for word in parsed.beam if not word.startswith("--runner")]
     launched = {"container_image": "of-the-launcher", **parsed.values}
-    _require_any_night(parsed._replace(values=launched, beam=[*beam, f"--runner={beam_options.DATAFLOW}"]))
+    _check_any_night(parsed._replace(values=launched, beam=[*beam, f"--runner={beam_options.DATAFLOW}"]), ask=False)
     zone = parsed.option(NightlyOptions).time_zone
     when = Times.daily(times.at, zone) if times.at else Times(times.times or "", zone)
     send = not parsed.option(MessageOptions).dry_run
     values = {key: value for key, value in parsed.values.items() if key not in ("config", "dry_run")}
-    return Outcome(cloud_schedule.create(asked, times.name, when, values, beam, send=send))
+    return Outcome(cloud_schedule.create(asked, times.name, when, values, beam, send=send), lasts=send)
 
 
 def _print(parsed: Parsed) -> Outcome:
@@ -44,7 +45,7 @@ def _print(parsed: Parsed) -> Outcome:
     asked, times = parsed.option(PrintOptions), parsed.option(TimesOptions)
     words = nightly.to_words(parsed.values, parsed.beam, secrets=True)
     parsed, file = nightly.with_config(parsed)
-    _require_any_night(parsed)
+    warnings = _check_any_night(parsed, ask=True)
     zone = parsed.option(NightlyOptions).time_zone
     if file:
         words.append(f"--config={Path(file).absolute()}")  # which is found from any folder
@@ -58,7 +59,8 @@ def _print(parsed: Parsed) -> Outcome:
     return Outcome(
         local_schedule.format_crontab(timer)
         if asked.cron
-        else local_schedule.format_install_commands(local_schedule.format_units(timer))
+        else local_schedule.format_install_commands(local_schedule.format_units(timer)),
+        problems=warnings,
     )
 
 
@@ -71,15 +73,18 @@ def _show(parsed: Parsed) -> Outcome:
 def _delete(parsed: Parsed) -> Outcome:
     from runners.template import cloud_schedule
 
-    return Outcome(cloud_schedule.delete(cloud_schedule.ref_of(parsed.option(PlaceOptions))))
+    return Outcome(cloud_schedule.delete(cloud_schedule.ref_of(parsed.option(PlaceOptions))), lasts=True)
 
 
-def _require_any_night(parsed: Parsed) -> None:
-    """Raise UsageError where the options cannot start a night, or name one day."""
-    _, days = nightly.check(parsed)
-    for flag, value in (("--date", days.day), ("--from", days.first), ("--to", days.last)):
+def _check_any_night(parsed: Parsed, *, ask: bool) -> tuple[str, ...]:
+    """Return warnings about a night. Raises UsageError where the options cannot start one, or name one day."""
+    from runners.nights import check
+
+    night = check.check(parsed.values, parsed.beam, datetime.now(timezone.utc), ask=ask)
+    for flag, value in (("--date", night.days.day), ("--from", night.days.first), ("--to", night.days.last)):
         if value is not None:
             raise UsageError(f"{flag} {value} would be the same every night; leave it out")
+    return night.warnings
 
 
 COMMANDS = (

@@ -178,6 +178,9 @@ def _look_up(run: RunOptions, figures: Figures) -> _Facts:
         if counted is None:
             what = f"number of images, {facts.count:,} or more" if facts.count else "number of images"
             facts.problems.append(f"{what}: {problem}; pass --count")
+    reason, _ = _within(deadline, partial(resolve.explain_output, run))
+    if reason:
+        raise UsageError(reason)
     return facts
 
 

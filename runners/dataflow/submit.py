@@ -27,7 +27,6 @@ from runners.lock import cleanup, lock
 from runners.lock.lock import Lock
 from transforms.counts import Tally
 from transforms.errors import BeamsightError, UsageError
-from transforms.storage import files
 from transforms.tables import layout
 
 
@@ -62,7 +61,7 @@ def submit(
     resolve.require_visible(run, beam, models=False)
     checks.require_complete(beam)
     checks.require_python(beam)
-    files.check(run.output)
+    resolve.require_output(run)
     resolve.require_images(run)
     if run.on_finish is not None and not where.wait:
         raise UsageError("--on-finish needs --wait; otherwise no process is left to post the report")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from functools import cache
+from typing import Any
 
 from apache_beam.options.pipeline_options import (
     DirectOptions,
@@ -19,6 +22,16 @@ from beamsight.text import nearest
 from transforms.errors import UsageError
 
 DATAFLOW = "DataflowRunner"
+
+# What only machines in a cloud have, by what the options set. Other runners ignore it without a message.
+_CLOUD = frozenset(
+    {
+        *("region", "worker_region", "zone", "worker_zone", "machine_type", "min_cpu_platform"),
+        *("disk_size_gb", "disk_type", "disk_provisioned_iops", "disk_provisioned_throughput_mibps"),
+        *("network", "subnetwork", "use_public_ips", "service_account_email", "dataflow_kms_key"),
+        *("autoscaling_algorithm", "dataflow_service_options", "flexrs_goal"),
+    }
+)
 
 
 def parse(arguments: Sequence[str], ours: Iterable[str] = ()) -> PipelineOptions:
@@ -55,15 +68,49 @@ def _runner(name: str | None) -> str | None:
     return found
 
 
-def switch(name: str, value: bool) -> list[str]:
-    """Return the words that set a switch of Beam, such as ``--use_public_ips``, to a value.
+def words(name: str, value: Any) -> list[str]:
+    """Return the words that set an option of Beam, such as ``--num_workers``, to a value of TOML.
 
-    Raises UsageError where Beam has no word for it.
+    A switch takes true or false, a repeated option takes a list, and an option with JSON takes a table.
+
+    Raises:
+        UsageError: Beam would drop the value, or read another one.
     """
+    own = _parser()._option_string_actions[name]
+    if own.nargs == 0:
+        return _switch(name, value)
+    if value == [] or value == {}:
+        raise UsageError("it is empty; give a value, or leave the option out")
+    several = isinstance(value, list)
+    if several and any(isinstance(each, bool | dict | list) for each in value):
+        raise UsageError("write a list of texts and numbers")
+    found = [f"{name}={_text(each)}" for each in (value if several else [value])]
+    read = getattr(_parse_known(found)[0], own.dest)
+    if several and not isinstance(read, list | dict):
+        raise UsageError("Beam takes one value here; write it without a list")
+    if isinstance(value, bool | dict) and isinstance(read, list):
+        raise UsageError('Beam takes a list of texts here; write one such as ["key=value"]')
+    if isinstance(value, dict) and not _has_keys(read, value):
+        raise UsageError("Beam takes one value here; write a text or a number instead of a table")
+    return found
+
+
+def _has_keys(read: Any, value: Mapping[str, Any]) -> bool:
+    # Beam puts a prefix before the keys of one option, gcs_custom_audit_entries.
+    return isinstance(read, dict) and all(any(name.endswith(key) for name in read) for key in value)
+
+
+def destination(name: str) -> str:
+    """Return what an option of Beam sets, which its other names set too: ``use_public_ips`` for ``--no_...``."""
+    own = _parser()._option_string_actions.get(name)
+    return name if own is None else own.dest
+
+
+def _switch(name: str, value: Any) -> list[str]:
+    if not isinstance(value, bool):
+        raise UsageError("write true or false")
     actions = _parser()._option_string_actions
     own = actions[name]
-    if own.nargs != 0:
-        return [f"{name}={str(value).lower()}"]
     wanted = own.const if value else not own.const
     for flag, action in actions.items():
         if action.dest == own.dest and action.nargs == 0 and action.const is wanted:
@@ -73,12 +120,27 @@ def switch(name: str, value: bool) -> list[str]:
     return []
 
 
+def _text(value: Any) -> str:
+    """Return one value of TOML as Beam reads it."""
+    if isinstance(value, dict | bool):
+        return json.dumps(value)
+    if not isinstance(value, str | int | float | date):
+        raise UsageError("write a text, a number, a list of them, or a table with names")
+    return str(value)
+
+
 def unknown(arguments: Sequence[str]) -> list[str]:
     """Return the arguments that Beam does not know. Raises UsageError for a wrong value of one of Beam's options."""
+    return _parse_known(arguments)[1]
+
+
+def _parse_known(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     try:
-        return _parser().parse_known_args(list(arguments))[1]
+        return _parser().parse_known_args(list(arguments))
     except argparse.ArgumentError as error:
         raise UsageError(str(error)) from error
+    except (ValueError, TypeError, AttributeError) as error:  # of the options that Beam itself reads as JSON
+        raise UsageError(f"Beam cannot read {' '.join(arguments)}: {error}") from error
 
 
 @cache
@@ -107,6 +169,17 @@ def runner_of(arguments: Sequence[str]) -> str | None:
     """Return the runner that the arguments name."""
     runner: str | None = parse(arguments).view_as(StandardOptions).runner
     return runner
+
+
+def require_cloud(arguments: Sequence[str]) -> None:
+    """Raise UsageError for options of machines in a cloud where the runner has none. A dotted name may have some."""
+    runner = runner_of(arguments) or ""
+    if "Dataflow" in runner or "." in runner:
+        return
+    flags = [word.partition("=")[0] for word in arguments if word.startswith("--")]
+    if cloud := [flag for flag in flags if destination(flag) in _CLOUD]:
+        verb = "is" if len(cloud) == 1 else "are"
+        raise UsageError(f"{', '.join(cloud)} {verb} for machines in a cloud; add --runner={DATAFLOW}, or leave it out")
 
 
 def is_dataflow(arguments: Sequence[str]) -> bool:

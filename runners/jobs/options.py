@@ -36,12 +36,13 @@ class Night:
     """The days of a ``nightly`` run, as the run report keeps them.
 
     patterns: ``--images`` as they were given. days: In the form 2026-11-20. waiting: The days for which a pattern
-    matches no image yet.
+    matches no image yet. warnings: Messages about patterns whose folder does not exist.
     """
 
     patterns: tuple[str, ...]
     days: tuple[str, ...]
     waiting: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

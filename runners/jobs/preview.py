@@ -20,7 +20,6 @@ from transforms import counts, run_state
 from transforms.counts import Tally
 from transforms.errors import BeamsightError
 from transforms.inference.spec import Task
-from transforms.storage import files
 
 
 def describe(options: RunOptions, beam_options: PipelineOptions) -> str:
@@ -29,7 +28,7 @@ def describe(options: RunOptions, beam_options: PipelineOptions) -> str:
     Raises UsageError for what a run would refuse.
     """
     resolve.require_visible(options, beam_options)
-    files.check(options.output)
+    resolve.require_output(options)
     resolve.require_images(options)
     here = dataclasses.replace(
         options,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+import stat
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -12,11 +14,11 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from beamsight.models import registry, staging
 from beamsight.models.downloads import Report, ignore
 from beamsight.reports import run_report
-from beamsight.text import nearest
+from beamsight.text import count, nearest
 from pipelines.catalog import CatalogOptions
 from runners.jobs import beam_options
 from runners.jobs.options import NO_MODEL, RunOptions
-from transforms.errors import UsageError
+from transforms.errors import FetchError, UsageError
 from transforms.history import subtract
 from transforms.imaging.prepare import Limits
 from transforms.inference import bundle, engines
@@ -24,7 +26,7 @@ from transforms.inference.recipe import Recipe
 from transforms.inference.spec import Task
 from transforms.listing import sources
 from transforms.process import Settings
-from transforms.storage import files
+from transforms.storage import files, local
 from transforms.tables import layout
 
 
@@ -46,7 +48,7 @@ def resolve(
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     output = output_of(options)
     recipes = tuple(
-        _recipe(options, find_bundle(model, task, report), task, gpu)
+        make_recipe(options, find_bundle(model, task, report), task, gpu)
         for model, task in options.models
         if model != NO_MODEL
     )
@@ -77,8 +79,40 @@ def resolve(
 
 def require_images(options: RunOptions) -> None:
     """Raise UsageError for a source without images. A night may have none."""
-    if options.night is None:
+    if options.night is not None:
+        return
+    try:
         sources.check(options.images, options.uri_column, layout.own_files(output_of(options)))
+    except UsageError as error:
+        if "{date" not in str(error) and "{yesterday" not in str(error):
+            raise
+        raise UsageError(f"{error}; only `beamsight nightly` fills in {{date}} and {{yesterday}}") from error
+
+
+def require_output(options: RunOptions) -> None:
+    """Raise UsageError for an output that is no folder. Asks the storage whether there is a file of that name."""
+    files.check(options.output)
+    if reason := explain_output(options):
+        raise UsageError(reason)
+
+
+def explain_output(options: RunOptions) -> str | None:
+    """Return why the output cannot be a folder of tables. None if it can, or if the storage does not answer."""
+    uri = output_of(options).rstrip("/")
+    try:
+        kind = _kind_on_disk(local.path_of(uri)) if files.is_local(uri) else _kind_of_object(uri)
+    except (OSError, ValueError, FetchError):  # The first write has the same error, with its own message.
+        return None
+    return kind and f"--output {options.output} is {kind}, and not a folder; name a folder, which need not exist yet"
+
+
+def _kind_on_disk(path: str) -> str | None:
+    mode = Path(path or "/").stat().st_mode
+    return None if stat.S_ISDIR(mode) else "a file" if stat.S_ISREG(mode) else "a fifo, a socket, or a device"
+
+
+def _kind_of_object(uri: str) -> str:
+    return f"a file of {count(files.stat(uri).size, 'byte')}"
 
 
 def output_of(options: RunOptions) -> str:
@@ -86,7 +120,7 @@ def output_of(options: RunOptions) -> str:
     return files.absolute(options.output)
 
 
-def _recipe(options: RunOptions, uri: str, task: Task, gpu: bool) -> Recipe:
+def make_recipe(options: RunOptions, uri: str, task: Task, gpu: bool) -> Recipe:
     """Return the recipe of the table that the bundle at ``uri`` makes."""
     found = bundle.read(uri)
     if found.spec.task != task:
@@ -129,6 +163,12 @@ def find_bundle(model: str, task: Task, report: Report = ignore) -> str:
 
 def require_visible(options: RunOptions, beam: PipelineOptions, *, models: bool = True) -> None:
     """Raises UsageError for a path on this disk when the workers are elsewhere. models: look at those too."""
+    for reason in list_invisible(options, beam, models=models):
+        raise UsageError(reason)
+
+
+def list_invisible(options: RunOptions, beam: PipelineOptions, *, models: bool = True) -> Iterator[str]:
+    """Yield a message for each path on this disk that the workers cannot see. models: look at those too."""
     if beam_options.sees_this_disk(beam):
         return
     named = [*(("--images", image) for image in options.images), ("--output", options.output)]
@@ -144,6 +184,4 @@ def require_visible(options: RunOptions, beam: PipelineOptions, *, models: bool 
             if option == "--images"
             else "name a folder in a bucket"
         )
-        raise UsageError(
-            f"{option} {value} is on this machine, where the workers of the runner cannot see it; {remedy}"
-        )
+        yield f"{option} {value} is on this machine, where the workers of the runner cannot see it; {remedy}"

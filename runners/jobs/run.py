@@ -18,7 +18,6 @@ from runners.jobs.options import RunOptions
 from runners.lock import cleanup, lock
 from runners.lock.lock import Lock, StillRuns
 from transforms import run_state
-from transforms.storage import files
 
 _HURRY = 3.0  # seconds for --on-finish when somebody waits for the command to end
 
@@ -48,7 +47,7 @@ def run(
     arguments = list(beam_arguments)
     beam = beam_options.parse(arguments)
     resolve.require_visible(options, beam)
-    files.check(options.output)
+    resolve.require_output(options)
     resolve.require_images(options)
     shown = stream if show else None
     with progress.steps(shown) as report:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 import string
 from collections.abc import Iterator
 from datetime import date, timedelta
 
 from transforms.errors import UsageError
 
+_WILDCARD = re.compile(r"[*?[]")
 _DAYS_BACK = {"date": 0, "yesterday": 1}  # from the day of the run
 _SYNTAX = "{date:%Y/%m/%d} is the day of the run, {yesterday:%Y/%m/%d} the day before; write {{ and }} for braces"
 
@@ -22,6 +25,22 @@ def expand(pattern: str, day: date) -> str:
 def names_today(pattern: str) -> bool:
     """Return whether a pattern has a ``date`` field. That day is not over when the run starts."""
     return any(field == "date" for _, field, _ in _parts(pattern))
+
+
+def fixed_part(pattern: str) -> str | None:
+    """Return what a pattern has before its days and wildcards: a folder, or all of a pattern without any.
+
+    ``gs://b/photos/{date}/**`` -> ``gs://b/photos/``. None where no folder is fixed, as in ``gs://{date}/**``.
+    """
+    parts = list(_parts(pattern))
+    literals = list(itertools.takewhile(lambda part: part[1] is None, parts))
+    text = "".join(literal for literal, _, _ in literals)
+    magic = _WILDCARD.search(text)
+    if magic is None and literals == parts:
+        return text
+    folder = text[: magic.start()] if magic else text
+    folder = folder[: folder.rfind("/") + 1]
+    return None if folder.endswith("://") else folder or "./"
 
 
 def _parts(pattern: str) -> Iterator[tuple[str, str | None, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -14,7 +15,7 @@ from runners.nights.options import NightlyOptions
 from transforms.errors import FetchError, UsageError
 from transforms.listing import sources
 from transforms.prefetch import prefetch
-from transforms.storage import files
+from transforms.storage import files, local
 from transforms.tables import layout
 
 _THREADS = 16  # concurrent look-ups of sources
@@ -39,6 +40,7 @@ def resolve_days(options: RunOptions, asked: NightlyOptions, now: datetime) -> N
     Raises:
         UsageError: The patterns or the days are invalid, or a source fails with a permanent error.
     """
+    resolve.require_output(options)
     today = asked.today(now)
     days = _list_days(options, asked, today)
     by_day = {day: _expand(options.images, day) for day in days}
@@ -46,7 +48,8 @@ def resolve_days(options: RunOptions, asked: NightlyOptions, now: datetime) -> N
     has_images = _check_sources(all_sources, options)
     waiting = [day for day in days if not all(has_images[source] for source in by_day[day])]
     images = dict.fromkeys(source for source in all_sources if has_images[source])
-    night = Night(options.images, _iso(days), _iso(waiting))
+    warnings = _list_warnings(options.images) if waiting else ()
+    night = Night(options.images, _iso(days), _iso(waiting), warnings=warnings)
     # A night without images still runs and writes a report.
     run = dataclasses.replace(options, images=tuple(images) or by_day[days[-1]], night=night)
     return NightlyRun(run, tuple(_describe_days(asked, today, days, waiting)))
@@ -64,7 +67,6 @@ def _list_days(options: RunOptions, asked: NightlyOptions, today: date) -> list[
             raise UsageError(f"--from {asked.first} is after today, {last}")
         return [asked.first + timedelta(days=n) for n in range((last - asked.first).days + 1)]
     output = resolve.output_of(options)
-    files.check(output)
     return [*catch_up.list_incomplete(output, today, asked.catch_up, options.images, asked.zone), today]
 
 
@@ -85,6 +87,35 @@ def _check_sources(names: Sequence[str], options: RunOptions) -> dict[str, bool]
             return source, True
 
     return dict(prefetch(dict.fromkeys(names), has_image, threads=_THREADS, window=2 * _THREADS))
+
+
+def _list_warnings(patterns: Sequence[str]) -> tuple[str, ...]:
+    found = prefetch(dict.fromkeys(patterns), explain_missing, threads=_THREADS, window=2 * _THREADS)
+    return tuple(warning for warning in found if warning)
+
+
+def explain_missing(pattern: str) -> str | None:
+    """Return a warning if what a pattern has before its days does not exist. Another night will not find images there.
+
+    None if it exists, or if the storage does not answer.
+    """
+    part = day_patterns.fixed_part(pattern)
+    try:
+        if part is None or _exists(files.absolute(part)):
+            return None
+    except (FetchError, UsageError):
+        return None
+    return f"--images {pattern}: there is no {part}; check the pattern, if this is not before the first upload"
+
+
+def _exists(uri: str) -> bool:
+    if files.is_local(uri):
+        return os.path.exists(local.path_of(uri))  # noqa: PTH110 - pathlib raises for a folder that may not be read
+    if not uri.endswith("/"):
+        if files.exists(uri):
+            return True
+        uri += "/"
+    return next(files.walk(uri), None) is not None
 
 
 def _describe_days(asked: NightlyOptions, today: date, days: Sequence[date], waiting: Sequence[date]) -> Iterator[str]:

@@ -229,6 +229,10 @@ def _require(column: str, columns: Sequence[str], uri: str) -> None:
     if column not in columns:
         names = ", ".join(map(repr, columns[:20])) + (", ..." if len(columns) > 20 else "")
         raise UsageError(f"{uri} has no column {column!r}; its columns are {names[:1000]}; pass one with --uri-column")
+    if (times := columns.count(column)) > 1:
+        raise UsageError(
+            f"{uri} has {times} columns {column!r}; rename them, or pass the one with the URIs with --uri-column"
+        )
 
 
 def _line(number: int, uri: str) -> Line:

@@ -99,12 +99,14 @@ class LocalFiles:
 
     def write_if(self, uri: str, data: bytes, version: str | None) -> str | None:
         """See ``FileSystem.write_if``."""
-        with _writing(uri), suppress(FileExistsError), whole_file.exclusive(Path(path_of(uri))) as path:
-            if self._version(uri) == version:
-                if version is not None:
-                    self.write(uri, data)
-                else:
-                    whole_file.create(path, data)
+        with _writing(uri), whole_file.exclusive(Path(path_of(uri))) as path:
+            if self._version(uri) != version:
+                return None
+            if version is not None:
+                self.write(uri, data)
+                return self._version(uri)
+            with suppress(FileExistsError):
+                whole_file.create(path, data)
                 return self._version(uri)
         return None
 

@@ -8,7 +8,10 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from gcs_server import Bucket
 
 from runners.cli import app, codes
 from runners.jobs import beam_options, portable
@@ -50,6 +53,21 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--images", "{photo}", "--max-failures", "few"], ["'few'", "1%"]),
         (["--images", "{photo}", "--output", "/proc/nowhere"], ["/proc/nowhere"]),
         (["--images", "{photo}", "--output", "http://host/out"], ["http://host/out"]),
+        (["--images", "{folder}/{{date}}/**"], ["only `beamsight nightly` fills in {{date}}"]),
+        (["--images", "{folder}/{{yesterday:%Y}}.csv"], ["only `beamsight nightly` fills in"]),
+        (["--images", "{photo}", "--region=europe-west4"], ["--region is for machines in a cloud", "DataflowRunner"]),
+        (
+            ["--images", "{photo}", "--zone", "z", "--disk_size_gb=3", "--runner=FlinkRunner"],
+            ["--zone, --disk_size_gb"],
+        ),
+        (["--images", "{photo}", "--no_use_public_ips", "--dry-run"], ["--no_use_public_ips is for machines"]),
+        (["--images", "{photo}", "--machine-type=m"], ["--machine-type is for a job on Dataflow", "beamsight submit"]),
+        (["--images", "{photo}", "--output", ""], ["--output '' is empty", "shell variable"]),
+        (["--images", "{photo}", "--output", "{photo}"], ["--output {photo} is a file, and not a folder"]),
+        (["--images", "{photo}", "--output", "{photo}/"], ["--output {photo}/ is a file, and not a folder"]),
+        (["--images", "{photo}", "--output", "{photo}", "--dry-run"], ["--output {photo} is a file"]),
+        (["--images", "{photo}", "--output", "{photo}/out"], ["{photo}/out/lock.json", "Not a directory"]),
+        (["--images", "{photo}", "--output", "/dev/null"], ["--output /dev/null is a fifo, a socket, or a device"]),
         (["--images", "{photo}", "--runner=DataflowRunner"], ["--images {photo}", "copy it to a bucket"]),
         (["--images", "gs://b/a.jpg", "--runner=DataflowRunner"], ["--output {folder}/out", "in a bucket"]),
         (["--images", "gs://b/a.jpg", "--output", "gs://b/out", "--runner=DataflowRunner"], ["--project"]),
@@ -80,6 +98,22 @@ def test_wrong_use_of_run(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("command", ["run", "nightly", "submit"])
+@pytest.mark.parametrize("more", [[], ["--dry-run"]])
+def test_an_output_that_is_an_object_is_refused(
+    command: str, more: list[str], bucket: Bucket, tiny_classifier: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bucket.put("catalog", b"12345")
+    bucket.put("a.jpg", drawn.encode(drawn.draw(0, 40, 40)))
+    before = bucket.names()
+    arguments = [command, "--images", bucket.uri("a.jpg"), "--output", bucket.uri("catalog"), *more]
+    arguments += ["--classifier", tiny_classifier, "--embedder", "none"]
+    if command == "submit":
+        arguments += ["--project=test-project", "--region=europe-west4", "--container-image=repository/beamsight"]
+    assert f"--output {bucket.uri('catalog')} is a file of 5 bytes, and not a folder" in refused(arguments, capsys)
+    assert bucket.names() == before
+
+
 @pytest.mark.parametrize(
     ("engine", "file"), [("openvino", "openvino/f32.bin"), ("tensorflow", "saved_model/saved_model.pb")]
 )
@@ -102,6 +136,19 @@ def test_a_column_that_is_not_there(tmp_path: Path, tiny_classifier: str, capsys
     said = refused([*arguments, "--classifier", tiny_classifier, "--embedder", "none"], capsys)
     assert "no column 'uri'" in said
     assert "'path', 'id'" in said
+    assert "--uri-column" in said
+
+
+@pytest.mark.parametrize("name", ["list.parquet", "list.csv"])
+def test_two_columns_of_one_name(
+    name: str, tmp_path: Path, tiny_classifier: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "list.csv").write_text("uri,id,uri\na.jpg,1,b.jpg\n")
+    columns = [pa.array(["a.jpg"]), pa.array(["1"]), pa.array(["b.jpg"])]
+    pq.write_table(pa.Table.from_arrays(columns, names=["uri", "id", "uri"]), tmp_path / "list.parquet")
+    arguments = ["run", "--images", str(tmp_path / name), "--output", str(tmp_path / "out")]
+    said = refused([*arguments, "--classifier", tiny_classifier, "--embedder", "none"], capsys)
+    assert f"{tmp_path / name} has 2 columns 'uri'" in said
     assert "--uri-column" in said
 
 

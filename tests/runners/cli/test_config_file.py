@@ -87,7 +87,13 @@ def test_the_file_of_the_folder_is_read_where_there_is_one(tmp_path: Path, monke
         ("beam = 3", ["[beam]"]),
         ("[beam]\nruner = 'x'", ["runer", "did you mean '--runner'?"]),
         ("[beam]\nnum_workers = 'many'", ["num_workers", "many"]),
-        ("[beam]\nexperiments = [[1]]", ["experiments", "[1]"]),
+        ("[beam]\nexperiments = [[1]]", ["experiments", "[1]", "texts and numbers"]),
+        ("[beam]\nnum_workers = [1, 2]", ["[beam] num_workers = [1, 2]", "without a list"]),
+        ("[beam]\nproject = {id = 'p'}", ["[beam] project = {'id': 'p'}", "instead of a table"]),
+        ("[beam]\nlabel = ['a=b']\nlabels = ['c=d']", ["[beam] labels is given twice"]),
+        ("[beam]\nuse_public_ips = false\nno-use-public-ips = false", ["no-use-public-ips is given twice"]),
+        ("output = ''", ["output = ''", "is empty"]),
+        ("top-k = 0", ["top-k = 0", "too small"]),
         ("date = 2026-11-20", ["date", "--date on the command line"]),
         ("dry-run = true", ["--dry-run on the command line"]),
         ("normalize = 'yes'", ["normalize", "true or false"]),
@@ -110,6 +116,23 @@ def test_what_is_wrong_is_named(
         assert said.err.count("\n") == 1
         for word in words:
             assert word in said.err
+
+
+def test_all_that_is_wrong_is_named_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "clasifier = 'none'\ntop-k = 0\nthreads = 'many'\n[beam]\nruner = 'x'\nnum_workers = [1]\n"
+    file = written(tmp_path, text)
+    assert app.main(["config", "check", file]) == codes.WRONG_USE
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 5
+    for line, word in zip(lines, ("clasifier", "top-k", "threads", "[beam] runer", "[beam] num_workers"), strict=True):
+        assert line.startswith(f"beamsight: {file}: ")
+        assert word in line
+
+
+def test_the_command_line_replaces_another_name_of_the_same_option(tmp_path: Path) -> None:
+    file = written(tmp_path, NEEDED + "[beam]\nuse_public_ips = true\nlabel = ['a=b']\nnum_workers = 3\n")
+    parsed, _ = night("--config", file, "--no_use_public_ips", "--labels=c=d")
+    assert parsed.beam == ["--num_workers=3", "--no_use_public_ips", "--labels=c=d"]
 
 
 def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from runners.jobs import interrupts
 from runners.lock import lock
 from runners.lock.holder import Holder, current_process, is_gone
-from transforms.errors import Locked, Unreadable
+from transforms.errors import Locked, Unreadable, UsageError
 from transforms.storage import files
 from transforms.storage.gcs import GcsObjects
 
@@ -413,3 +413,13 @@ def test_takes_over_from_a_job_that_has_ended(output: str) -> None:
 def test_each_output_has_its_own_lock(tmp_path: Path) -> None:
     with lock.hold(str(tmp_path / "a"), "it", io.StringIO()), lock.hold(str(tmp_path / "b"), "it", io.StringIO()):
         pass
+
+
+def test_an_output_that_is_a_file_is_not_locked_by_another_run(tmp_path: Path) -> None:
+    (tmp_path / "out").write_bytes(b"a file")
+    with (
+        pytest.raises(UsageError, match=r"cannot write .*/out/lock\.json"),
+        lock.hold(str(tmp_path / "out"), "beamsight run", io.StringIO()),
+    ):
+        pass
+    assert (tmp_path / "out").read_bytes() == b"a file"

@@ -239,3 +239,26 @@ def test_a_day_without_images_is_no_error(command: list[str], capsys: pytest.Cap
     assert "none of the 0 images" in capsys.readouterr().out
     night = [*command, "--date", "2020-01-01", "--catch-up", "0", "--expect-at-least", "1"]
     assert app.main(night) == codes.TOO_FEW_IMAGES
+
+
+@pytest.mark.parametrize("more", [["--quiet"], ["--json"]])
+def test_a_pattern_whose_folder_does_not_exist_is_a_warning_of_the_report(
+    command: list[str], more: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pattern = f"{tmp_path}/inn/{{date:%Y}}/**"
+    assert app.main([*command, "--images", pattern, "--date", f"{DAY}", *more]) == codes.DONE
+    warning = (
+        f"--images {pattern}: there is no {tmp_path}/inn/; check the pattern, if this is not before the first upload"
+    )
+    assert capsys.readouterr().err.splitlines()[-1] == f"beamsight: {warning}"
+    (report,) = (json.loads(path.read_text(encoding="utf-8")) for path in (tmp_path / "out" / "runs").glob("*.json"))
+    assert (report["state"], report["options"]["night"]["warnings"]) == ("done", [warning])
+
+
+def test_a_day_without_images_in_a_folder_that_exists_has_no_warning(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert app.main([*command, "--date", "2020-01-01"]) == codes.DONE
+    assert "there is no" not in capsys.readouterr().err
+    (report,) = (json.loads(path.read_text(encoding="utf-8")) for path in (tmp_path / "out" / "runs").glob("*.json"))
+    assert report["options"]["night"]["warnings"] == []
