@@ -36,7 +36,7 @@ class SubmitOptions:
         pattern="gs://.+",
     )
     job_name: str | None = option(
-        None, group=PLACE, help="Name of the job in the console", default_text="beamsight and the time"
+        None, group=PLACE, help="Name of the job in the console", default_text="beamsight and the id of the run"
     )
     service_account: str | None = option(
         None,
