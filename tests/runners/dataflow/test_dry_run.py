@@ -31,8 +31,11 @@ def test_with_a_cloud(
         *("--classifier", in_bucket, "--embedder", tiny_embedder, "--label", "team=birds", "--no-public-ips"),
         *("--images-per-second", "10", "--machine-price", "0.5"),
     ]
+    bucket.gcs.requests.clear()
+    bucket.gcs.faults = lambda method, _: None if method == "GET" else 403  # refuses every write
     assert app.main(command) == codes.DONE
     said = capsys.readouterr().out
+    assert [request for request in bucket.gcs.requests if request[0] != "GET"] == []
     for line in (
         "project, region  test-project, europe-west4",
         "machines         1 to 10, chosen by Dataflow",
