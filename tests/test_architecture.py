@@ -22,13 +22,19 @@ MODULES = {
 LAYERS = (
     (
         "transforms.errors",
-        "transforms.time_limit",
         "transforms.prefetch",
         "transforms.defaults",
         "transforms.machine",
         "beamsight.text",
     ),
-    ("transforms.records", "transforms.counts", "transforms.outage", "transforms.vector_math", "beamsight.options"),
+    (
+        "transforms.records",
+        "transforms.counts",
+        "transforms.outage",
+        "transforms.time_limit",
+        "transforms.vector_math",
+        "beamsight.options",
+    ),
     ("transforms.storage", "transforms.run_state", "transforms.inference.spec", "transforms.inference.libraries"),
     ("transforms.imaging",),
     ("transforms.inference",),

@@ -256,8 +256,8 @@ PATHS = [
     ("/a/./b.jpg", "/a/./b.jpg"),
     ("file:///a.jpg", "file:///a.jpg"),
     ("FILE:///a.jpg", "FILE:///a.jpg"),
-    ("gs://c/a/../b.jpg", "gs://c/a/../b.jpg"),
-    ("GS://c/b.jpg", "GS://c/b.jpg"),
+    ("gs://bucket/a/../b.jpg", "gs://bucket/a/../b.jpg"),
+    ("GS://bucket/b.jpg", "GS://bucket/b.jpg"),
 ]
 
 
