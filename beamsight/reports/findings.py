@@ -93,6 +93,9 @@ def _runs(evidence: Evidence) -> Iterator[Finding]:
             yield Finding("error", f"Run {run.run_id} {ended}: {run.error or 'no reason recorded'}.", "runs")
         elif too_few := run.problems.get(TOO_FEW_IMAGES):
             yield Finding("error", f"Run {run.run_id}: {too_few}.", "numbers")
+        night = run.options.get("night") or {}
+        for warning in night.get("warnings", ()):
+            yield Finding("warning", f"Run {run.run_id}: {warning}.", "runs")
     if evidence.missed:
         days = ", ".join(f"{day.day} {day:%B}" for day in evidence.missed)
         yield Finding("warning", f"No run started on {days}.", "days")

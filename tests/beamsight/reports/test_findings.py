@@ -168,3 +168,11 @@ def test_errors_come_first() -> None:
 )
 def test_percent(share: float, text: str) -> None:
     assert findings.percent(share).replace("\u00a0", " ") == text
+
+
+def test_the_warnings_of_a_night_are_shown() -> None:
+    night = {"patterns": [], "days": [], "waiting": [], "warnings": ["--images inn/{date}: there is no inn/"]}
+    (found,) = findings.find_problems(evidence(run=run(options={"max_failures": "10%", "night": night})))
+    assert (found.severity, found.text) == ("warning", "Run r1: --images inn/{date}: there is no inn/.")
+    night.pop("warnings")  # as early versions wrote it
+    assert findings.find_problems(evidence(run=run(options={"max_failures": "10%", "night": night}))) == []
