@@ -44,6 +44,7 @@ class GcsServer(Loopback):
         self.storage = _Storage(use_memory_fs=True)
         self._lock = threading.Lock()  # the emulator's storage is not made for threads
         self._count = threading.Condition()
+        self.now = 0  # requests being answered
         httpd = _Server(("127.0.0.1", 0), _Handler)
         httpd.gcs = self
         super().__init__(httpd)
@@ -55,7 +56,7 @@ class GcsServer(Loopback):
         self.without_hashes = False  # as from behind a proxy that keeps only what it knows
         self.gather = 0  # no request is answered until this many have arrived together
         self.requests: list[tuple[str, str]] = []
-        self.now = self.peak = 0  # requests being answered; the most there ever were
+        self.peak = self.now  # the most requests that were answered at once; one of an earlier test may not have ended
         self.connections = 0  # opened since
 
     def media(self) -> list[str]:

@@ -487,4 +487,4 @@ def test_look_up_requests_only_missing_versions_concurrently(bucket: Bucket) -> 
         ImageRef(ref.uri, generations[i], 1) if i % 2 else ref for i, ref in enumerate(refs)
     ]
     assert len(bucket.gcs.requests) == 20
-    assert bucket.gcs.peak == 20
+    assert bucket.gcs.peak >= 20

@@ -456,7 +456,7 @@ def test_many_threads_are_served_at_once_on_few_connections(bucket: Bucket) -> N
 
     with ThreadPoolExecutor(16) as pool:
         assert list(pool.map(fetch, generations)) == [bytes([n]) for n in range(64)]
-    assert bucket.gcs.peak == 16
+    assert bucket.gcs.peak >= 16
     assert len(bucket.gcs.requests) == 64
 
 
@@ -465,7 +465,7 @@ def test_64_threads_keep_their_connections(bucket: Bucket, caplog: pytest.LogCap
     bucket.gcs.gather = 64
     with ThreadPoolExecutor(64) as pool:
         list(pool.map(objects.read, [bucket.uri("a")] * 128))
-    assert bucket.gcs.peak == 64
+    assert bucket.gcs.peak >= 64
     assert "pool is full" not in caplog.text
 
 
