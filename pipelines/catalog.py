@@ -1,36 +1,37 @@
 """The Beam graph. It reads image sources, and writes predictions, vectors, failures and a run report.
 
-Read -> Missing -> Units -> Process -> Report. Only refs and sums are shuffled, never bytes, pixels or vectors. They
-are shuffled as plain tuples in chunks, which Beam encodes fast.
+Prepare -> Missing -> Units -> Process -> Publish -> Report. Only refs, names and sums are shuffled, never bytes, pixels
+or vectors. They are shuffled as plain tuples in chunks, which Beam encodes fast.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindows
+from apache_beam.utils.windowed_value import WindowedValue
 
+from pipelines import publish
 from transforms import counts, defaults
 from transforms.counts import Tally
 from transforms.errors import UsageError
 from transforms.history import subtract, units
-from transforms.history.subtract import KnownKeys, Retries
+from transforms.history.known import History, Retries
 from transforms.inference.recipe import Recipe
 from transforms.listing import sources
 from transforms.process import ProcessUnits, Settings
-from transforms.records import Unit
-from transforms.tables import layout, reader
+from transforms.records import ImageRef, Unit
 
 WriteReport = Callable[[Tally], None]
 
 _TALLY = "tally"
-_FILES = 64  # files of a table in one element; their keys reach a shard as one chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class CatalogOptions:
         unit_size: Maximum number of images in a unit.
         workers: Number of concurrent workers. A small job has a unit for each.
         limit: Maximum number of missing images that this run processes.
+        days: The logical days of sources that are not for the day of the run.
+        more_keys: A folder with key indexes besides those of the output.
     """
 
     images: tuple[str, ...]
@@ -58,6 +61,8 @@ class CatalogOptions:
     unit_size: int = defaults.UNIT_SIZE
     workers: int = 1
     limit: int | None = None
+    days: Mapping[str, str] = field(default_factory=dict)
+    more_keys: str | None = None
 
     def __post_init__(self) -> None:
         if not self.images:
@@ -72,6 +77,15 @@ class CatalogOptions:
         """Return the names of the tables to write."""
         return tuple(recipe.table for recipe in self.recipes)
 
+    def with_lock(self, token: str) -> CatalogOptions:
+        """Return the options of a run that holds the lock with this token."""
+        return replace(self, settings=replace(self.settings, lock_token=token))
+
+    def history(self) -> History:
+        """Return what the tables have already."""
+        places = [self.settings.output, *([self.more_keys] if self.more_keys else [])]
+        return History(places, self.tables, self.retries)
+
 
 def build(pipeline: beam.Pipeline, options: CatalogOptions, write_report: WriteReport) -> None:
     """Add the job to a pipeline.
@@ -81,97 +95,98 @@ def build(pipeline: beam.Pipeline, options: CatalogOptions, write_report: WriteR
         options: The options of the graph.
         write_report: Called once with the sums of the whole run, after all units.
     """
-    listed = pipeline | "Read" >> _Read(options)
-    missing = listed.refs | "Missing" >> _Missing(options)
-    work, tallies = missing.work, [listed[_TALLY], missing[_TALLY]]
+    prepared = pipeline | "Prepare" >> publish.Prepare(options.tables, options.settings)
+    missing = pipeline | "Missing" >> _Missing(options, [beam.pvalue.AsIter(prepared)])
+    work, tallies = missing.work, [prepared, missing[_TALLY]]
     if options.limit is not None:
         limited = work | "Limit" >> _Limit(options.limit)
         work, tallies = limited.work, [*tallies, limited[_TALLY]]
     units_ = work | "Units" >> _Units(options)
-    done = units_ | "Process" >> beam.ParDo(ProcessUnits(options.recipes, options.settings))
-    _ = (*tallies, done) | "Report" >> _Report(write_report)
+    process = beam.ParDo(ProcessUnits(options.recipes, options.settings))
+    done = units_ | "Process" >> process.with_outputs(ProcessUnits.TALLY, main="files")
+    published = done.files | "Publish" >> publish.Publish(options.tables, options.settings)
+    _ = (*tallies, done[ProcessUnits.TALLY], published) | "Report" >> _Report(write_report)
 
 
 def count(pipeline: beam.Pipeline, options: CatalogOptions) -> None:
-    """Add only the first steps of the job, which count the missing images. Nothing is processed or written."""
-    listed = pipeline | "Read" >> _Read(options)
-    _ = listed.refs | "Missing" >> _Missing(options)
-
-
-class _Read(beam.PTransform):
-    """Sources -> ``refs``: (shard, chunk of ImageRefs)."""
-
-    def __init__(self, options: CatalogOptions) -> None:
-        super().__init__()
-        self._options = options
-
-    def expand(self, pipeline: beam.Pipeline) -> Any:
-        return (
-            pipeline
-            | "Sources" >> beam.Create(self._options.images)
-            | "Spread sources" >> beam.Reshuffle()
-            | "List" >> beam.FlatMap(_list, self._options.uri_column).with_outputs(_TALLY, main="refs")
-        )
-
-
-def _list(source: str, uri_column: str) -> Iterator[Any]:
-    for chunk in sources.list_images(source, uri_column):
-        listed = Counter({counts.LISTED: len(chunk.refs), counts.IGNORED: chunk.ignored})
-        counts.publish(listed)
-        counts.LIVE.add(listed)
-        yield beam.pvalue.TaggedOutput(_TALLY, Counter({counts.IGNORED: chunk.ignored}))
-        for shard, refs in subtract.shard_refs(chunk.refs):
-            yield shard, [tuple(ref) for ref in refs]
+    """Add only the steps of the job that count the missing images. Nothing is processed or written."""
+    _ = pipeline | "Missing" >> _Missing(options, [])
 
 
 class _Missing(beam.PTransform):
-    """(shard, chunk of ImageRefs) -> ``work``: the images that the tables lack, in lists of Work."""
+    """Sources -> ``work``: the images that the tables lack, in sorted lists of Work.
 
-    def __init__(self, options: CatalogOptions) -> None:
+    If no image can be listed twice, each chunk of a listing is compared with the key indexes at once. Otherwise refs
+    are shuffled into ranges of URIs first. Keys of the tables are never shuffled.
+    """
+
+    def __init__(self, options: CatalogOptions, ready: Any) -> None:
         super().__init__()
         self._options = options
+        self._ready = ready
 
-    def expand(self, refs: beam.PCollection) -> Any:
+    def expand(self, pipeline: beam.Pipeline) -> Any:
         options = self._options
-        known = (
-            refs.pipeline
-            | "Tables" >> beam.Create([*options.tables, layout.FAILURES])
-            | "Spread tables" >> beam.Reshuffle()
-            | "Files" >> beam.FlatMap(_files, options.settings.output)
-            | "Spread files" >> beam.Reshuffle()
-            | "Known" >> beam.FlatMap(_known, options.tables, options.retries)
+        subtract_ = beam.ParDo(_Subtract(options))
+        chunks = (
+            pipeline
+            | "Sources" >> beam.Create(options.images)
+            | "Spread sources" >> beam.Reshuffle()
+            | "List" >> beam.FlatMap(_list, options, *self._ready)
         )
+        if not sources.may_overlap(options.images):
+            return chunks | "Subtract" >> subtract_.with_outputs(_TALLY, main="work")
+        total = chunks | "Count" >> beam.Map(lambda chunk: len(chunk[0])) | "Total" >> beam.CombineGlobally(sum)
         return (
-            {"refs": refs, "known": known}
-            | "By shard" >> beam.CoGroupByKey()
-            | "Subtract"
-            >> beam.FlatMap(_subtract, options.tables, options.check_versions).with_outputs(_TALLY, main="work")
+            chunks
+            | "Ranges" >> beam.FlatMap(_shard, options, beam.pvalue.AsSingleton(total))
+            | "By range" >> beam.GroupByKey()
+            | "Together" >> beam.MapTuple(_together)
+            | "Subtract" >> subtract_.with_outputs(_TALLY, main="work")
         )
 
 
-def _files(table: str, output: str) -> Iterator[tuple[str, list[str]]]:
-    uris = reader.parts(layout.folder(output, table))
-    while chunk := list(islice(uris, _FILES)):
-        yield table, chunk
+def _list(source: str, options: CatalogOptions, *_ready: Any) -> Iterator[tuple[list[Any], int]]:
+    """Yield chunks of refs, each with the number of ignored files."""
+    day = options.days.get(source)
+    for chunk in sources.list_images(source, options.uri_column):
+        counts.publish(Counter({counts.LISTED: len(chunk.refs)}))
+        counts.LIVE.add(Counter({counts.LISTED: len(chunk.refs)}))
+        yield [(*ref[:-1], day) for ref in chunk.refs], chunk.ignored
 
 
-def _known(part: tuple[str, list[str]], tables: tuple[str, ...], retries: Retries) -> Iterator[tuple[int, Any]]:
-    table, uris = part
-    for shard, known in subtract.known_in_files(uris, table, tables, retries):
-        yield shard, tuple(known)
+def _shard(chunk: tuple[list[Any], int], options: CatalogOptions, total: int) -> Iterator[Any]:
+    refs, ignored = chunk
+    ranges = subtract.plan_ranges(options.history().boundaries(), total)
+    for shard, part in subtract.shard_refs(map(ImageRef._make, refs), ranges):
+        yield shard, ([tuple(ref) for ref in part], ignored)
+        ignored = 0
 
 
-def _subtract(shard: tuple[int, Any], tables: tuple[str, ...], check_versions: bool) -> Iterator[Any]:
-    _, sides = shard
-    known = (KnownKeys(*fields) for fields in sides["known"])
-    look_up = sources.look_up if check_versions else None
-    work, tally = subtract.missing(sides["refs"], known, tables, look_up)
-    unlisted = Counter({name: count for name, count in tally.items() if name != counts.LISTED})  # _list adds those
-    counts.publish(unlisted)
-    counts.LIVE.add(unlisted)
-    counts.KEPT.add(tally)
-    yield beam.pvalue.TaggedOutput(_TALLY, tally)
-    yield from _chunks([(tuple(item.ref), item.tables, item.attempt) for item in work])
+def _together(_: Any, chunks: Iterable[tuple[list[Any], int]]) -> tuple[list[Any], int]:
+    held = list(chunks)
+    return [ref for refs, _ in held for ref in refs], sum(ignored for _, ignored in held)
+
+
+class _Subtract(beam.DoFn):
+    """A chunk of refs -> the work that is missing, in lists, and a tally."""
+
+    def __init__(self, options: CatalogOptions) -> None:
+        self._options = options
+        self._history: History | None = None
+
+    def process(self, chunk: tuple[list[Any], int]) -> Iterator[Any]:
+        refs, ignored = chunk
+        self._history = self._history or self._options.history()
+        look_up = sources.look_up if self._options.check_versions else None
+        work, tally = subtract.missing([refs], self._history.find, self._options.tables, look_up)
+        tally[counts.IGNORED] = ignored
+        unlisted = Counter({name: count for name, count in tally.items() if name != counts.LISTED})  # _list adds those
+        counts.publish(unlisted)
+        counts.LIVE.add(unlisted)
+        counts.KEPT.add(tally)
+        yield beam.pvalue.TaggedOutput(_TALLY, tally)
+        yield from _chunks([(tuple(item.ref), item.tables, item.attempt) for item in work])
 
 
 class _Limit(beam.PTransform):
@@ -211,7 +226,7 @@ def _chunks(work: list[Any]) -> Iterator[list[Any]]:
 
 
 class _Units(beam.PTransform):
-    """Work -> Units. Their number depends on the total number of images."""
+    """Work -> Units. Their size depends on the total number of images."""
 
     def __init__(self, options: CatalogOptions) -> None:
         super().__init__()
@@ -219,20 +234,26 @@ class _Units(beam.PTransform):
 
     def expand(self, work: beam.PCollection) -> Any:
         total = work | "Count" >> beam.Map(len) | "Total" >> beam.CombineGlobally(sum).as_singleton_view()
-        return (
-            work
-            | "Assign" >> beam.FlatMap(_assign, total, self._options.unit_size, self._options.workers)
-            | "Gather" >> beam.GroupByKey()
-            | "Make" >> beam.MapTuple(_make)
-        )
+        return work | "Cut" >> beam.ParDo(_Cut(self._options), total) | "Spread units" >> beam.Reshuffle()
 
 
-def _assign(work: list[Any], total: int, unit_size: int, workers: int) -> Iterator[tuple[int, Any]]:
-    yield from units.assign(work, units.number_of_units(total, unit_size, workers))
+class _Cut(beam.DoFn):
+    """Lists of Work -> Units. What is left of a list becomes a part of the next unit of the bundle."""
 
+    def __init__(self, options: CatalogOptions) -> None:
+        self._options = options
+        self._cutter: units.Cutter | None = None
 
-def _make(_number: int, parts: Iterable[Any]) -> Unit:
-    return units.make_unit(parts)
+    def process(self, work: list[Any], total: int) -> Iterator[Unit]:
+        if self._cutter is None:
+            size = units.unit_size(total, self._options.unit_size, self._options.workers)
+            self._cutter = units.Cutter(size, self._options.settings.day)
+        yield from self._cutter.add(work)
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        cutter, self._cutter = self._cutter, None
+        for unit in cutter.rest() if cutter else ():
+            yield GlobalWindows.windowed_value(unit)
 
 
 class _Report(beam.PTransform):

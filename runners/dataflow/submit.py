@@ -83,7 +83,7 @@ def submit(
         cleanup.close_killed(run_.output, run_.run_id)
         run_report.write(Counter(), run_, "running")
         try:
-            sent = watch.send(job, beam, partial(report_and_release, run=run_))
+            sent = watch.send(job.with_lock(held.token), beam, partial(report_and_release, run=run_))
         except (UsageError, KeyboardInterrupt) as error:
             run_report.write(Counter(), run_, "failed", str(error))
             raise

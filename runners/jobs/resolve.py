@@ -17,7 +17,7 @@ from pipelines.catalog import CatalogOptions
 from runners.jobs import beam_options
 from runners.jobs.options import NO_MODEL, RunOptions
 from transforms.errors import UsageError
-from transforms.history import subtract
+from transforms.history.known import Retries
 from transforms.imaging.prepare import Limits
 from transforms.inference import bundle, engines
 from transforms.inference.recipe import Recipe
@@ -64,7 +64,7 @@ def resolve(
         recipes=recipes,
         settings=settings,
         uri_column=options.uri_column,
-        retries=subtract.Retries(options.max_attempts, options.retry_failed),
+        retries=Retries(options.max_attempts, options.retry_failed),
         check_versions=options.check_versions,
         unit_size=options.unit_size,
         workers=beam_options.workers(beam),

@@ -57,7 +57,7 @@ def run(
     with lock.hold(
         run_.output, command, stream, run_id=run_.run_id, still_runs=still_runs, on_lost=interrupts.stop_work
     ) as held:
-        ended, error = _run(job, run_, beam, held, stream, shown)
+        ended, error = _run(job.with_lock(held.token), run_, beam, held, stream, shown)
     if options.on_finish is not None:
         hurried = {"seconds": _HURRY, "timeout": _HURRY} if isinstance(error, KeyboardInterrupt) else {}
         options.on_finish.post(ended, stream, **hurried)

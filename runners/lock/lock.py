@@ -51,6 +51,11 @@ class Lock:
         """How the lock was lost, or None while this process still holds it."""
         return self._lost
 
+    @property
+    def token(self) -> str:
+        """What identifies this lock in the lock file."""
+        return self._holder.token
+
     def hand_over(self, job: Job) -> None:
         """Hand the lock over to a job. It needs no heartbeats while that job runs; ``release`` ends it."""
         self._update(job=job)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -92,6 +92,18 @@ def list_images(source: str, uri_column: str = defaults.URI_COLUMN, chunk: int =
     while part := list(islice(refs, chunk)):
         found = [ref for ref in part if ref is not None]
         yield Chunk(found, len(part) - len(found))
+
+
+def may_overlap(images: Sequence[str]) -> bool:
+    """Return whether two sources, or one manifest, may name an image twice. Sends no request."""
+    if any(manifests.kind(source) for source in images):
+        return True
+    prefixes = sorted(_literal_prefix(files.absolute(source)) for source in images)
+    return any(after.startswith(before) for before, after in pairwise(prefixes))
+
+
+def _literal_prefix(uri: str) -> str:
+    return re.split(r"[*?[]", uri, maxsplit=1)[0]
 
 
 def look_up(refs: list[ImageRef]) -> list[ImageRef]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Protocol
@@ -65,6 +66,12 @@ class FileSystem(Protocol):
         Raises:
             UsageError: The error is permanent, such as a missing permission or bucket.
             Unreadable: The error may be transient.
+        """
+
+    def create(self, uri: str) -> AbstractContextManager[BinaryIO]:
+        """Return a file to write to in a ``with`` block. It appears at ``uri`` when the block ends without an error.
+
+        Its content is never in memory as a whole. Raises as ``write``.
         """
 
     def delete(self, uri: str) -> None:

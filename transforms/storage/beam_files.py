@@ -72,6 +72,12 @@ class BeamFiles:
             return stream
 
     def write(self, uri: str, data: bytes) -> None:
+        """Write a file as ``create`` does."""
+        with self.create(uri) as file:
+            file.write(data)
+
+    @contextmanager
+    def create(self, uri: str) -> Iterator[BinaryIO]:
         """Write a temporary file and rename it. Raises Unreadable for any error: Beam does not distinguish them."""
         folder, slash, _ = uri.rpartition("/")
         temporary = f"{folder}{slash}.{os.getpid()}-{secrets.token_hex(8)}.tmp"
@@ -79,7 +85,7 @@ class BeamFiles:
             system = _system(uri)
             try:
                 with system.create(temporary, **_UNCOMPRESSED) as file:
-                    file.write(data)
+                    yield file
                 if system.scheme() == "hdfs" and system.exists(uri):
                     system.delete([uri])  # a rename on hdfs:// does not overwrite
                 system.rename([temporary], [uri])

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from typing import BinaryIO
 
@@ -93,6 +93,11 @@ def open(uri: str) -> BinaryIO:  # noqa: A001 - read as files.open
 def write(uri: str, data: bytes) -> None:
     """Write a file, whole or not at all. Raises UsageError, Unreadable."""
     _system(uri).write(uri, data)
+
+
+def create(uri: str) -> AbstractContextManager[BinaryIO]:
+    """Return a file to write to in a ``with`` block, which appears whole at its end; see ``FileSystem.create``."""
+    return _system(uri).create(uri)
 
 
 def delete(uri: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -28,6 +29,7 @@ from transforms.storage.gcs_client import client, reading, writing
 RETRY: Retry = DEFAULT_RETRY.with_timeout(120.0)  # seconds over all attempts of one request
 _TIMEOUT = (10.0, 60.0)  # seconds to connect, and between two packets
 _PAGE = 5_000  # maximum number of names in a response
+_BINARY = "application/octet-stream"
 _BUFFER = 1 << 20  # bytes per request if a stream is read in small pieces
 
 
@@ -83,6 +85,17 @@ class GcsObjects:
         with writing(uri):
             self._upload(uri, data)
 
+    @contextmanager
+    def create(self, uri: str) -> Iterator[BinaryIO]:
+        """Collect the content in a temporary file on this disk, and upload it with a checksum."""
+        with tempfile.TemporaryFile() as file:
+            yield file
+            size = file.tell()
+            with writing(uri):
+                _blob(uri).upload_from_file(
+                    file, rewind=True, size=size, content_type=_BINARY, checksum="crc32c", **self._request
+                )
+
     def delete(self, uri: str) -> None:
         """Delete an object. It is no error if it does not exist."""
         blob = _blob(uri)
@@ -109,7 +122,7 @@ class GcsObjects:
 
     def _upload(self, uri: str, data: bytes, **condition: int) -> str:
         blob = _blob(uri)
-        kind = "text/html; charset=utf-8" if uri.endswith(".html") else "application/octet-stream"
+        kind = "text/html; charset=utf-8" if uri.endswith(".html") else _BINARY
         blob.upload_from_string(
             data, kind, checksum="crc32c", **condition, **self._request
         )  # a page opens in a browser

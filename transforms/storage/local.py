@@ -93,6 +93,12 @@ class LocalFiles:
             return file
 
     def write(self, uri: str, data: bytes) -> None:
+        """Write a file as ``create`` does."""
+        with self.create(uri) as file:
+            file.write(data)
+
+    @contextmanager
+    def create(self, uri: str) -> Iterator[BinaryIO]:
         """Write a temporary file, flush it to the disk and rename it, so that ``uri`` is always a complete file."""
         with _writing(uri):
             path = Path(path_of(uri))
@@ -100,7 +106,7 @@ class LocalFiles:
             temporary = path.parent / f".{os.getpid()}-{secrets.token_hex(8)}.tmp"
             try:
                 with temporary.open("xb") as file:
-                    file.write(data)
+                    yield file
                     file.flush()
                     os.fsync(file.fileno())
                 temporary.replace(path)

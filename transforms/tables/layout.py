@@ -1,19 +1,32 @@
 """The paths of the tables below the output.
 
-OUTPUT/predictions/model=<name>-<recipe>/dt=<day>/<unit>.parquet
-OUTPUT/embeddings/model=<name>-<recipe>/dt=<day>/<unit>.parquet
-OUTPUT/failures/dt=<day>/<unit>.parquet
+OUTPUT/predictions/model=<name>-<recipe>/dt=<day>/<name>.parquet
+OUTPUT/embeddings/model=<name>-<recipe>/dt=<day>/<name>.parquet
+OUTPUT/failures/dt=<day>/<name>.parquet
 OUTPUT/runs/<run id>.json
 OUTPUT/lock.json                 while a run works on the tables
+OUTPUT/_work/units/<run id>/<table>/dt=<day>/<unit>.parquet       finished units that are not published yet
+OUTPUT/_work/index/<table>/<name>.parquet and .json               the keys of the published files
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from transforms.storage import files
 
 FAILURES = "failures"
+WORK = "_work"
 
-FOLDERS = ("predictions", "embeddings", FAILURES, "runs", "reports")
+FOLDERS = ("predictions", "embeddings", FAILURES, "runs", "reports", WORK)
+
+
+class UnitPath(NamedTuple):
+    """What the path of a unit's file says."""
+
+    run_id: str
+    table: str
+    day: str
 
 
 def folder(output: str, table: str) -> str:
@@ -21,9 +34,32 @@ def folder(output: str, table: str) -> str:
     return files.join(output, table) + "/"
 
 
-def unit_file(output: str, table: str, day: str, unit: str) -> str:
-    """Return the path of a unit's file of a table. ``day``, as 2026-11-20, is the logical day of the run."""
-    return files.join(output, table, f"dt={day}", f"{unit}.parquet")
+def table_file(output: str, table: str, day: str, name: str) -> str:
+    """Return the path of a published file. ``day``, as 2026-11-20, is the logical day of its rows."""
+    return files.join(output, table, f"dt={day}", f"{name}.parquet")
+
+
+def units_folder(output: str, run_id: str = "") -> str:
+    """Return the folder of the unpublished units of a run, or of all runs, with a slash at the end."""
+    return files.join(output, WORK, "units", run_id) + ("/" if run_id else "")
+
+
+def unit_file(output: str, run_id: str, table: str, day: str, unit: str) -> str:
+    """Return the path of a unit's file of a table, before it is published."""
+    return table_file(units_folder(output, run_id), table, day, unit)
+
+
+def parse_unit_file(output: str, uri: str) -> UnitPath | None:
+    """Return the parts of the path of a unit's file. None for any other file."""
+    run_id, _, rest = uri.removeprefix(units_folder(output)).partition("/")
+    table, _, last = rest.rpartition("/dt=")
+    day, _, name = last.partition("/")
+    return UnitPath(run_id, table, day) if table and name.endswith(".parquet") else None
+
+
+def index_folder(output: str, table: str) -> str:
+    """Return the folder of a table's key index, with a slash at the end."""
+    return files.join(output, WORK, "index", table) + "/"
 
 
 def run_report(output: str, run_id: str) -> str:
