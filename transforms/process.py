@@ -38,7 +38,7 @@ class Settings:
 
     Attributes:
         output: The folder of the tables.
-        day: The logical day of the run, as ``2026-11-20``. It is the same on all workers.
+        day: The logical day of images whose ref has none, as ``2026-11-20``. It is the same on all workers.
         run_id: The id of the run. It is the same on all workers.
         version: The version of beamsight, which every file records.
         lock_token: The token of the lock that the run holds. Only its holder publishes.

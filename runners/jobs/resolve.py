@@ -69,6 +69,7 @@ def resolve(
         unit_size=options.unit_size,
         workers=beam_options.workers(beam),
         limit=options.limit,
+        days=options.night.by_source if options.night else {},
     )
     models = {recipe.table: recipe.metadata() for recipe in recipes}
     return job, run_report.Run(run_id, output, started, options.to_json(), models)

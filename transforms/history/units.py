@@ -15,10 +15,14 @@ from transforms.records import ImageRef, Unit, Work
 Plain = tuple[tuple[Any, ...], tuple[str, ...], int]  # a Work as it is shuffled
 
 
+def number_of_units(missing: int, maximum: int = defaults.UNIT_SIZE, workers: int = 1) -> int:
+    """Return the number of units for a number of missing images. Each worker gets one if there are enough images."""
+    return max(ceil(missing / maximum), min(workers, missing))
+
+
 def unit_size(missing: int, maximum: int = defaults.UNIT_SIZE, workers: int = 1) -> int:
-    """Return the number of images in a unit. If there are few images, each worker gets a unit all the same."""
-    units = max(ceil(missing / maximum), min(workers, missing), 1)
-    return max(1, ceil(missing / units))
+    """Return the number of images in a unit, for units of equal size."""
+    return ceil(missing / max(1, number_of_units(missing, maximum, workers))) or 1
 
 
 class Cutter:
