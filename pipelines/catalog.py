@@ -28,6 +28,7 @@ from transforms.inference.recipe import Recipe
 from transforms.listing import sources
 from transforms.process import ProcessUnits, Settings
 from transforms.records import ImageRef, Unit
+from transforms.tables import layout
 
 WriteReport = Callable[[Tally], None]
 
@@ -49,7 +50,7 @@ class CatalogOptions:
         workers: Number of concurrent workers. A small job has a unit for each.
         limit: Maximum number of missing images that this run processes.
         days: The logical days of sources that are not for the day of the run.
-        more_keys: A folder with key indexes besides those of the output.
+        index_places: The folders with key indexes of a table, if it is not only that of the output.
     """
 
     images: tuple[str, ...]
@@ -62,7 +63,7 @@ class CatalogOptions:
     workers: int = 1
     limit: int | None = None
     days: Mapping[str, str] = field(default_factory=dict)
-    more_keys: str | None = None
+    index_places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.images:
@@ -83,8 +84,8 @@ class CatalogOptions:
 
     def history(self) -> History:
         """Return what the tables have already."""
-        places = [self.settings.output, *([self.more_keys] if self.more_keys else [])]
-        return History(places, self.tables, self.retries)
+        own = dict.fromkeys((*self.tables, layout.FAILURES), (self.settings.output,))
+        return History({**own, **self.index_places}, self.tables, self.retries)
 
 
 def build(pipeline: beam.Pipeline, options: CatalogOptions, write_report: WriteReport) -> None:
@@ -146,7 +147,7 @@ class _Missing(beam.PTransform):
         )
 
 
-def _list(source: str, options: CatalogOptions, *_ready: Any) -> Iterator[tuple[list[Any], int]]:
+def _list(source: str, options: CatalogOptions, _ready: Any = None) -> Iterator[tuple[list[Any], int]]:
     """Yield chunks of refs, each with the number of ignored files."""
     day = options.days.get(source)
     for chunk in sources.list_images(source, options.uri_column):

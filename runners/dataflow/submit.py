@@ -13,7 +13,7 @@ from typing import Any, TextIO
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, TestOptions
 
 from beamsight.models.downloads import Report
-from beamsight.reports import run_report
+from beamsight.reports import recipes, run_report
 from runners.dataflow import checks, job_state, machine, options, watch
 from runners.dataflow.submit_options import SubmitOptions
 from runners.dataflow.watch import Job
@@ -81,6 +81,8 @@ def submit(
 
     with _hold(run_, beam, stream) as held:
         cleanup.close_killed(run_.output, run_.run_id)
+        for line in recipes.explain_new(run_.output, job.recipes):
+            stream.write(f"beamsight: {line}\n")
         run_report.write(Counter(), run_, "running")
         try:
             sent = watch.send(job.with_lock(held.token), beam, partial(report_and_release, run=run_))

@@ -10,7 +10,7 @@ from typing import Any, TextIO
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beamsight.reports import run_report
+from beamsight.reports import recipes, run_report
 from pipelines.catalog import CatalogOptions
 from runners.jobs import beam_options, interrupts, local, portable, progress, resolve
 from runners.jobs.ending import RunFailed, record_stop
@@ -76,6 +76,8 @@ def _run(
 ) -> tuple[dict[str, Any], BaseException | None]:
     """Run the job with the lock held. Returns its report, and the error to raise where it stopped before its end."""
     cleanup.close_killed(run_.output, run_.run_id)
+    for line in recipes.explain_new(run_.output, job.recipes):
+        stream.write(f"beamsight: {line}\n")
     run_report.write(Counter(), run_, "running")  # fails now, and not after a unit, where the output is not writable
     counts.KEPT.reset()
     try:

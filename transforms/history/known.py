@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from transforms import defaults
@@ -50,16 +50,16 @@ class History:
     """What the tables of a run have already.
 
     Args:
-        places: Folders with key indexes: the folder of the tables, and others that add keys to it.
+        places: The folders with key indexes of each table that the run writes, and of the failures. They add up.
         tables: The tables that the run writes. Failures in other tables are ignored.
         retries: Which failures are retried.
     """
 
-    def __init__(self, places: Sequence[str], tables: Sequence[str], retries: Retries) -> None:
+    def __init__(self, places: Mapping[str, Sequence[str]], tables: Sequence[str], retries: Retries) -> None:
         self._tables = frozenset(tables)
         self._retries = retries
-        self._done = [KeyIndex(place, table) for place in places for table in tables]
-        self._failed = [KeyIndex(place, layout.FAILURES) for place in places]
+        self._done = [KeyIndex(place, table) for table in tables for place in places[table]]
+        self._failed = [KeyIndex(place, layout.FAILURES) for place in places[layout.FAILURES]]
 
     def boundaries(self) -> list[str]:
         """Return URIs that split all URIs into ranges with similar numbers of keys in each."""

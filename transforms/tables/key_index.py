@@ -17,7 +17,6 @@ import json
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -25,7 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from transforms.errors import NotFound
+from transforms.errors import FetchError, NotFound
 from transforms.storage import files
 from transforms.tables import layout, writer
 
@@ -94,18 +93,22 @@ def delete(output: str, table: str, names: Iterable[str]) -> None:
 
 
 def read_files(output: str, table: str) -> list[IndexFile]:
-    """Return all index files of a table, sorted by their first URI."""
+    """Return all index files of a table, sorted by their first URI. Raises FetchError if one is damaged."""
     listed = [stat.uri for stat in files.walk(layout.index_folder(output, table), recursive=False)]
     with ThreadPoolExecutor(_READERS) as pool:
-        found = [each for each in pool.map(_read_about, (uri for uri in listed if uri.endswith(".json"))) if each]
+        found = [each for each in pool.map(read_about, (uri for uri in listed if uri.endswith(".json"))) if each]
     return sorted(found, key=lambda each: (each.first, each.name))
 
 
-def _read_about(uri: str) -> IndexFile | None:
-    with suppress(NotFound):  # it was merged in the meantime
+def read_about(uri: str) -> IndexFile | None:
+    """Read the JSON of an index file. None if it does not exist. Raises FetchError if it is damaged."""
+    try:
         values = json.loads(files.read(uri)[0])
         return IndexFile(**{**values, "replaces": tuple(values["replaces"])})
-    return None
+    except NotFound:  # it was merged in the meantime
+        return None
+    except (ValueError, TypeError, KeyError) as error:
+        raise FetchError(f"{uri} is damaged ({error!r}); run `beamsight index rebuild` with the output") from error
 
 
 def count_table_files(index_files: Iterable[IndexFile]) -> int:

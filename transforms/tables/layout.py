@@ -11,6 +11,7 @@ OUTPUT/_work/index/<table>/<name>.parquet and .json               the keys of th
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 from transforms.storage import files
@@ -19,6 +20,18 @@ FAILURES = "failures"
 WORK = "_work"
 
 FOLDERS = ("predictions", "embeddings", FAILURES, "runs", "reports", WORK)
+
+
+_TABLE_FILE = re.compile(
+    r"(?P<table>(?:predictions|embeddings)/model=[^/]+|failures)/dt=(?P<day>\d{4}-\d\d-\d\d)/[^/]+\.parquet"
+)
+
+
+class TablePath(NamedTuple):
+    """What the path of a published file says."""
+
+    table: str
+    day: str
 
 
 class UnitPath(NamedTuple):
@@ -37,6 +50,17 @@ def folder(output: str, table: str) -> str:
 def table_file(output: str, table: str, day: str, name: str) -> str:
     """Return the path of a published file. ``day``, as 2026-11-20, is the logical day of its rows."""
     return files.join(output, table, f"dt={day}", f"{name}.parquet")
+
+
+def parse_table_file(output: str, uri: str) -> TablePath | None:
+    """Return the parts of the path of a published file. None for any other file."""
+    found = _TABLE_FILE.fullmatch(relative(output, uri))
+    return TablePath(found["table"], found["day"]) if found else None
+
+
+def relative(output: str, uri: str) -> str:
+    """Return the path of a file in the output relative to the output."""
+    return uri.removeprefix(files.join(output, ""))
 
 
 def units_folder(output: str, run_id: str = "") -> str:

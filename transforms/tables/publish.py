@@ -138,8 +138,8 @@ def publish(group_: Group, output: str, token: str, run_id: str) -> Published:
         if not written:
             raise _NothingNew
         stack.close()
-        relative = target.removeprefix(files.join(output, ""))
-        key_index.put(output, table, keys.to_arrow(), IndexFile(group_.name, table_files=1, table_file=relative))
+        about = IndexFile(group_.name, table_files=1, table_file=layout.relative(output, target))
+        key_index.put(output, table, keys.to_arrow(), about)
         require_lock(output, token)
     _delete_all(uris)
     return Published(int(written > 0), written, duplicates)
@@ -154,7 +154,7 @@ def require_lock(output: str, token: str) -> None:
     except (NotFound, ValueError, KeyError):
         found = None
     if found != token:
-        raise Stopped(f"lost the lock {layout.lock(output)}; the next run publishes what this run has finished")
+        raise Stopped(f"lost the lock {layout.lock(output)}, so nothing more was written; run the same command again")
 
 
 class _NothingNew(Exception):
