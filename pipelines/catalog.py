@@ -18,7 +18,7 @@ import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipelines import publish
+from pipelines import listing, publish
 from transforms import counts, defaults
 from transforms.counts import Tally
 from transforms.errors import UsageError
@@ -27,7 +27,7 @@ from transforms.history.known import History, Retries
 from transforms.inference.recipe import Recipe
 from transforms.listing import sources
 from transforms.process import ProcessUnits, Settings
-from transforms.records import ImageRef, Unit
+from transforms.records import Unit
 
 WriteReport = Callable[[Tally], None]
 
@@ -128,44 +128,12 @@ class _Missing(beam.PTransform):
     def expand(self, pipeline: beam.Pipeline) -> Any:
         options = self._options
         subtract_ = beam.ParDo(_Subtract(options))
-        chunks = (
-            pipeline
-            | "Sources" >> beam.Create(options.images)
-            | "Spread sources" >> beam.Reshuffle()
-            | "List" >> beam.FlatMap(_list, options, *self._ready)
+        chunks = pipeline | "Images" >> listing.List(
+            options.images, options.uri_column, options.days, options.workers, self._ready
         )
-        if not sources.may_overlap(options.images):
-            return chunks | "Subtract" >> subtract_.with_outputs(_TALLY, main="work")
-        total = chunks | "Count" >> beam.Map(lambda chunk: len(chunk[0])) | "Total" >> beam.CombineGlobally(sum)
-        return (
-            chunks
-            | "Ranges" >> beam.FlatMap(_shard, options, beam.pvalue.AsSingleton(total))
-            | "By range" >> beam.GroupByKey()
-            | "Together" >> beam.MapTuple(_together)
-            | "Subtract" >> subtract_.with_outputs(_TALLY, main="work")
-        )
-
-
-def _list(source: str, options: CatalogOptions, *_ready: Any) -> Iterator[tuple[list[Any], int]]:
-    """Yield chunks of refs, each with the number of ignored files."""
-    day = options.days.get(source)
-    for chunk in sources.list_images(source, options.uri_column):
-        counts.publish(Counter({counts.LISTED: len(chunk.refs)}))
-        counts.LIVE.add(Counter({counts.LISTED: len(chunk.refs)}))
-        yield [(*ref[:-1], day) for ref in chunk.refs], chunk.ignored
-
-
-def _shard(chunk: tuple[list[Any], int], options: CatalogOptions, total: int) -> Iterator[Any]:
-    refs, ignored = chunk
-    ranges = subtract.plan_ranges(options.history().boundaries(), total)
-    for shard, part in subtract.shard_refs(map(ImageRef._make, refs), ranges):
-        yield shard, ([tuple(ref) for ref in part], ignored)
-        ignored = 0
-
-
-def _together(_: Any, chunks: Iterable[tuple[list[Any], int]]) -> tuple[list[Any], int]:
-    held = list(chunks)
-    return [ref for refs, _ in held for ref in refs], sum(ignored for _, ignored in held)
+        if sources.may_overlap(options.images):
+            chunks = chunks | "Shards" >> listing.Shards(options.history)
+        return chunks | "Subtract" >> subtract_.with_outputs(_TALLY, main="work")
 
 
 class _Subtract(beam.DoFn):
@@ -181,7 +149,7 @@ class _Subtract(beam.DoFn):
         look_up = sources.look_up if self._options.check_versions else None
         work, tally = subtract.missing([refs], self._history.find, self._options.tables, look_up)
         tally[counts.IGNORED] = ignored
-        unlisted = Counter({name: count for name, count in tally.items() if name != counts.LISTED})  # _list adds those
+        unlisted = Counter({name: count for name, count in tally.items() if name != counts.LISTED})  # List adds those
         counts.publish(unlisted)
         counts.LIVE.add(unlisted)
         counts.KEPT.add(tally)

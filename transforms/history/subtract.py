@@ -6,6 +6,7 @@ import zlib
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from transforms import counts
 from transforms.counts import Tally
@@ -13,8 +14,11 @@ from transforms.history.known import KnownKeys
 from transforms.records import ImageRef, Work
 
 Ranges = tuple[list[str], int]  # boundaries between ranges of URIs, and the number of shards of each range
+Shard = tuple[int, int]  # range, and number in the range
+PlainRef = tuple[Any, ...]  # an ImageRef as it is shuffled
 
 _SHARD_REFS = 65_536  # about 25 MB
+_HELD_REFS = 262_144  # about 60 MB, because refs are plain tuples of short strings
 
 
 def plan_ranges(boundaries: list[str], refs: int) -> Ranges:
@@ -27,16 +31,41 @@ def plan_ranges(boundaries: list[str], refs: int) -> Ranges:
     return boundaries, max(1, refs // (_SHARD_REFS * (len(boundaries) + 1)))
 
 
-def shard_refs(refs: Iterable[ImageRef], ranges: Ranges) -> Iterator[tuple[tuple[int, int], list[ImageRef]]]:
-    """Split a chunk of listed images into shards. Yield each shard with its refs.
+class Sharder:
+    """Splits a stream of refs into shards, and collects the refs of a shard into chunks.
 
     The shard of a URI is the same on every machine.
+
+    Args:
+        ranges: The result of ``plan_ranges``.
+        chunk: Maximum number of refs in a chunk.
+        held: Maximum number of refs in memory. Beyond it, chunks are yielded before they are full.
     """
-    boundaries, salts = ranges
-    shards: defaultdict[tuple[int, int], list[ImageRef]] = defaultdict(list)
-    for ref in refs:
-        shards[bisect_right(boundaries, ref.uri), zlib.crc32(ref.uri.encode()) % salts].append(ref)
-    yield from shards.items()
+
+    def __init__(self, ranges: Ranges, chunk: int, held: int = _HELD_REFS) -> None:
+        self._boundaries, self._salts = ranges
+        self._chunk, self._most = chunk, held
+        self._shards: defaultdict[Shard, list[PlainRef]] = defaultdict(list)
+        self._held = 0
+
+    def add(self, refs: Iterable[PlainRef]) -> Iterator[tuple[Shard, list[PlainRef]]]:
+        """Take some refs, and yield the chunks that are full, each with its shard."""
+        for ref in refs:
+            uri = ref[0]
+            shard = bisect_right(self._boundaries, uri), zlib.crc32(uri.encode()) % self._salts
+            held = self._shards[shard]
+            held.append(ref)
+            self._held += 1
+            if len(held) == self._chunk:
+                self._held -= len(held)
+                yield shard, self._shards.pop(shard)
+            elif self._held == self._most:
+                yield from self.rest()
+
+    def rest(self) -> Iterator[tuple[Shard, list[PlainRef]]]:
+        """Yield chunks of what is left, each with its shard."""
+        shards, self._shards, self._held = self._shards, defaultdict(list), 0
+        yield from shards.items()
 
 
 def missing(

@@ -16,7 +16,7 @@ from apache_beam.io.filesystem import FileSystem as BeamFileSystem
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.errors import BeamsightError, Changed, NotFound, Unreadable, UsageError
-from transforms.storage.base import HALF_WRITTEN, Stat, check_size
+from transforms.storage.base import ALL_KEYS, HALF_WRITTEN, KeyRange, Stat, check_size
 
 # Beam registers a scheme even if its module is not installed. By scheme: the module, and the extra that installs it.
 _NEEDS = {"s3": ("boto3", "aws"), "azfs": ("azure.storage.blob", "azure"), "hdfs": ("hdfs", "hadoop")}
@@ -130,10 +130,17 @@ class BeamFiles:
         except NotFound:
             return None
 
-    def walk(self, prefix: str, *, recursive: bool = True) -> Iterator[Stat]:
-        """Yield all files below ``prefix`` except incomplete ones. Raises UsageError on hdfs://."""
+    def walk(
+        self,
+        prefix: str,
+        *,
+        recursive: bool = True,
+        keys: KeyRange = ALL_KEYS,
+        page: int | None = None,  # noqa: ARG002 - Beam lists all files at once
+    ) -> Iterator[Stat]:
+        """Yield the files that start with ``prefix``, except incomplete ones. Raises UsageError on hdfs://."""
         for found, rest in self._below(prefix, recursive):
-            if not re.search(r"(^|/)\.[^/]*\.tmp$", rest):
+            if not re.search(r"(^|/)\.[^/]*\.tmp$", rest) and keys.has(found.path):
                 yield _stat_of(found)
 
     def half_written(self, prefix: str, *, recursive: bool = True) -> Iterator[str]:

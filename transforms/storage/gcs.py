@@ -23,7 +23,7 @@ from google.api_core.retry import Retry
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from transforms.errors import Changed, NotFound, TooManyBytes, Unreadable, UsageError
-from transforms.storage.base import Stat, check_size
+from transforms.storage.base import ALL_KEYS, KeyRange, Stat, check_size
 from transforms.storage.gcs_client import client, reading, writing
 
 RETRY: Retry = DEFAULT_RETRY.with_timeout(120.0)  # seconds over all attempts of one request
@@ -122,26 +122,28 @@ class GcsObjects:
 
     def _upload(self, uri: str, data: bytes, **condition: int) -> str:
         blob = _blob(uri)
-        kind = "text/html; charset=utf-8" if uri.endswith(".html") else _BINARY
-        blob.upload_from_string(
-            data, kind, checksum="crc32c", **condition, **self._request
-        )  # a page opens in a browser
+        kind = "text/html; charset=utf-8" if uri.endswith(".html") else _BINARY  # a page opens in a browser
+        blob.upload_from_string(data, kind, checksum="crc32c", **condition, **self._request)
         return str(blob.generation)
 
     def half_written(self, prefix: str, *, recursive: bool = True) -> Iterator[str]:  # noqa: ARG002
         """Yield nothing, because an object does not exist before its upload ends."""
         return iter(())
 
-    def walk(self, prefix: str, *, recursive: bool = True) -> Iterator[Stat]:
-        """Yield all objects below ``prefix`` except those named as folders. Raises NotFound if there is no bucket."""
+    def walk(
+        self, prefix: str, *, recursive: bool = True, keys: KeyRange = ALL_KEYS, page: int | None = None
+    ) -> Iterator[Stat]:
+        """Yield sorted objects, except those named as folders. Raises NotFound if there is no bucket."""
         bucket, folder = _bucket(prefix)
         with reading(prefix):
             for blob in bucket.client.list_blobs(
                 bucket,
                 prefix=folder or None,
+                start_offset=_split(keys.start)[1] if keys.start else None,
+                end_offset=_split(keys.end)[1] if keys.end is not None else None,
                 delimiter=None if recursive else "/",
                 fields="items(name,size,generation),nextPageToken",
-                page_size=_PAGE,
+                page_size=page or _PAGE,
                 **self._request,
             ):
                 if not blob.name.endswith("/"):
