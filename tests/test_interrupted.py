@@ -110,6 +110,29 @@ def test_a_signal_does_not_wait_for_slow_downloads(
     assert (report["state"], report["counts"]["missing"], report["counts"]["images"]) == ("interrupted", 8, 0)
 
 
+def test_a_signal_does_not_wait_for_a_storage_that_is_down(
+    gcs: GcsServer, bucket: Bucket, images: Path, tiny_classifier: str, hook: ThreadingHTTPServer
+) -> None:
+    """The report and the release of the lock would each be retried for two minutes. Containers get 30 seconds."""
+    is_over = threading.Event()
+    arguments = ["run", "--images", str(images), "--output", bucket.uri("out"), "--unit-size", "1"]
+    arguments += ["--classifier", tiny_classifier, "--embedder", "none"]
+    arguments += ["--on-finish", f"http://127.0.0.1:{hook.server_port}/"]
+    with subprocess.Popen([sys.executable, "-m", "beamsight", *arguments], stderr=subprocess.DEVNULL) as running:
+        while not any("/predictions/" in name for name in bucket.names()):
+            assert running.poll() is None
+            time.sleep(0.01)
+        gcs.faults = lambda *_: 503 if is_over.wait(120) else None
+        try:
+            running.send_signal(signal.SIGTERM)
+            assert running.wait(60) == codes.TERMINATED
+        finally:
+            running.kill()
+            is_over.set()
+    assert [report["state"] for report in hook.got] == ["interrupted"]  # type: ignore[attr-defined]
+    assert "out/lock.json" in bucket.names()  # it expires
+
+
 def test_losing_the_lock_stops_the_run(images: Path, tmp_path: Path, tiny_classifier: str) -> None:
     arguments = command(images, tiny_classifier, "none", "--unit-size", "1")
     running = start(arguments, heartbeat=0.05)

@@ -28,6 +28,7 @@ from transforms.errors import FetchError, NoCredentials, UsageError
 from transforms.inference.spec import Task
 from transforms.listing import sources
 from transforms.storage import files
+from transforms.tables import layout
 
 ANSWER_SECONDS = 20.0  # for all questions together, because without a network none is answered
 
@@ -131,7 +132,7 @@ def _list_questions(
         if model != NO_MODEL:
             yield f"{option} {model}", partial(_ask_model, job, model, task, gpu)
     for pattern, source in images.items():
-        yield f"--images {pattern}", partial(_ask_images, pattern, source, job.uri_column)
+        yield f"--images {pattern}", partial(_ask_images, pattern, source, job)
 
 
 def _ask_output(job: RunOptions) -> None:
@@ -148,10 +149,10 @@ def _ask_model(job: RunOptions, model: str, task: Task, gpu: bool) -> str | None
     return None
 
 
-def _ask_images(pattern: str, source: str, uri_column: str) -> str | None:
+def _ask_images(pattern: str, source: str, job: RunOptions) -> str | None:
     if missing := nightly.explain_missing(pattern):
         return missing
-    reason = sources.explain_empty(source, uri_column)
+    reason = sources.explain_empty(source, job.uri_column, layout.own_files(resolve.output_of(job)))
     return f"--images {source}: {reason}" if reason and source == pattern else None  # A day may have no images yet.
 
 

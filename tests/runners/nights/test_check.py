@@ -55,6 +55,13 @@ def test_a_night_that_can_run_has_no_faults(night: dict[str, Any]) -> None:
     assert (checked.job, checked.warnings) == (RunOptions(**night), ())
 
 
+def test_files_of_the_output_are_no_images(night: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "out" / "runs").mkdir(parents=True)
+    (tmp_path / "out" / "runs" / "a.jpg").touch()
+    (warning,) = warnings(night | {"images": (f"{tmp_path}/out/**",)})
+    assert "only files of --output" in warning
+
+
 def test_all_faults_are_found_at_once(night: dict[str, Any], tiny_embedder: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "list.csv").write_text("path\na.jpg\n", encoding="utf-8")
