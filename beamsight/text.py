@@ -1,4 +1,4 @@
-"""Text for people: durations, counts with the right plural, aligned columns, the nearest name."""
+"""Text for people: durations, sizes, counts with the right plural, aligned columns, the nearest name."""
 
 from __future__ import annotations
 
@@ -20,6 +20,17 @@ def duration(seconds: float) -> str:
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """A number and its noun -> ``1 image`` or ``1,234 images``. plural: where it does not end in -s alone."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def size(value: float) -> str:
+    """Bytes -> ``12 bytes``, ``1.5 KB`` or ``256 MB``."""
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, unit
+    else:
+        unit = "TB"
+    return f"{value:,.0f} {unit}" if value >= 10 or unit == "bytes" else f"{value:.1f} {unit}"
 
 
 def columns(rows: Iterable[Sequence[str]], *, right: Iterable[int] = (), indent: str = "") -> str:

@@ -78,6 +78,7 @@ def run(folder: Path) -> None:
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
     from pipelines import catalog
+    from pipelines.options import CatalogOptions
     from transforms import counts, run_state
     from transforms.process import Settings
 
@@ -86,7 +87,7 @@ def run(folder: Path) -> None:
     # The pipeline loads every engine through this function, so replacing it replaces the models.
     engines.load = lambda _name, _folder, spec, *_, **__: FreeEngine(spec)
     settings = Settings(output=str(folder / "catalog"), day="2026-01-01", run_id="overhead", version="0")
-    options = catalog.CatalogOptions(images=(str(folder / "pictures"),), recipes=recipes, settings=settings)
+    options = CatalogOptions(images=(str(folder / "pictures"),), recipes=recipes, settings=settings)
     sums: Counter[str] = Counter()
     since = time.perf_counter()
     pipeline = Pipeline(runner=FnApiRunner())

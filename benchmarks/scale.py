@@ -50,6 +50,7 @@ def run(folder: Path) -> None:
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
     from pipelines import catalog
+    from pipelines.options import CatalogOptions
     from transforms.process import Settings
 
     first_unit: list[float] = []
@@ -64,7 +65,7 @@ def run(folder: Path) -> None:
     specs = (registry.get("efficientnet-b7", "classify"), registry.get("efficientnet-b6", "embed"))
     recipes = tuple(write_recipe(spec, folder / "bundles" / spec.task) for spec in specs)
     settings = Settings(output=str(folder / "catalog"), day="2026-01-01", run_id="scale", version="0")
-    options = catalog.CatalogOptions(images=(str(folder / "manifest.txt"),), recipes=recipes, settings=settings)
+    options = CatalogOptions(images=(str(folder / "manifest.txt"),), recipes=recipes, settings=settings)
     sums: Tally = Counter()
     since = time.perf_counter()
     pipeline = Pipeline(runner=FnApiRunner())

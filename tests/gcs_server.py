@@ -1,7 +1,8 @@
 """Google Cloud Storage on 127.0.0.1: gcp-storage-emulator behind a threaded server that can be made to fail.
 
 What the emulator leaves out and the tests need is added in front of it: generations and preconditions, the
-headers of a download, connections that are kept open, faults, delays, and a log of the requests.
+headers of a download, key ranges and pages of a listing, connections that are kept open, faults, delays, and a log of
+the requests.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import re
 import sys
 import threading
 import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -207,7 +209,7 @@ class _Handler(RequestHandler):
                     with self.gcs.alone():
                         status = fault if isinstance(fault, int) else self._precondition(method, body)
                         if status is None:
-                            Router(self).handle(method)
+                            self._route(method)
                         else:
                             self._refuse(status)
                 answer = self.wfile.getvalue()
@@ -218,6 +220,13 @@ class _Handler(RequestHandler):
             else:
                 self.wfile.write(answer)
                 self.wfile.flush()
+
+    def _route(self, method: str) -> None:
+        listing = re.fullmatch(r"/storage/v1/b/([^/]+)/o", urlsplit(self.path).path) if method == "GET" else None
+        if listing and listing[1] in self.gcs.storage.buckets:
+            self._send(200, self._list(listing[1]))
+        else:
+            Router(self).handle(method)
 
     def _has_length(self) -> bool:
         return "Content-Length" in self.headers
@@ -237,8 +246,35 @@ class _Handler(RequestHandler):
             self.object = found
         return None
 
+    def _list(self, bucket: str) -> dict[str, Any]:
+        """A page of a listing, sorted as the real one: by name, with folders counted as names."""
+        query = {key: values[0] for key, values in parse_qs(urlsplit(self.path).query).items()}
+        prefix, delimiter = query.get("prefix", ""), query.get("delimiter")
+        objects = self.gcs.storage.objects.get(bucket, {})
+        names = sorted(objects)  # in the order of their UTF-8 bytes
+        start = bisect_left(names, max(prefix, query.get("startOffset", "")))
+        if "pageToken" in query:
+            start = max(start, bisect_right(names, query["pageToken"]))
+        items: list[Any] = []
+        prefixes: list[str] = []
+        last = None
+        for name in names[start:]:
+            if not name.startswith(prefix) or ("endOffset" in query and name >= query["endOffset"]):
+                break
+            inside, slash, _ = name[len(prefix) :].partition(delimiter) if delimiter else ("", "", "")
+            folder = prefix + inside + slash if slash else None
+            if folder is None or folder not in prefixes[-1:]:
+                if len(items) + len(prefixes) == int(query.get("maxResults", 1_000)):
+                    return {"items": items, "prefixes": prefixes, "nextPageToken": last}
+                (items if folder is None else prefixes).append(objects[name] if folder is None else folder)
+            last = name
+        return {"items": items, "prefixes": prefixes}
+
     def _refuse(self, status: int) -> None:
-        body = json.dumps({"error": {"code": status, "message": f"status {status} for a test"}}).encode()
+        self._send(status, {"error": {"code": status, "message": f"status {status} for a test"}})
+
+    def _send(self, status: int, answer: dict[str, Any]) -> None:
+        body = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))

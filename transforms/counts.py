@@ -26,6 +26,9 @@ TRANSIENT = "transient"  # transient failures, which the next run tries again
 REASON = "reason"  # by stage and class of error
 BYTES = "bytes"
 UNITS = "units"
+PUBLISHED = "published"  # files
+PUBLISHED_ROWS = "published rows"
+LEFTOVER_ROWS = "leftover rows"  # published rows that earlier runs had finished
 NANOSECONDS = "ns"  # by step, summed over threads
 BATCHED = "batched"  # by task: images per call of a model
 
@@ -82,6 +85,9 @@ _METRICS = {
     TRANSIENT: "failed_for_now",
     BYTES: "bytes_fetched",
     UNITS: "units_done",
+    PUBLISHED: "files_published",
+    PUBLISHED_ROWS: "rows_published",
+    LEFTOVER_ROWS: "rows_of_earlier_runs_published",
 }
 _FAMILIES = {OK: "rows_", FAILED: "failed_in_", REASON: "failed_"}
 _STAGES = ("list", "fetch", "decode", "classify", "embed")

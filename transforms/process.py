@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from itertools import repeat
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.utils.shared import Shared
@@ -29,6 +30,7 @@ from transforms.prefetch import prefetch
 from transforms.records import Failure, ImageRef, Unit, Work
 from transforms.run_state import RunState
 from transforms.tables import layout, schemas, writer
+from transforms.tables.publish import UnitFile
 from transforms.tables.rows import TableRows
 
 
@@ -38,9 +40,10 @@ class Settings:
 
     Attributes:
         output: The folder of the tables.
-        day: The logical day of the run, as ``2026-11-20``. It is the same on all workers.
+        day: The logical day of images whose ref has none, as ``2026-11-20``. It is the same on all workers.
         run_id: The id of the run. It is the same on all workers.
         version: The version of beamsight, which every file records.
+        lock_token: The token of the lock that the run holds. Only its holder publishes.
         limits: Limits on the size of files and images.
         batch: Images per call of a model. None for the engine's default.
         engine_threads: Cores that each engine may use. None for all.
@@ -58,10 +61,16 @@ class Settings:
     engine_threads: int | None = None
     threads: int = defaults.THREADS
     window: int | None = None
+    lock_token: str = ""
 
 
 class ProcessUnits(beam.DoFn):
-    """Unit -> its counts. Each worker process loads the models once, and its threads share them."""
+    """Unit -> its files, and its counts with the tag ``TALLY``.
+
+    Each worker process loads the models once, and its threads share them.
+    """
+
+    TALLY = "tally"
 
     def __init__(self, recipes: tuple[Recipe, ...], settings: Settings) -> None:
         self._recipes = recipes
@@ -69,10 +78,12 @@ class ProcessUnits(beam.DoFn):
         self._shared = Shared()
         self._models: list[Model] = []
 
-    def process(self, unit: Unit) -> Iterator[Tally]:
+    def process(self, unit: Unit) -> Iterator[Any]:
         # Not in setup: it also runs on workers without work, and models take seconds and gigabytes.
         self._models = self._models or self._shared.acquire(self._load)
-        yield process_unit(unit, self._models, self._settings)
+        unit_files, tally = process_unit(unit, self._models, self._settings)
+        yield from map(tuple, unit_files)
+        yield beam.pvalue.TaggedOutput(self.TALLY, tally)
 
     def _load(self) -> _Models:
         with ThreadPoolExecutor(len(self._recipes)) as pool:  # loading a model uses mostly one core
@@ -92,8 +103,8 @@ def _load(recipe: Recipe, settings: Settings) -> Model:
     return Model(recipe, loaded, bundle.load_labels(folder, recipe.spec))
 
 
-def process_unit(unit: Unit, models: list[Model], settings: Settings) -> Tally:
-    """Process a unit and write its files. Return its counts.
+def process_unit(unit: Unit, models: list[Model], settings: Settings) -> tuple[list[UnitFile], Tally]:
+    """Process a unit and write its files. Return the files and the counts.
 
     Each image ends as a row in each table that lacks it, or as one failure row. Memory does not depend on the number
     of images: at most ``window`` images are fetched ahead, each model collects one batch, and the number of waiting
@@ -109,9 +120,9 @@ def process_unit(unit: Unit, models: list[Model], settings: Settings) -> Tally:
     results = _Results([model for model in models if model.recipe.table in tables], state)
     with unfinished.mark(settings.output, settings.run_id, unit) as suspects:
         _process(unit, suspects, results, settings)
-        results.write(unit.name, settings)
+        unit_files = results.write(unit, settings)
     state.finished.add(results.tally)
-    return results.tally
+    return unit_files, results.tally
 
 
 def _process(unit: Unit, suspects: frozenset[str], results: _Results, settings: Settings) -> None:
@@ -202,14 +213,19 @@ class _Results:
         self._rows[table].add(image, output)
         self.count(Counter({counts.key(counts.OK, table): 1}))
 
-    def write(self, unit: str, settings: Settings) -> None:
+    def write(self, unit: Unit, settings: Settings) -> list[UnitFile]:
         """Write the tables first and the failures last. If the process dies in between, the failures are retried."""
         start = time.perf_counter_ns()
         footer = {"version": settings.version, "run_id": settings.run_id}
-        for table, rows in self._rows.items():
-            uri = layout.unit_file(settings.output, table, settings.day, unit)
-            writer.put(uri, rows.to_arrow(), rows.recipe.metadata() | footer)
+        written = []
         failures = sorted(self._failures.values(), key=lambda failure: failure.uri)
         failure_rows = schemas.failures_to_arrow(failures, settings.run_id, datetime.now(timezone.utc))
-        writer.put(layout.unit_file(settings.output, layout.FAILURES, settings.day, unit), failure_rows, footer)
+        for table, rows, metadata in (
+            *((table, rows.to_arrow(settings.run_id), rows.recipe.metadata()) for table, rows in self._rows.items()),
+            (layout.FAILURES, failure_rows, {}),
+        ):
+            uri = layout.unit_file(settings.output, settings.run_id, table, unit.day, unit.name)
+            if size := writer.put(uri, rows, metadata | footer):
+                written.append(UnitFile(table, unit.day, uri, size, rows.num_rows))
         self.count(Counter({counts.key(counts.NANOSECONDS, "write"): time.perf_counter_ns() - start, counts.UNITS: 1}))
+        return written

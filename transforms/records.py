@@ -17,12 +17,14 @@ class ImageRef(NamedTuple):
             manifest's version if there is a fault.
         size: The listed size in bytes. None if the listing has no sizes.
         fault: Why this line of a manifest names no image; None if it names one.
+        day: The logical day that the image was listed for. None for the day of the run.
     """
 
     uri: str
     version: str | None = None
     size: int | None = None
     fault: str | None = None
+    day: str | None = None
 
 
 class Work(NamedTuple):
@@ -41,10 +43,11 @@ class Work(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """The work of one call of the DoFn, sorted by URI. It results in at most one file per table."""
+    """The work of one call of the DoFn, sorted by URI. It results in at most one file per table, of the logical day."""
 
     name: str
     work: tuple[Work, ...]
+    day: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import partial
@@ -41,14 +41,14 @@ class Reason:
     examples: tuple[Example, ...]
 
 
-def read(output: str, day: date, run_ids: Collection[str], max_files: int | None = None) -> list[Reason]:
+def read(output: str, days: Iterable[date], run_ids: Collection[str], max_files: int | None = None) -> list[Reason]:
     """Return the failures of runs by reason, the most frequent reason first.
 
     Args:
         output: The folder of the tables.
-        day: The day of the partition.
+        days: The days of the partitions.
         run_ids: The runs.
-        max_files: The number of files to read. The default is all files of the day.
+        max_files: The number of files to read. The default is all files of these days.
 
     Returns:
         Reasons with up to ``EXAMPLES`` examples each. A hash of the URI chooses the examples, so that each call
@@ -59,7 +59,7 @@ def read(output: str, day: date, run_ids: Collection[str], max_files: int | None
     """
     counts: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
     examples: defaultdict[tuple[str, str], list[tuple[bytes, Example]]] = defaultdict(list)
-    for row in _rows(parts.list_day(output, layout.FAILURES, day)[:max_files], run_ids):
+    for row in _rows(parts.list_days(output, layout.FAILURES, days)[:max_files], run_ids):
         key = row["stage"], row["error"]
         counts[key][0] += 1
         counts[key][1] += row["retryable"]
@@ -85,8 +85,8 @@ def list_all(output: str, run_id: str) -> Iterator[dict[str, Any]]:
         UsageError: There is no such run.
         FetchError: The table cannot be read.
     """
-    day = runs.select(output, run_id=run_id).day
-    return _rows(parts.list_day(output, layout.FAILURES, day), {run_id})
+    (run,) = runs.select(output, run_id=run_id).runs
+    return _rows(parts.list_days(output, layout.FAILURES, run.partitions), {run_id})
 
 
 def list_command(output: str, run_id: str) -> str:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from beamsight.reports import charts, duplicates, findings, page, runs, vectors
 from beamsight.reports.page import Page
-from beamsight.text import count, duration, printable
+from beamsight.text import count, duration, printable, size
 from transforms.storage import files
 
 NONE = "\u2013"
@@ -73,7 +73,7 @@ def to_html(page: Page) -> str:
         "duration": duration,
         "milliseconds": _milliseconds,
         "rate": _rate,
-        "size": _size,
+        "size": size,
         "day": _day,
         "name": files.name,
         "plural": count,
@@ -151,16 +151,6 @@ def _change(value: float) -> str:
     """Format a difference of two shares as percentage points, such as ``+1.2``."""
     points = round(100 * value, 1)
     return "±0.0" if points == 0 else f"{points:+.1f}".replace("-", "\u2212")
-
-
-def _size(value: float) -> str:
-    for unit in ("bytes", "KB", "MB", "GB"):
-        if value < 1000:
-            break
-        value, unit = value / 1000, unit
-    else:
-        unit = "TB"
-    return f"{value:,.0f} {unit}" if value >= 10 or unit == "bytes" else f"{value:.1f} {unit}"
 
 
 def _rate(value: float | None) -> str:

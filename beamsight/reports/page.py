@@ -7,7 +7,7 @@ hash of their names.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -17,7 +17,7 @@ from beamsight.reports.duplicates import ExactDuplicates
 from beamsight.reports.examples import Samples
 from beamsight.reports.failures import Reason
 from beamsight.reports.findings import Evidence, Finding
-from beamsight.reports.runs import Selection
+from beamsight.reports.runs import Run, Selection
 from beamsight.reports.totals import Totals, Written
 
 FILES = 2048  # of the page's day: a million images in units of 512
@@ -128,7 +128,7 @@ def read(output: str, selection: Selection, run_id: str | None, created: datetim
         written=written,
         days=days,
         tables=_tables(selection, written),
-        reasons=tuple(failures.read(output, selection.day, {run.run_id for run in selection.runs})),
+        reasons=tuple(failures.read(output, _partitions(selection.runs), {run.run_id for run in selection.runs})),
         predictions=predictions,
         embeddings=embedded,
         samples=shown,
@@ -141,16 +141,17 @@ def read(output: str, selection: Selection, run_id: str | None, created: datetim
 
 def _main(output: str, selection: Selection, kind: str) -> tuple[str | None, list[str]]:
     """Return the table of a kind with the most new files, and these files. The newest of equal tables wins."""
-    all_of_day = {run.run_id for run in selection.recent if run.day == selection.day}
     run_ids = {run.run_id for run in selection.runs}
     largest: tuple[str | None, list[str]] = None, []
     for table in dict.fromkeys(table for run in reversed(selection.runs) for table in run.tables(kind)):
-        uris = parts.list_day(output, table, selection.day)
-        if run_ids != all_of_day:
-            uris = parts.filter_by_run(uris, run_ids)
+        uris = parts.filter_by_run(parts.list_days(output, table, _partitions(selection.runs)), run_ids)
         if len(uris) > len(largest[1]):
             largest = table, uris
     return largest
+
+
+def _partitions(runs: Iterable[Run]) -> set[date]:
+    return {day for run in runs for day in run.partitions}
 
 
 def _predictions(
@@ -160,8 +161,10 @@ def _predictions(
     by_day: dict[date, Tally] = {}
     combined = Tally()
     for day in selection.days()[:-1]:
-        if any(run.day == day and table in run.models for run in selection.recent):
-            by_day[day] = classes.tally(parts.list_day(output, table, day)[:FILES_BEFORE])
+        of_day = [run for run in selection.recent if run.day == day and table in run.models]
+        if of_day:
+            uris = parts.list_days(output, table, _partitions(of_day))
+            by_day[day] = classes.tally(parts.filter_by_run(uris, {run.run_id for run in of_day})[:FILES_BEFORE])
             combined.add(by_day[day])
     compared = {day: sums for day, sums in by_day.items() if sums.rows}
     rows = []

@@ -1,4 +1,4 @@
-"""The Parquet files of a day: list them, find the files of a run, and order them for samples."""
+"""The Parquet files of some days: list them, find the files of a run, and order them for samples."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from transforms.tables import layout, reader
 THREADS = 16  # Files read at once. On gs://, most of the time is spent waiting.
 
 
-def list_day(output: str, table: str, day: date) -> list[str]:
-    """Return the files of one day of a table, ordered by a hash of their names.
+def list_days(output: str, table: str, days: Iterable[date]) -> list[str]:
+    """Return the files of some logical days of a table, ordered by a hash of their names.
 
-    A hash of the URI assigns images to units. Each file is therefore a fair sample of the day, and the first files in
-    this order are the same sample every time.
+    The first files in this order are the same sample every time.
     """
-    folder = layout.folder(output, f"{table}/dt={day}")
-    return sorted(reader.parts(folder), key=lambda uri: rank(files.name(uri)))
+    folders = (layout.folder(output, f"{table}/dt={day}") for day in sorted(set(days)))
+    return sorted((uri for folder in folders for uri in reader.parts(folder)), key=lambda uri: rank(files.name(uri)))
 
 
 def filter_by_run(uris: Iterable[str], run_ids: Collection[str]) -> list[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Literal
 
-from beamsight.reports import criteria, failures
+from beamsight.reports import criteria, failures, runs
 from beamsight.text import columns, count, duration, printable
 from transforms import counts
 from transforms.counts import Tally
@@ -106,6 +106,11 @@ def compose(
             "failed": counts.family(tally, counts.FAILED),
             "failed_for_now": tally[counts.TRANSIENT],
             "units": tally[counts.UNITS],
+            "published": {
+                "files": tally[counts.PUBLISHED],
+                "rows": tally[counts.PUBLISHED_ROWS],
+                "rows_of_earlier_runs": tally[counts.LEFTOVER_ROWS],
+            },
             "bytes": tally[counts.BYTES],
         },
         "reasons": counts.family(tally, counts.REASON),
@@ -150,6 +155,8 @@ def summary(report: Mapping[str, Any], output: str) -> str:
     ]
     if skipped:
         lines.append(f"  skipped: {', '.join(skipped)}")
+    if leftover := numbers["published"]["rows_of_earlier_runs"]:
+        lines.append(f"  published {count(leftover, 'row')} that earlier runs had finished")
     lines.append(f"  report: {layout.run_report(output, report['run_id'])}")
     return "\n".join(lines)
 
@@ -168,9 +175,9 @@ def _reasons(report: Mapping[str, Any], output: str) -> Iterator[tuple[str, str]
 
 def _examples(report: Mapping[str, Any], output: str) -> dict[str, list[str]]:
     """Return URIs of failed images by ``<stage>/<error>``; empty where the failures table cannot be read."""
-    day = datetime.fromisoformat(report["started_at"]).date()
     try:
-        reasons = failures.read(output, day, {report["run_id"]}, _FILES)
+        run = runs.Run.from_report(report)
+        reasons = failures.read(output, run.partitions, {run.run_id}, _FILES)
     except BeamsightError:
         return {}
     return {f"{reason.stage}/{reason.error}": [example.uri for example in reason.examples] for reason in reasons}

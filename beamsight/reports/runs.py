@@ -102,8 +102,13 @@ class Run:
 
     @property
     def day(self) -> date:
-        """The day of its partitions, ``dt=<day>``."""
+        """The day on which it started, in UTC."""
         return self.started.date()
+
+    @property
+    def partitions(self) -> tuple[date, ...]:
+        """The logical days of its rows, ``dt=<day>``. Early versions wrote all rows to the day of the start."""
+        return (self.day, *map(date.fromisoformat, self.nightly.days))
 
     @property
     def done(self) -> bool:

@@ -115,7 +115,7 @@ def count_unfinished(output: str, runs: Sequence[Run]) -> dict[str, Written]:
 
 def _written_by(output: str, run: Run) -> Written:
     def rows(table: str) -> int:
-        return parts.count_rows(parts.list_day(output, table, run.day))[run.run_id]
+        return parts.count_rows(parts.list_days(output, table, run.partitions))[run.run_id]
 
     return Written({table: rows(table) for table in run.models}, rows(layout.FAILURES))
 

@@ -1,8 +1,8 @@
 """The command: parse the words, run the command, print its outcome, return an exit code.
 
-Exit codes: 0 done; 1 done, but more images failed than ``--max-failures`` allows; 2 wrong use; 3 the run itself failed;
-4 another run works on the output; 5 done, but fewer images were listed than ``--expect-at-least`` asks for; 130
-interrupted (Ctrl-C); 143 terminated (SIGTERM).
+Exit codes: 0 done; 1 done, but more images failed than ``--max-failures`` allows, or ``tables --check`` found something
+wrong; 2 wrong use; 3 the run itself failed; 4 another run works on the output; 5 done, but fewer images were listed
+than ``--expect-at-least`` asks for; 130 interrupted (Ctrl-C); 143 terminated (SIGTERM).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import NoReturn
 
-from runners.cli import completion, config, models, nightly, report, run, schedule, submit
+from runners.cli import completion, config, index, models, nightly, report, run, schedule, submit, tables
 from runners.cli.codes import DONE, INTERRUPTED, LOCKED, RUN_FAILED, TERMINATED, WRONG_USE
 from runners.cli.parser import Outcome, Parsed, Parser
 from runners.jobs import interrupts
-from transforms.errors import EngineError, FetchError, Locked, UsageError
+from transforms.errors import EngineError, FetchError, Locked, Stopped, UsageError
 
 COMMANDS = (
     run.COMMAND,
@@ -27,11 +27,14 @@ COMMANDS = (
     config.COMMAND,
     *schedule.COMMANDS,
     report.COMMAND,
+    tables.COMMAND,
+    *index.COMMANDS,
     *models.COMMANDS,
     completion.COMMAND,
 )
 GROUPS = {
     "models": "List, stage, and compare models",
+    "index": "Keep the key indexes of the tables",
     "schedule": "Run every night, by Cloud Scheduler, cron, or systemd",
     "config": "Check the file of options for `nightly`",
 }
@@ -77,6 +80,8 @@ def _explain(error: Exception) -> tuple[str, int]:
         return str(error), LOCKED
     if isinstance(error, (UsageError, FetchError)):
         return str(error), WRONG_USE
+    if isinstance(error, Stopped):
+        return str(error), RUN_FAILED
     if isinstance(error, EngineError):
         return f"the model cannot be run: {error}", RUN_FAILED
     text = " ".join(f"{type(error).__name__}: {error}".split())

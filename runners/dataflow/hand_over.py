@@ -17,7 +17,8 @@ from typing import TextIO
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
-from pipelines.catalog import CatalogOptions, WriteReport
+from pipelines.catalog import WriteReport
+from pipelines.options import CatalogOptions
 from runners.dataflow import job_state, sending
 from runners.dataflow.sending import Job, Unconfirmed
 from runners.jobs.ending import WatchEnded

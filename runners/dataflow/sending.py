@@ -14,7 +14,8 @@ from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound
 from google.auth.exceptions import GoogleAuthError
 
 from pipelines import catalog
-from pipelines.catalog import CatalogOptions, WriteReport
+from pipelines.catalog import WriteReport
+from pipelines.options import CatalogOptions
 from transforms.errors import BeamsightError, UsageError
 
 _TIMEOUT_CODE = 408

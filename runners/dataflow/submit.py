@@ -14,8 +14,8 @@ from typing import Any, TextIO
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
 from beamsight.models.downloads import Report
-from beamsight.reports import run_report
-from pipelines.catalog import CatalogOptions
+from beamsight.reports import recipes, run_report
+from pipelines.options import CatalogOptions
 from runners.dataflow import checks, hand_over, job_state, machine, options, watch
 from runners.dataflow.sending import Job
 from runners.dataflow.submit_options import SubmitOptions
@@ -104,9 +104,11 @@ def _hold(run: run_report.Run, beam: PipelineOptions, stream: TextIO) -> Abstrac
 def _send(job: CatalogOptions, run: run_report.Run, beam: PipelineOptions, held: Lock, stream: TextIO) -> Job | None:
     """Write the report of the start, and send the job with the lock held."""
     cleanup.close_killed(run.output, run.run_id)
+    for line in recipes.explain_new(run.output, job.recipes):
+        stream.write(f"beamsight: {line}\n")
     run_report.write(Counter(), run, "running")
     try:
-        return hand_over.send(job, beam, partial(report_and_release, run=run), held, stream)
+        return hand_over.send(job.with_lock(held.token), beam, partial(report_and_release, run=run), held, stream)
     except WatchEnded:
         raise  # The job exists, or may exist, and writes the report.
     except (Exception, KeyboardInterrupt) as error:

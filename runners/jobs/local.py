@@ -12,7 +12,8 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipelines import catalog
-from pipelines.catalog import CatalogOptions, WriteReport
+from pipelines.catalog import WriteReport
+from pipelines.options import CatalogOptions
 from runners.jobs.progress import Progress
 from transforms import run_state
 from transforms.errors import Stopped

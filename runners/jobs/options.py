@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from beamsight import options
@@ -36,13 +37,15 @@ class Night:
     """The days of a ``nightly`` run, as the run report keeps them.
 
     patterns: ``--images`` as they were given. days: In the form 2026-11-20. waiting: The days for which a pattern
-    matches no image yet. warnings: Messages about patterns whose folder does not exist.
+    matches no image yet. warnings: Messages about patterns whose folder does not exist. by_source: The day that each
+    source of the run is for.
     """
 
     patterns: tuple[str, ...]
     days: tuple[str, ...]
     waiting: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    by_source: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from apache_beam.options.pipeline_options import (
 )
 
 from pipelines import catalog
-from pipelines.catalog import CatalogOptions, WriteReport
+from pipelines.catalog import WriteReport
+from pipelines.options import CatalogOptions
 from runners.jobs import local
 from transforms import run_state
 from transforms.errors import Stopped

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import tempfile
 from pathlib import Path
 
 import apache_beam as beam
@@ -11,15 +12,17 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from beamsight.models import facts, registry, staging
-from beamsight.reports import runs
+from beamsight.reports import recipes, runs
 from beamsight.text import columns, count, duration
 from pipelines import catalog
+from pipelines.options import CatalogOptions
 from runners.jobs import resolve
 from runners.jobs.options import NO_MODEL, RunOptions
 from transforms import counts, run_state
 from transforms.counts import Tally
 from transforms.errors import BeamsightError
 from transforms.inference.spec import Task
+from transforms.tables import layout, rebuild
 
 
 def describe(options: RunOptions, beam_options: PipelineOptions) -> str:
@@ -48,6 +51,7 @@ def describe(options: RunOptions, beam_options: PipelineOptions) -> str:
     missing = tally[counts.MISSING] if options.limit is None else min(options.limit, tally[counts.MISSING])
     rows += [
         *(("table", table) for table in job.tables),
+        *(("new recipe", line) for line in recipes.explain_new(run.output, job.recipes)),
         ("listed", count(tally[counts.LISTED] - tally[counts.DUPLICATES], "image")),
         ("done before", count(tally[counts.DONE_BEFORE], "image")),
         ("failed before", count(tally[counts.FAILED_BEFORE], "image")),
@@ -62,15 +66,20 @@ def _if_here(model: str, task: Task) -> str:
     return NO_MODEL if registry.find(model, task) and not staging.cached_bundle(model, task).exists() else model
 
 
-def _count(job: catalog.CatalogOptions) -> Tally:
-    """Run the first steps of the job, which count the missing images."""
-    pipeline = beam.Pipeline(runner=FnApiRunner())
-    catalog.count(pipeline, job)
-    pipeline.run().wait_until_finish()
+def _count(job: CatalogOptions) -> Tally:
+    """Run the first steps of the job, which count the missing images.
+
+    A run first completes the key indexes of the output. Here they are completed in a temporary folder.
+    """
+    with tempfile.TemporaryDirectory(prefix="beamsight-") as scratch:
+        places = rebuild.complete(job.settings.output, (*job.tables, layout.FAILURES), scratch)
+        pipeline = beam.Pipeline(runner=FnApiRunner())
+        catalog.count(pipeline, dataclasses.replace(job, index_places=places))
+        pipeline.run().wait_until_finish()
     return run_state.of(job.settings.run_id).finished.snapshot()
 
 
-def _estimate(missing: int, output: str, job: catalog.CatalogOptions) -> str:
+def _estimate(missing: int, output: str, job: CatalogOptions) -> str:
     """Return the time for so many images: by the newest run with the same tables, or else by the models' operations."""
     if not missing:
         return "none"

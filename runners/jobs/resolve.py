@@ -15,11 +15,11 @@ from beamsight.models import registry, staging
 from beamsight.models.downloads import Report, ignore
 from beamsight.reports import run_report
 from beamsight.text import count, nearest
-from pipelines.catalog import CatalogOptions
+from pipelines.options import CatalogOptions
 from runners.jobs import beam_options
 from runners.jobs.options import NO_MODEL, RunOptions
 from transforms.errors import FetchError, UsageError
-from transforms.history import subtract
+from transforms.history.known import Retries
 from transforms.imaging.prepare import Limits
 from transforms.inference import bundle, engines
 from transforms.inference.recipe import Recipe
@@ -67,11 +67,12 @@ def resolve(
         recipes=recipes,
         settings=settings,
         uri_column=options.uri_column,
-        retries=subtract.Retries(options.max_attempts, options.retry_failed),
+        retries=Retries(options.max_attempts, options.retry_failed),
         check_versions=options.check_versions,
         unit_size=options.unit_size,
         workers=beam_options.workers(beam),
         limit=options.limit,
+        days=options.night.by_source if options.night else {},
     )
     models = {recipe.table: recipe.metadata() for recipe in recipes}
     return job, run_report.Run(run_id, output, started, options.to_json(), models)

@@ -10,8 +10,8 @@ from typing import Any, TextIO
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beamsight.reports import run_report
-from pipelines.catalog import CatalogOptions
+from beamsight.reports import recipes, run_report
+from pipelines.options import CatalogOptions
 from runners.jobs import beam_options, local, portable, progress, resolve
 from runners.jobs.ending import RunFailed, record_stop
 from runners.jobs.options import RunOptions
@@ -57,7 +57,7 @@ def run(
     with lock.hold(
         run_.output, command, stream, run_id=run_.run_id, still_runs=still_runs, on_lost=stop.request
     ) as held:
-        ended, error = _run(job, run_, beam, held, stream, shown)
+        ended, error = _run(job.with_lock(held.token), run_, beam, held, stream, shown)
     if options.on_finish is not None:
         hurried = {"seconds": _HURRY, "timeout": _HURRY} if isinstance(error, KeyboardInterrupt) else {}
         options.on_finish.post(ended, stream, **hurried)
@@ -76,6 +76,8 @@ def _run(
 ) -> tuple[dict[str, Any], BaseException | None]:
     """Run the job with the lock held. Returns its report, and the error to raise where it stopped before its end."""
     cleanup.close_killed(run_.output, run_.run_id)
+    for line in recipes.explain_new(run_.output, job.recipes):
+        stream.write(f"beamsight: {line}\n")
     run_report.write(Counter(), run_, "running")  # fails now, and not after a unit, where the output is not writable
     try:
         write_report = partial(run_report.write, run=run_)

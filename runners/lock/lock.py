@@ -72,6 +72,11 @@ class Lock:
         """Let the end of the block release the lock all the same, because no job was sent and none will be."""
         self._is_taken_back = True
 
+    @property
+    def token(self) -> str:
+        """What identifies this lock in the lock file."""
+        return self._holder.token
+
     def hand_over(self, job: Job) -> None:
         """Hand the lock over to a job. It needs no heartbeats while that job runs; ``release`` ends it.
 

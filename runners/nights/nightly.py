@@ -49,9 +49,11 @@ def resolve_days(options: RunOptions, asked: NightlyOptions, now: datetime) -> N
     waiting = [day for day in days if not all(has_images[source] for source in by_day[day])]
     images = dict.fromkeys(source for source in all_sources if has_images[source])
     warnings = _list_warnings(options.images) if waiting else ()
-    night = Night(options.images, _iso(days), _iso(waiting), warnings=warnings)
-    # A night without images still runs and writes a report.
-    run = dataclasses.replace(options, images=tuple(images) or by_day[days[-1]], night=night)
+    # A night without images still runs and writes a report. A source of more days belongs to the first of them.
+    chosen = tuple(images) or by_day[days[-1]]
+    by_source = {source: f"{day}" for day in reversed(days) for source in by_day[day] if source in chosen}
+    night = Night(options.images, _iso(days), _iso(waiting), warnings, by_source)
+    run = dataclasses.replace(options, images=chosen, night=night)
     return NightlyRun(run, tuple(_describe_days(asked, today, days, waiting)))
 
 

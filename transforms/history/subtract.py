@@ -1,146 +1,87 @@
-"""Subtract the images in the tables from the listed images.
-
-Both sides are split into shards by the hash of the URI, and are shuffled in chunks. Within a shard, dictionaries
-compare them.
-"""
+"""Subtract the images in the tables from the listed images."""
 
 from __future__ import annotations
 
 import zlib
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any
 
-from transforms import counts, defaults
+from transforms import counts
 from transforms.counts import Tally
+from transforms.history.known import KnownKeys
 from transforms.records import ImageRef, Work
-from transforms.tables import layout, reader
 
-SHARDS = 1024
+Ranges = tuple[list[str], int]  # boundaries between ranges of URIs, and the number of shards of each range
+Shard = tuple[int, int]  # range, and number in the range
+PlainRef = tuple[Any, ...]  # an ImageRef as it is shuffled
 
-_READERS = 16  # concurrent reads: on gs:// most of a read is waiting
-
-Key = tuple[str, str | None]  # URI and version
-
-
-class Retries(NamedTuple):
-    """Which failures are retried.
-
-    Attributes:
-        max_attempts: A transient failure is retried until this many attempts have failed.
-        retry_failed: Retry all failures, also permanent ones.
-    """
-
-    max_attempts: int = defaults.MAX_ATTEMPTS
-    retry_failed: bool = False
-
-    def tries(self, retryable: bool, attempt: int) -> bool:
-        """Return whether an image is retried after its failure number ``attempt``."""
-        return self.retry_failed or (retryable and attempt < self.max_attempts)
+_SHARD_REFS = 65_536  # about 25 MB
+_HELD_REFS = 262_144  # about 60 MB, because refs are plain tuples of short strings
 
 
-class KnownKeys(NamedTuple):
-    """The keys of one shard that are in a file of a table.
-
-    Attributes:
-        table: The table that has the images, or lacks them because they failed.
-        failed: Whether the images failed.
-        keys: URIs and versions of the images.
-        attempts: The number of failed attempts for each key if the failures are retried. None for images that did not
-            fail or failed permanently.
-    """
-
-    table: str
-    failed: bool
-    keys: list[Key]
-    attempts: list[int] | None = None
-
-
-def shard_of(uri: str) -> int:
-    """Return the shard of a URI. It is the same on every machine and in every run."""
-    return zlib.crc32(uri.encode()) % SHARDS
-
-
-def shard_refs(refs: Iterable[ImageRef]) -> Iterator[tuple[int, list[ImageRef]]]:
-    """Split a chunk of listed images into shards. Yield each shard with its refs."""
-    shards: defaultdict[int, list[ImageRef]] = defaultdict(list)
-    for ref in refs:
-        shards[shard_of(ref.uri)].append(ref)
-    yield from shards.items()
-
-
-def known_in_file(uri: str, table: str, tables: Sequence[str], retries: Retries) -> Iterator[tuple[int, KnownKeys]]:
-    """Read the keys in a file of a table. Yield them by shard.
+def plan_ranges(boundaries: list[str], refs: int) -> Ranges:
+    """Return how to split listed refs into shards of about ``_SHARD_REFS``, each of which needs one part of the index.
 
     Args:
-        uri: The file.
-        table: The table of the file: one of ``tables``, or the failures table.
-        tables: The tables that this run writes. Failures in other tables are ignored.
-        retries: Which failures are retried.
+        boundaries: URIs between which the index has similar numbers of keys.
+        refs: The number of listed refs.
     """
-    if table == layout.FAILURES:
-        yield from _known_failures(uri, tables, retries)
-        return
-    part = reader.read(uri, ("uri", "version"))
-    shards: defaultdict[int, list[Key]] = defaultdict(list)
-    for key in zip(part["uri"].to_pylist(), part["version"].to_pylist(), strict=True):
-        shards[shard_of(key[0])].append(key)
-    for shard, members in shards.items():
-        yield shard, KnownKeys(table, False, members)
+    return boundaries, max(1, refs // (_SHARD_REFS * (len(boundaries) + 1)))
 
 
-def known_in_files(
-    uris: Sequence[str], table: str, tables: Sequence[str], retries: Retries
-) -> Iterator[tuple[int, KnownKeys]]:
-    """Read many files concurrently as ``known_in_file`` does, and merge their keys."""
-    merged: dict[tuple[int, str, bool], KnownKeys] = {}
-    with ThreadPoolExecutor(_READERS) as pool:
-        for file_keys in pool.map(lambda uri: list(known_in_file(uri, table, tables, retries)), uris):
-            for shard, known in file_keys:
-                before = merged.setdefault((shard, known.table, known.attempts is None), known)
-                if before is not known:
-                    before.keys.extend(known.keys)
-                    if before.attempts is not None and known.attempts is not None:
-                        before.attempts.extend(known.attempts)
-    for (shard, _, _), known in merged.items():
-        yield shard, known
+class Sharder:
+    """Splits a stream of refs into shards, and collects the refs of a shard into chunks.
 
+    The shard of a URI is the same on every machine.
 
-def _known_failures(uri: str, tables: Sequence[str], retries: Retries) -> Iterator[tuple[int, KnownKeys]]:
-    part = reader.read(uri, ("uri", "version", "retryable", "tables"), younger=("attempt",))
-    columns = [part.column(i).to_pylist() for i in range(part.num_columns)]
-    if len(columns) == 4:
-        columns.append([1] * part.num_rows)  # early versions of the table have no attempts
-    by_shard: dict[tuple[int, str, bool], KnownKeys] = {}
-    for uri_, version, retryable, lacking, attempt in zip(*columns, strict=True):
-        shard, retry = shard_of(uri_), retries.tries(retryable, attempt)
-        for table in lacking:
-            if table in tables:
-                known = by_shard.get((shard, table, retry))
-                if known is None:
-                    known = by_shard[shard, table, retry] = KnownKeys(table, True, [], [] if retry else None)
-                known.keys.append((uri_, version))
-                if known.attempts is not None:
-                    known.attempts.append(attempt)
-    for (shard, _, _), known in by_shard.items():
-        yield shard, known
+    Args:
+        ranges: The result of ``plan_ranges``.
+        chunk: Maximum number of refs in a chunk.
+        held: Maximum number of refs in memory. Beyond it, chunks are yielded before they are full.
+    """
+
+    def __init__(self, ranges: Ranges, chunk: int, held: int = _HELD_REFS) -> None:
+        self._boundaries, self._salts = ranges
+        self._chunk, self._most = chunk, held
+        self._shards: defaultdict[Shard, list[PlainRef]] = defaultdict(list)
+        self._held = 0
+
+    def add(self, refs: Iterable[PlainRef]) -> Iterator[tuple[Shard, list[PlainRef]]]:
+        """Take some refs, and yield the chunks that are full, each with its shard."""
+        for ref in refs:
+            uri = ref[0]
+            shard = bisect_right(self._boundaries, uri), zlib.crc32(uri.encode()) % self._salts
+            held = self._shards[shard]
+            held.append(ref)
+            self._held += 1
+            if len(held) == self._chunk:
+                self._held -= len(held)
+                yield shard, self._shards.pop(shard)
+            elif self._held == self._most:
+                yield from self.rest()
+
+    def rest(self) -> Iterator[tuple[Shard, list[PlainRef]]]:
+        """Yield chunks of what is left, each with its shard."""
+        shards, self._shards, self._held = self._shards, defaultdict(list), 0
+        yield from shards.items()
 
 
 def missing(
     refs: Iterable[Sequence[ImageRef]],
-    known: Iterable[KnownKeys],
+    find: Callable[[Sequence[str]], Iterable[KnownKeys]],
     tables: Sequence[str],
     look_up: Callable[[list[ImageRef]], list[ImageRef]] | None = None,
 ) -> tuple[list[Work], Tally]:
-    """Find the missing images of one shard.
+    """Find the missing images among listed ones.
 
     If a URI is listed more than once, the ref with the greatest version is used. A ref with a version matches keys
     with the same URI and version. A ref without a version matches any version of its URI.
 
     Args:
         refs: Chunks of listed images.
-        known: The keys in the tables.
+        find: Returns the keys that the tables have of sorted URIs.
         tables: The tables that this run writes.
         look_up: Fills in the current versions of refs that have none.
 
@@ -153,12 +94,12 @@ def missing(
         tally[counts.LISTED] += len(chunk)
         for ref in map(ImageRef._make, chunk):
             before = distinct.get(ref.uri)
-            if before is None or (before.version or "") < (ref.version or ""):
+            if before is None or _precedes(before, ref):
                 distinct[ref.uri] = ref
     tally[counts.DUPLICATES] = tally[counts.LISTED] - len(distinct)
     if look_up is not None:
         distinct = {ref.uri: ref for ref in look_up(list(distinct.values()))}
-    done, failed, attempts = _by_table(distinct, known)
+    done, failed, attempts = _by_table(distinct, find(sorted(distinct)))
     work: list[Work] = []
     for uri, ref in distinct.items():
         lacking = [table for table in tables if uri not in done[table]]
@@ -167,6 +108,12 @@ def missing(
             work.append(Work(ref, to_do, 1 + max(attempts[table].get(uri, 0) for table in to_do)))
         tally[counts.MISSING if to_do else counts.FAILED_BEFORE if lacking else counts.DONE_BEFORE] += 1
     return sorted(work, key=lambda item: item.ref.uri), tally
+
+
+def _precedes(before: ImageRef, ref: ImageRef) -> bool:
+    """Return whether ``ref`` has a newer version, or the same version for an earlier day."""
+    old, new = before.version or "", ref.version or ""
+    return old < new or (old == new and (ref.day or "") < (before.day or ""))
 
 
 def _by_table(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from math import ceil
@@ -16,27 +15,54 @@ from transforms.records import ImageRef, Unit, Work
 Plain = tuple[tuple[Any, ...], tuple[str, ...], int]  # a Work as it is shuffled
 
 
-def number_of_units(missing: int, unit_size: int = defaults.UNIT_SIZE, workers: int = 1) -> int:
+def number_of_units(missing: int, maximum: int = defaults.UNIT_SIZE, workers: int = 1) -> int:
     """Return the number of units for a number of missing images. Each worker gets one if there are enough images."""
-    return max(ceil(missing / unit_size), min(workers, missing))
+    return max(ceil(missing / maximum), min(workers, missing))
 
 
-def assign(work: Iterable[Plain], units: int) -> Iterator[tuple[int, list[Plain]]]:
-    """Assign work to units by the hash of the URI. Yield the number of each unit with its part of the work."""
-    parts: defaultdict[int, list[Plain]] = defaultdict(list)
-    for item in work:
-        parts[zlib.crc32(item[0][0].encode()) % units].append(item)
-    yield from parts.items()
+def unit_size(missing: int, maximum: int = defaults.UNIT_SIZE, workers: int = 1) -> int:
+    """Return the number of images in a unit, for units of equal size."""
+    return ceil(missing / max(1, number_of_units(missing, maximum, workers))) or 1
 
 
-def make_unit(parts: Iterable[Iterable[Plain]]) -> Unit:
-    """Return the unit of all its parts, in any order.
+class Cutter:
+    """Cuts a stream of missing work into units of equal size.
+
+    Args:
+        size: The number of images in a unit.
+        day: The logical day of images whose ref has none.
+    """
+
+    def __init__(self, size: int, day: str) -> None:
+        self._size, self._day = size, day
+        self._held: defaultdict[str, list[Work]] = defaultdict(list)  # by day, less than a unit each
+
+    def add(self, work: Iterable[Plain]) -> Iterator[Unit]:
+        """Take some work, and yield the units that are full."""
+        for ref, tables, attempt in work:
+            item = Work(ImageRef._make(ref), tuple(tables), attempt)
+            held = self._held[item.ref.day or self._day]
+            held.append(item)
+            if len(held) == self._size:
+                yield self._take(item.ref.day or self._day)
+
+    def rest(self) -> Iterator[Unit]:
+        """Yield units of what is left."""
+        for day in sorted(self._held):
+            yield self._take(day)
+
+    def _take(self, day: str) -> Unit:
+        return make_unit(self._held.pop(day), day)
+
+
+def make_unit(work: Iterable[Work], day: str) -> Unit:
+    """Return the unit of some work, in any order.
 
     Its name is a hash of the URIs, versions and tables; the names of tables contain the recipes. So a unit that is
-    repeated, in this run or a later one of the same day, writes the same files, and no other unit writes to them.
+    repeated in a run writes the same files, and no other unit writes to them.
     """
-    work = sorted(Work(ImageRef._make(ref), tuple(tables), attempt) for part in parts for ref, tables, attempt in part)
+    ordered = sorted(work)
     digest = hashlib.sha256()
-    for item in work:
+    for item in ordered:
         digest.update(json.dumps((item.ref.uri, item.ref.version, item.tables)).encode())
-    return Unit(digest.hexdigest()[:20], tuple(work))
+    return Unit(digest.hexdigest()[:20], tuple(ordered), day)

@@ -64,9 +64,14 @@ class Recipe:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 
     @property
+    def folder(self) -> str:
+        """Return the name of the model and the digest, such as ``efficientnet-b7-1a2b3c4d``."""
+        return f"{self.spec.name}-{self.digest}"
+
+    @property
     def table(self) -> str:
         """Return the name and folder of the table, such as ``predictions/model=efficientnet-b7-1a2b3c4d``."""
-        return f"{_KINDS[self.spec.task]}/model={self.spec.name}-{self.digest}"
+        return f"{_KINDS[self.spec.task]}/model={self.folder}"
 
     def metadata(self) -> dict[str, str]:
         """Return the metadata in the footer of each file."""

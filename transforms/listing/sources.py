@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
-from itertools import islice
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 from transforms import defaults
 from transforms.errors import FetchError, Unreadable, UsageError
-from transforms.listing import explain, manifests
+from transforms.listing import explain, left_out, manifests
 from transforms.records import ImageRef
-from transforms.storage import files, local
-from transforms.storage.base import Stat
+from transforms.storage import files
+from transforms.storage.base import ALL_KEYS, KeyRange, Stat
 
 CHUNK = 16_384  # refs in one element of a PCollection
 
@@ -26,44 +24,60 @@ IMAGE_SUFFIXES = (
     *(".heic", ".heif", ".hif", ".avif", ".jp2", ".j2k"),
 )
 
+_BEGINNING = 1_000  # files of a source that a check looks at: one small response of gs://
 _LOOK_UPS = 32  # concurrent requests
+
+_MORE = object()  # after the last file within a limit
 
 _ROOT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*")  # gs://bucket
 
 
 class Chunk(NamedTuple):
-    """Listed images, and the number of other files in their folder."""
+    """Listed images, and the number of other files in their folder. more: The listing stopped at its limit."""
 
     refs: list[ImageRef]
     ignored: int
+    more: bool = False
 
 
 def check(images: Iterable[str], uri_column: str = defaults.URI_COLUMN, leave_out: Sequence[str] = ()) -> None:
-    """Look at the beginning of each source. ``leave_out`` as for ``list_images``.
+    """Look at the beginning of each source. One response of gs:// decides: images may follow after the files in it.
+
+    ``leave_out`` as for ``list_images``.
 
     Raises:
         UsageError: A source has no images or cannot be read. The message gives the reason.
     """
     for source in images:
         try:
-            reason = explain_empty(source, uri_column, leave_out)
+            limit = _BEGINNING if files.lists_ranges(source) else None
+            reason = explain_empty(source, uri_column, leave_out, limit)
         except FetchError as error:
             raise UsageError(f"--images {source}: {error}") from error
         if reason is not None:
             raise UsageError(f"--images {source}: {reason}")
 
 
-def explain_empty(source: str, uri_column: str = defaults.URI_COLUMN, leave_out: Sequence[str] = ()) -> str | None:
-    """Return why a source has no images. None if the beginning of the source has one. Raises as ``list_images``."""
+def explain_empty(
+    source: str, uri_column: str = defaults.URI_COLUMN, leave_out: Sequence[str] = (), limit: int | None = None
+) -> str | None:
+    """Return why a source has no images. None as soon as one is found. Raises as ``list_images``.
+
+    Args:
+        source: A file, folder, glob or manifest.
+        uri_column: The column of a manifest that has the URIs.
+        leave_out: As for ``list_images``.
+        limit: Return None too if there is no image among this many files at the beginning.
+    """
     if not source.strip():
         raise UsageError(f"--images {source!r} is empty; check the shell variable that it comes from")
     found = ignored = 0
     to_its_end = source.lower().endswith(".gz")  # only the end shows whether it is truncated
-    for part in list_images(source, uri_column, leave_out, chunk=CHUNK if to_its_end else 1):
+    for part in list_images(source, uri_column, leave_out, chunk=CHUNK if to_its_end else 1, limit=limit):
         found += len(part.refs)
         ignored += part.ignored
-        if found and not to_its_end:
-            break
+        if part.more or (found and not to_its_end):
+            return None
     if found:
         return None
     own = bool(leave_out) and any(True for _ in list_images(source, uri_column, chunk=1))
@@ -71,9 +85,16 @@ def explain_empty(source: str, uri_column: str = defaults.URI_COLUMN, leave_out:
 
 
 def list_images(
-    source: str, uri_column: str = defaults.URI_COLUMN, leave_out: Sequence[str] = (), chunk: int = CHUNK
+    source: str,
+    uri_column: str = defaults.URI_COLUMN,
+    leave_out: Sequence[str] = (),
+    chunk: int = CHUNK,
+    keys: KeyRange = ALL_KEYS,
+    limit: int | None = None,
 ) -> Iterator[Chunk]:
     """Yield the images of a source in chunks. Relative local paths become absolute.
+
+    Folders and globs on a disk and on gs:// are listed in the order of the URIs.
 
     Args:
         source: A file, folder, glob or manifest.
@@ -81,15 +102,26 @@ def list_images(
         leave_out: Files, and folders with a slash at the end, that are not listed as images: those of the output.
             Manifests among them are read, and so is what a manifest names.
         chunk: Maximum number of files in a chunk.
+        keys: The part of a folder or glob to list, from ``ranges.split``.
+        limit: Stop after this many files of a folder or glob, whether they are images or not.
 
     Raises:
         UsageError: The source is invalid, for example a manifest without the column.
         FetchError: The source cannot be read.
     """
-    refs = _refs(source, uri_column, _matcher(leave_out))
+    refs = _refs(source, uri_column, left_out.matcher(leave_out), keys, limit)
     while part := list(islice(refs, chunk)):
-        found = [ref for ref in part if ref is not None]
-        yield Chunk(found, len(part) - len(found))
+        more = part[-1] is _MORE
+        found = [ref for ref in part if isinstance(ref, ImageRef)]
+        yield Chunk(found, len(part) - len(found) - more, more)
+
+
+def may_overlap(images: Sequence[str]) -> bool:
+    """Return whether two sources, or one manifest, may name an image twice. Sends no request."""
+    if any(manifests.kind(source) for source in images):
+        return True
+    prefixes = sorted(files.literal_prefix(files.absolute(source)) for source in images)
+    return any(after.startswith(before) for before, after in pairwise(prefixes))
 
 
 def look_up(refs: list[ImageRef]) -> list[ImageRef]:
@@ -111,12 +143,15 @@ def _lacks_version(ref: ImageRef) -> bool:
     return ref.version is None and ref.fault is None
 
 
-def _refs(source: str, uri_column: str, left_out: Callable[[str], bool]) -> Iterator[ImageRef | None]:
-    """Yield the images of a source, and None for each file in a folder that does not look like an image."""
+def _refs(
+    source: str, uri_column: str, is_left_out: Callable[[str], bool], keys: KeyRange, limit: int | None
+) -> Iterator[ImageRef | object | None]:
+    """Yield the images of a source, None for each other file in a folder, and ``_MORE`` at the limit."""
     uri = files.absolute(source)
     refusal = explain.explain_kind(uri)
     unreadable = None
-    if not uri.endswith("/"):  # a slash marks a folder, also if an empty object on gs:// has this name
+    # A slash marks a folder, also if an empty object on gs:// has this name. A range is part of a folder or glob.
+    if keys == ALL_KEYS and not uri.endswith("/"):
         try:
             named = files.stat(uri)  # the literal name is tried first, because photo[1].jpg may be a name
         except Unreadable as error:
@@ -131,42 +166,29 @@ def _refs(source: str, uri_column: str, left_out: Callable[[str], bool]) -> Iter
     if files.has_magic(uri) and not explain.is_folder(uri):
         if refusal:
             raise UsageError(refusal)
-        for stat in files.glob(uri):  # the pattern decides: **.csv lists manifests, ** does not
-            if manifests.kind(uri):
+        for number, (stat, matches) in enumerate(files.glob(uri, keys=keys, page=limit), 1):
+            if matches and manifests.kind(uri):  # the pattern decides: **.csv lists manifests, ** does not
                 yield from _manifest(stat, uri_column)
-            elif not left_out(stat.uri):
+            elif matches and not is_left_out(stat.uri):
                 yield _ref(stat)
+            if number == limit:
+                yield _MORE
+                return
         return
-    found = False
-    for stat in files.walk(uri if uri.endswith("/") else uri + "/"):
-        found = True
-        if not left_out(stat.uri):
+    number = 0
+    for number, stat in enumerate(files.walk(as_folder(uri), keys=keys, page=limit), 1):
+        if not is_left_out(stat.uri):
             yield _ref(stat) if stat.uri.lower().endswith(IMAGE_SUFFIXES) else None
-    if unreadable is not None and not found and not explain.is_folder(uri):
+        if number == limit:
+            yield _MORE
+            return
+    if unreadable is not None and not number and not explain.is_folder(uri):
         raise unreadable
 
 
-def _matcher(leave_out: Sequence[str]) -> Callable[[str], bool]:
-    """Return whether a URI is one of these files, or is in one of these folders."""
-    if not leave_out:
-        return lambda _: False
-    real = lru_cache(1)(os.path.realpath)  # A walk stays in one folder for long.
-
-    def canonical(uri: str) -> str:
-        if files.is_local(uri):
-            folder, _, name = local.path_of(uri).rpartition("/")
-            return os.path.join(real(folder or "/"), name)  # noqa: PTH118 - pathlib drops a last slash
-        scheme, separator, rest = uri.partition("://")
-        return scheme.lower() + separator + rest
-
-    names = frozenset(map(canonical, map(files.absolute, leave_out)))
-    folders = tuple(name for name in names if name.endswith("/"))
-
-    def matches(uri: str) -> bool:
-        name = canonical(uri)
-        return name in names or name.startswith(folders)
-
-    return matches
+def as_folder(uri: str) -> str:
+    """Return the URI of a folder with a slash at its end."""
+    return uri if uri.endswith("/") else uri + "/"
 
 
 def _ref(stat: Stat) -> ImageRef:

@@ -6,10 +6,10 @@ import io
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, BinaryIO, Protocol, cast
+from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
 from transforms.errors import TooManyBytes, UsageError
 
@@ -32,6 +32,23 @@ class Stat:
     uri: str
     size: int
     version: str
+
+
+class KeyRange(NamedTuple):
+    """The URIs from ``start`` up to ``end``, in the order of their characters. ``end`` is not included.
+
+    This is also the order of their UTF-8 bytes, in which gs:// lists objects. None as the end means no end.
+    """
+
+    start: str = ""
+    end: str | None = None
+
+    def has(self, uri: str) -> bool:
+        """Return whether a URI is in the range."""
+        return self.start <= uri and (self.end is None or uri < self.end)
+
+
+ALL_KEYS = KeyRange()
 
 
 class FileSystem(Protocol):
@@ -83,6 +100,12 @@ class FileSystem(Protocol):
             Unreadable: The error may be transient.
         """
 
+    def create(self, uri: str) -> AbstractContextManager[BinaryIO]:
+        """Return a file to write to in a ``with`` block. It appears at ``uri`` when the block ends without an error.
+
+        Its content is never in memory as a whole. Raises as ``write``.
+        """
+
     def delete(self, uri: str) -> None:
         """Delete a file. It is no error if the file does not exist."""
 
@@ -106,12 +129,18 @@ class FileSystem(Protocol):
     def half_written(self, prefix: str, *, recursive: bool = True) -> Iterator[str]:
         """Yield incomplete files below a folder that killed calls of ``write`` left. ``walk`` omits them."""
 
-    def walk(self, prefix: str, *, recursive: bool = True) -> Iterator[Stat]:
-        """Yield all files below a folder, in any order. Yield none if the folder does not exist.
+    def walk(
+        self, prefix: str, *, recursive: bool = True, keys: KeyRange = ALL_KEYS, page: int | None = None
+    ) -> Iterator[Stat]:
+        """Yield all files whose URIs start with ``prefix``. Yield none if the folder does not exist.
+
+        Local files and objects on gs:// are sorted by URI. Other file systems yield files in any order.
 
         Args:
-            prefix: The folder, with a slash at the end. The URIs of the files start with it.
-            recursive: Include the folders in this folder. If not, they are not even listed where that is possible.
+            prefix: A folder with a slash at its end, or a folder and the beginning of names in it.
+            recursive: Include the folders below. If not, they are not even listed where that is possible.
+            keys: The URIs to yield. The bounds start with ``prefix``. gs:// lists only these.
+            page: Maximum number of files in a response of gs://. None for as many as the server allows.
         """
 
 

@@ -17,7 +17,7 @@ from apache_beam.io.filesystem import FileSystem as BeamFileSystem
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.errors import BeamsightError, Changed, NotFound, Unreadable, UsageError
-from transforms.storage.base import HALF_WRITTEN, Stat, check_size, spool
+from transforms.storage.base import ALL_KEYS, HALF_WRITTEN, KeyRange, Stat, check_size, spool
 
 # Beam registers a scheme even if its module is not installed. By scheme: the module, and the extra that installs it.
 _NEEDS = {"s3": ("boto3", "aws"), "azfs": ("azure.storage.blob", "azure"), "hdfs": ("hdfs", "hadoop")}
@@ -89,6 +89,12 @@ class BeamFiles:
             )
 
     def write(self, uri: str, data: bytes) -> None:
+        """Write a file as ``create`` does."""
+        with self.create(uri) as file:
+            file.write(data)
+
+    @contextmanager
+    def create(self, uri: str) -> Iterator[BinaryIO]:
         """Write a temporary file and rename it. Raises Unreadable for any error: Beam does not distinguish them."""
         folder, slash, _ = uri.rpartition("/")
         temporary = f"{folder}{slash}.{os.getpid()}-{secrets.token_hex(8)}.tmp"
@@ -96,7 +102,7 @@ class BeamFiles:
             system = _system(uri)
             try:
                 with system.create(temporary, **_UNCOMPRESSED) as file:
-                    file.write(data)
+                    yield file
                 if system.scheme() == "hdfs" and system.exists(uri):
                     system.delete([uri])  # a rename on hdfs:// does not overwrite
                 system.rename([temporary], [uri])
@@ -141,10 +147,17 @@ class BeamFiles:
         except NotFound:
             return None
 
-    def walk(self, prefix: str, *, recursive: bool = True) -> Iterator[Stat]:
-        """Yield all files below ``prefix`` except incomplete ones. Raises UsageError on hdfs://."""
+    def walk(
+        self,
+        prefix: str,
+        *,
+        recursive: bool = True,
+        keys: KeyRange = ALL_KEYS,
+        page: int | None = None,  # noqa: ARG002 - Beam lists all files at once
+    ) -> Iterator[Stat]:
+        """Yield the files that start with ``prefix``, except incomplete ones. Raises UsageError on hdfs://."""
         for found, rest in self._below(prefix, recursive):
-            if not re.search(r"(^|/)\.[^/]*\.tmp$", rest):
+            if not re.search(r"(^|/)\.[^/]*\.tmp$", rest) and keys.has(found.path):
                 yield _stat_of(found)
 
     def half_written(self, prefix: str, *, recursive: bool = True) -> Iterator[str]:

@@ -12,13 +12,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from typing import BinaryIO
 
 from transforms.errors import Changed, NotFound, UsageError
 from transforms.storage import beam_files, bucket_names, gcs, gcs_client
-from transforms.storage.base import FileSystem, Stat
+from transforms.storage.base import ALL_KEYS, FileSystem, KeyRange, Stat
 from transforms.storage.beam_files import BeamFiles
 from transforms.storage.local import LocalFiles, path_of
 
@@ -109,6 +109,11 @@ def write(uri: str, data: bytes) -> None:
     _system(uri).write(uri, data)
 
 
+def create(uri: str) -> AbstractContextManager[BinaryIO]:
+    """Return a file to write to in a ``with`` block, which appears whole at its end; see ``FileSystem.create``."""
+    return _system(uri).create(uri)
+
+
 def delete(uri: str) -> None:
     """Delete a file if it exists."""
     _system(uri).delete(uri)
@@ -139,26 +144,33 @@ def half_written(prefix: str, *, recursive: bool = True) -> Iterator[str]:
     return _system(prefix).half_written(prefix, recursive=recursive)
 
 
-def walk(prefix: str, *, recursive: bool = True) -> Iterator[Stat]:
-    """Yield all files below the folder ``prefix``, which ends in ``/``; see ``FileSystem.walk``."""
-    return _system(prefix).walk(prefix, recursive=recursive)
+def lists_ranges(uri: str) -> bool:
+    """Return whether ``walk`` asks the server for a range of keys alone."""
+    return scheme(uri) == "gs"
 
 
-def glob(pattern: str) -> Iterator[Stat]:
-    """Yield all files that match, in any order. A pattern without wildcards matches the file of that name."""
-    magic = _MAGIC.search(pattern)
-    if magic is None:
-        try:
-            yield stat(pattern)
-        except NotFound:
-            return
-    else:
-        folder = pattern[: pattern.rfind("/", 0, magic.start()) + 1]
-        rest = pattern[len(folder) :]
-        matches = translate(pattern).fullmatch
-        for found in walk(folder, recursive="/" in rest or "**" in rest):
-            if matches(found.uri):
-                yield found
+def walk(prefix: str, *, recursive: bool = True, keys: KeyRange = ALL_KEYS, page: int | None = None) -> Iterator[Stat]:
+    """Yield all files whose URIs start with ``prefix``, such as a folder with a slash; see ``FileSystem.walk``."""
+    return _system(prefix).walk(prefix, recursive=recursive, keys=keys, page=page)
+
+
+def glob(pattern: str, *, keys: KeyRange = ALL_KEYS, page: int | None = None) -> Iterator[tuple[Stat, bool]]:
+    """Yield each file that starts with the literal prefix of a pattern, and whether it matches the pattern."""
+    prefix = literal_prefix(pattern)
+    rest = pattern[len(prefix) :]
+    matches = translate(pattern).fullmatch
+    for found in walk(prefix, recursive="/" in rest or "**" in rest, keys=keys, page=page):
+        yield found, matches(found.uri) is not None
+
+
+def literal_prefix(pattern: str) -> str:
+    """Return the part of a pattern before its first wildcard. All files that match start with it.
+
+    Part of the name of a bucket is left out, because no file system lists buckets.
+    """
+    prefix = _MAGIC.split(pattern, maxsplit=1)[0]
+    found = _SCHEME.match(prefix)
+    return found[0] if found and "/" not in prefix[found.end() :] else prefix
 
 
 def has_magic(uri: str) -> bool:

@@ -14,6 +14,7 @@ import base64
 import gzip
 import io
 import math
+import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from google_crc32c import Checksum
 
 from transforms.errors import Changed, NotFound, TooManyBytes, Unreadable
-from transforms.storage.base import Stat, check_size, spool
+from transforms.storage.base import ALL_KEYS, KeyRange, Stat, check_size, spool
 from transforms.storage.gcs_client import blob_of, bucket_of, is_transient, reading, stat_of, writing
 
 RETRY: Retry = DEFAULT_RETRY.with_timeout(120.0)  # seconds over all attempts of one request
@@ -38,6 +39,7 @@ TIMEOUT = (10.0, 60.0)  # seconds to connect, and for the whole response
 _DOWNLOADS = 4  # of an object whose checksum is wrong
 _PIECE = 4 << 20  # bytes of a stream per request
 _PAGE = 5_000  # maximum number of names in a response
+_BINARY = "application/octet-stream"
 
 _T = TypeVar("_T")
 
@@ -111,6 +113,17 @@ class GcsObjects:
         with writing(uri):
             self._upload(uri, data)
 
+    @contextmanager
+    def create(self, uri: str) -> Iterator[BinaryIO]:
+        """Collect the content in a temporary file on this disk, and upload it with a checksum."""
+        with tempfile.TemporaryFile() as file:
+            yield file
+            size = file.tell()
+            blob = blob_of(uri)
+            options = {"size": size, "content_type": _BINARY, "checksum": "crc32c", **self._request}
+            with writing(uri):
+                self._retry(partial(blob.upload_from_file, file, rewind=True, **options))()
+
     def delete(self, uri: str) -> None:
         """Delete an object. It is no error if it does not exist."""
         blob = blob_of(uri)
@@ -136,9 +149,8 @@ class GcsObjects:
         return updated
 
     def _upload(self, uri: str, data: bytes, **condition: int) -> str:
+        kind = "text/html; charset=utf-8" if uri.endswith(".html") else _BINARY  # a page opens in a browser
         blob = blob_of(uri)
-        # A page opens in a browser.
-        kind = "text/html; charset=utf-8" if uri.endswith(".html") else "application/octet-stream"
         upload = partial(blob.upload_from_string, data, kind, checksum="crc32c", **condition, **self._request)
         self._retry(upload)()  # the library parses the response after its last attempt
         return str(blob.generation)
@@ -147,16 +159,20 @@ class GcsObjects:
         """Yield nothing, because an object does not exist before its upload ends."""
         return iter(())
 
-    def walk(self, prefix: str, *, recursive: bool = True) -> Iterator[Stat]:
-        """Yield all objects below ``prefix`` except those named as folders. Raises NotFound if there is no bucket."""
+    def walk(
+        self, prefix: str, *, recursive: bool = True, keys: KeyRange = ALL_KEYS, page: int | None = None
+    ) -> Iterator[Stat]:
+        """Yield sorted objects, except those named as folders. Raises NotFound if there is no bucket."""
         bucket, folder = bucket_of(prefix)
         with reading(prefix):
             for blob in bucket.client.list_blobs(
                 bucket,
                 prefix=folder or None,
+                start_offset=bucket_of(keys.start)[1] if keys.start else None,
+                end_offset=bucket_of(keys.end)[1] if keys.end is not None else None,
                 delimiter=None if recursive else "/",
                 fields="items(name,size,generation),nextPageToken",
-                page_size=_PAGE,
+                page_size=page or _PAGE,
                 **self._request,
             ):
                 if not blob.name.endswith("/"):

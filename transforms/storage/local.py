@@ -16,12 +16,8 @@ from typing import BinaryIO
 
 from transforms.errors import Changed, NotFound, Unreadable, UsageError
 from transforms.storage import whole_file
-from transforms.storage.base import HALF_WRITTEN, Stat, check_size
-
-# Permanent errors; ENXIO is a socket. All others may be transient: an unavailable network disk, too many open files.
-_PERMANENT = frozenset(
-    {errno.EROFS, errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP, errno.ENXIO}
-)
+from transforms.storage.base import ALL_KEYS, HALF_WRITTEN, KeyRange, Stat, check_size
+from transforms.storage.local_errors import reading, writing
 
 
 def path_of(uri: str) -> str:
@@ -47,7 +43,7 @@ class LocalFiles:
 
     def stat(self, uri: str) -> Stat:
         """Return the size and version of a file. Raises NotFound, Unreadable."""
-        with _reading(uri):
+        with reading(uri):
             return _stat(uri, os.stat(path_of(uri)))  # noqa: PTH116 - pathlib would drop a last slash
 
     def read(
@@ -60,7 +56,7 @@ class LocalFiles:
         timeout: float | None = None,  # noqa: ARG002 - a read of a disk cannot be interrupted
     ) -> tuple[bytes, Stat]:
         """Return the bytes of a file. Raises Changed for another version, or if it is overwritten during the read."""
-        with _reading(uri), _opened(uri) as file:
+        with reading(uri), _opened(uri) as file:
             before = _stat(uri, os.fstat(file.fileno()))
             if version is not None and before.version != version:
                 raise Changed(
@@ -78,7 +74,7 @@ class LocalFiles:
 
     def open(self, uri: str) -> BinaryIO:
         """Return the open file. Raises NotFound, Unreadable."""
-        with _reading(uri):
+        with reading(uri):
             file = _opened(uri)
             try:
                 _stat(uri, os.fstat(file.fileno()))
@@ -88,18 +84,24 @@ class LocalFiles:
             return file
 
     def write(self, uri: str, data: bytes) -> None:
+        """Write a file as ``create`` does."""
+        with self.create(uri) as file:
+            file.write(data)
+
+    @contextmanager
+    def create(self, uri: str) -> Iterator[BinaryIO]:
         """Write a temporary file, flush it to the disk and rename it, so that ``uri`` is always a complete file."""
-        with _writing(uri):
-            whole_file.write(Path(path_of(uri)), data)
+        with writing(uri), whole_file.replace(Path(path_of(uri))) as file:
+            yield file
 
     def delete(self, uri: str) -> None:
         """Delete a file. It is no error if it does not exist."""
-        with _writing(uri), suppress(FileNotFoundError, NotADirectoryError):
+        with writing(uri), suppress(FileNotFoundError, NotADirectoryError):
             Path(path_of(uri)).unlink()
 
     def write_if(self, uri: str, data: bytes, version: str | None) -> str | None:
         """See ``FileSystem.write_if``."""
-        with _writing(uri), whole_file.exclusive(Path(path_of(uri))) as path:
+        with writing(uri), whole_file.exclusive(Path(path_of(uri))) as path:
             if self._version(uri) != version:
                 return None
             if version is not None:
@@ -112,7 +114,7 @@ class LocalFiles:
 
     def delete_if(self, uri: str, version: str) -> bool:
         """See ``FileSystem.delete_if``."""
-        with _writing(uri), whole_file.exclusive(Path(path_of(uri))) as path:
+        with writing(uri), whole_file.exclusive(Path(path_of(uri))) as path:
             if self._version(uri) != version:
                 return False
             path.unlink()
@@ -120,7 +122,7 @@ class LocalFiles:
 
     def written_at(self, uri: str) -> datetime:
         """Return when a file was last written, by the clock of its file system. Raises NotFound."""
-        with _reading(uri):
+        with reading(uri):
             return datetime.fromtimestamp(Path(path_of(uri)).stat().st_mtime, timezone.utc)
 
     def _version(self, uri: str) -> str | None:
@@ -136,37 +138,63 @@ class LocalFiles:
             if not recursive:
                 return
 
-    def walk(self, prefix: str, *, recursive: bool = True) -> Iterator[Stat]:
-        """Yield all regular files below ``prefix``, one folder at a time.
+    def walk(
+        self,
+        prefix: str,
+        *,
+        recursive: bool = True,
+        keys: KeyRange = ALL_KEYS,
+        page: int | None = None,  # noqa: ARG002 - a disk has no pages
+    ) -> Iterator[Stat]:
+        """Yield all regular files that start with ``prefix``, sorted by URI. Only names of open folders are in memory.
 
         Names that start with a dot are omitted, and so are files that vanish during the walk. Links are followed,
         except into a folder that contains the link. Raises Unreadable for a folder that cannot be listed.
         """
-        folders: list[tuple[str, frozenset[tuple[int, int]]]] = [(prefix, frozenset())]
-        while folders:
-            uri, above = folders.pop()
-            path = path_of(uri) or os.curdir
-            with _reading(uri), suppress(FileNotFoundError, NotADirectoryError), os.scandir(path) as entries:
-                found = Path(path).stat()
-                here = (found.st_dev, found.st_ino)
-                if here in above:
-                    continue
-                for entry in entries:
-                    status = None if entry.name.startswith(".") else _status(entry)
-                    if status is None:
-                        continue
-                    if stat.S_ISREG(status.st_mode):
-                        yield _stat(f"{uri}{entry.name}", status)
-                    elif stat.S_ISDIR(status.st_mode) and recursive:
-                        folders.append((f"{uri}{entry.name}/", above | {here}))
+        folder = prefix[: prefix.rfind("/") + 1]
+        for found in _walk(folder, prefix[len(folder) :], recursive, frozenset()):
+            if keys.has(found.uri):
+                yield found
 
 
-def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """Return the status of an entry or of the target of a link. None for a broken link or a vanished file."""
+def _walk(folder: str, start: str, recursive: bool, above: frozenset[tuple[int, int]]) -> Iterator[Stat]:
+    """Yield the files of a folder whose names begin with ``start``. above: Device and inode of the folders above it."""
+    with reading(folder), suppress(FileNotFoundError, NotADirectoryError):
+        path = path_of(folder) or os.curdir
+        found = Path(path).stat()
+        here = (found.st_dev, found.st_ino)
+        if here in above:
+            return
+        for name in _sorted_names(path, start):
+            status = _status(os.path.join(path, name))  # noqa: PTH118 - a Path for each file is slow
+            if status is None:
+                continue
+            if stat.S_ISREG(status.st_mode):
+                yield _stat(f"{folder}{name}", status)
+            elif stat.S_ISDIR(status.st_mode) and recursive:
+                yield from _walk(f"{folder}{name.rstrip('/')}/", "", recursive, above | {here})
+
+
+def _sorted_names(path: str, start: str) -> list[str]:
+    """Return the names in a folder, with a slash after each folder: ``a.b``, ``a/`` and ``a0`` are sorted as URIs."""
+    with os.scandir(path) as entries:
+        chosen = (entry for entry in entries if entry.name.startswith(start) and not entry.name.startswith("."))
+        return sorted(f"{entry.name}/" if _is_folder(entry) else entry.name for entry in chosen)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
-        return entry.stat()
+        return entry.is_dir()
+    except OSError:  # such as a link to itself
+        return False
+
+
+def _status(path: str) -> os.stat_result | None:
+    """Return the status of a file or of the target of a link. None for a broken link or a vanished file."""
+    try:
+        return os.stat(path)  # noqa: PTH116 - a Path for each file is slow
     except OSError as exc:
-        if exc.errno in (errno.ENOENT, errno.ELOOP):
+        if exc.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
             return None
         raise
 
@@ -185,34 +213,3 @@ def _opened(uri: str) -> BinaryIO:
         return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)
 
     return open(path_of(uri), "rb", opener=opener)  # Path.open takes no opener
-
-
-@contextmanager
-def _reading(uri: str) -> Iterator[None]:
-    """Convert errors of the system to NotFound or Unreadable."""
-    try:
-        yield
-    except (FileNotFoundError, NotADirectoryError) as exc:
-        raise NotFound(f"there is no file {uri}") from exc
-    except PermissionError as exc:
-        # Granting the permission does not change the file, so the next run retries.
-        remedy = "give the account of this process permission to read it"
-        raise Unreadable(f"{uri}: {exc.strerror}; {remedy}", retryable=True) from exc
-    except OSError as exc:
-        raise Unreadable(f"{uri}: {exc.strerror}", retryable=exc.errno not in _PERMANENT) from exc
-    except ValueError as exc:  # NUL, or a character that no file name can hold
-        raise Unreadable(f"{uri!r} is not a valid file name: {exc}") from exc
-
-
-@contextmanager
-def _writing(uri: str) -> Iterator[None]:
-    """Convert errors of the system to UsageError if they are permanent, else to Unreadable."""
-    try:
-        yield
-    except OSError as exc:
-        message = f"cannot write {uri}: {exc.strerror}"
-        if isinstance(exc, PermissionError) or exc.errno in _PERMANENT:
-            raise UsageError(f"{message}; choose a folder that the account of this process can write to") from exc
-        raise Unreadable(message, retryable=True) from exc
-    except ValueError as exc:
-        raise UsageError(f"cannot write {uri!r}: {exc}") from exc

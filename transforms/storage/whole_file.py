@@ -8,18 +8,24 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 
-def write(path: Path, data: bytes) -> None:
-    """Write a file, or replace it. Creates missing folders."""
+@contextmanager
+def replace(path: Path) -> Iterator[BinaryIO]:
+    """Return a file to write to in a ``with`` block. Its end creates or replaces ``path``. Creates folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _temporary(path, data) as temporary:
+    with _temporary(path) as (temporary, file):
+        yield file
+        _flush(file)
         temporary.replace(path)
 
 
 def create(path: Path, data: bytes) -> None:
     """Create a file. Raises FileExistsError if it exists."""
-    with _temporary(path, data) as temporary:
+    with _temporary(path) as (temporary, written):
+        written.write(data)
+        _flush(written)
         try:
             path.hardlink_to(temporary)
         except FileExistsError:
@@ -43,15 +49,12 @@ def exclusive(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _temporary(path: Path, data: bytes) -> Iterator[Path]:
-    """Write a file beside ``path``, which the block renames or links, and flush both it and its folder to the disk."""
+def _temporary(path: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """Open a file beside ``path``, which the block renames or links. Then flush that to the disk."""
     temporary = path.parent / f".{os.getpid()}-{secrets.token_hex(8)}.tmp"
     try:
         with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        yield temporary
+            yield temporary, file
     finally:
         temporary.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
@@ -59,3 +62,8 @@ def _temporary(path: Path, data: bytes) -> Iterator[Path]:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _flush(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())

@@ -42,6 +42,13 @@ def row_groups(uri: str, columns: Sequence[str]) -> Iterator[pa.Table]:
             yield file.read_row_group(group, columns=wanted)
 
 
+def every_row(uri: str) -> Iterator[pa.Table]:
+    """Yield all columns, a row group at a time. Raises as ``read``."""
+    with _open(uri) as file:
+        for group in range(file.num_row_groups):
+            yield file.read_row_group(group)
+
+
 def footer(uri: str) -> tuple[int, dict[str, str]]:
     """Return the number of rows, and the metadata whose keys start with ``beamsight.``. Raises FetchError."""
     with _open(uri) as file:
@@ -56,7 +63,7 @@ def footer(uri: str) -> tuple[int, dict[str, str]]:
 def _open(uri: str) -> Iterator[pq.ParquetFile]:
     with files.open(uri) as source:
         try:
-            yield pq.ParquetFile(source)
+            yield pq.ParquetFile(source, page_checksum_verification=True)
         except (pa.ArrowException, OSError) as error:
             # An error with a number comes from the disk, not from the content, which pyarrow refuses without one.
             if isinstance(error, OSError) and error.errno is not None:

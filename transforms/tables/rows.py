@@ -33,8 +33,8 @@ class TableRows:
     def __len__(self) -> int:
         return len(self._images)
 
-    def to_arrow(self) -> pa.Table:
-        """Return the rows sorted by URI, so that a repeated unit gives the same file."""
+    def to_arrow(self, run_id: str) -> pa.Table:
+        """Return the rows of a run sorted by URI, so that a repeated unit gives the same file."""
         spec = self.recipe.spec
         order = sorted(range(len(self._images)), key=lambda index: self._images[index].work.ref.uri)
         images = [self._images[index] for index in order]
@@ -45,6 +45,8 @@ class TableRows:
             "uri": [image.work.ref.uri for image in images],
             "version": [image.version for image in images],
             "sha256": [image.sha256 for image in images],
+            "recipe": [self.recipe.folder] * len(images),
+            "run_id": [run_id] * len(images),
         }
         if spec.task == "embed":
             columns["embedding"] = vector_math.unit_length(outputs) if self.recipe.normalize else outputs

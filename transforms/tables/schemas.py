@@ -24,6 +24,11 @@ _IDENTITY = (
     pa.field("sha256", pa.string(), nullable=False),
 )
 
+_ORIGIN = (
+    pa.field("recipe", pa.string(), nullable=False),  # the folder's name, for readers that drop partitions
+    pa.field("run_id", pa.string(), nullable=False),
+)
+
 _CLASS = (
     pa.field("class_id", pa.int32(), nullable=False),
     pa.field("wnid", pa.string()),
@@ -45,15 +50,15 @@ def predictions(classes: int, *, probabilities: bool) -> pa.Schema:
         pa.field("height", pa.int32(), nullable=False),
         *_CLASS,
         pa.field("top_k", pa.list_(pa.field("element", pa.struct(_CLASS), nullable=False)), nullable=False),
+        *([pa.field("probabilities", vector(classes), nullable=False)] if probabilities else []),
+        *_ORIGIN,
     ]
-    if probabilities:
-        fields.append(pa.field("probabilities", vector(classes), nullable=False))
     return pa.schema(fields)
 
 
 def embeddings(width: int) -> pa.Schema:
     """Return the schema of embeddings: one vector per image."""
-    return pa.schema([*_IDENTITY, pa.field("embedding", vector(width), nullable=False)])
+    return pa.schema([*_IDENTITY, pa.field("embedding", vector(width), nullable=False), *_ORIGIN])
 
 
 FAILURES = pa.schema(

@@ -448,6 +448,29 @@ def test_check_looks_only_at_the_beginning(bucket: Bucket) -> None:
     assert len(bucket.gcs.media()) == 1
 
 
+@pytest.mark.parametrize(("source", "names"), [("p", 2_500), ("p/*.jpg", 2_500), ("**/*.jpg", 2_500)])
+def test_check_of_a_large_source_is_one_small_page(bucket: Bucket, source: str, names: int) -> None:
+    for i in range(names):
+        bucket.put(f"p/{i:05}.{'jpg' if i % 2 else 'txt'}", b"")
+    sources.check([bucket.uri(source)])
+    listings = [path for _, path in bucket.gcs.requests if path.partition("?")[0].endswith("/o")]
+    assert len(listings) == 1
+    assert "maxResults=1000" in listings[0]
+
+
+def test_check_leaves_it_open_whether_images_follow_after_the_first_page(bucket: Bucket) -> None:
+    for i in range(1_000):
+        bucket.put(f"p/{i:05}.txt", b"")
+    uri = bucket.uri("p/")
+    sources.check([uri])
+    reason = sources.explain_empty(uri)
+    assert reason is not None
+    assert reason.startswith("no file among 1000 has an image suffix")
+    bucket.delete("p/00999.txt")
+    with pytest.raises(UsageError, match="no file among 999 has an image suffix"):
+        sources.check([uri])
+
+
 def test_a_server_error_is_not_an_empty_listing(bucket: Bucket, quick_retries: object) -> None:
     bucket.put("p/a.jpg", b"")
     bucket.gcs.faults = lambda method, path: 403

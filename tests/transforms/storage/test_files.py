@@ -11,6 +11,7 @@ from rights import without_root
 
 from transforms.errors import UsageError
 from transforms.storage import files
+from transforms.storage.base import Stat
 
 MATCHES = [
     # pattern, URI, whether it matches
@@ -179,22 +180,28 @@ GLOBS = [
     ("*/*.jpg", ["x/c.jpg"]),
     ("x/*/d.*", ["x/y/d.jpg"]),
     ("x/y/e [[]*", ["x/y/e [1].jpg"]),
-    ("a.jpg", ["a.jpg"]),
-    ("none.jpg", []),
+    ("x/y/d*", ["x/y/d.jpg"]),
+    ("x/c*/**", []),
+    ("x**.jpg", ["x/c.jpg", "x/y/d.jpg", "x/y/e [1].jpg"]),
+    ("none*.jpg", []),
     ("none/*.jpg", []),
 ]
+
+
+def matching(pattern: str) -> list[Stat]:
+    return [stat for stat, matches in files.glob(pattern) if matches]
 
 
 @pytest.mark.parametrize(("pattern", "found"), GLOBS)
 def test_glob_on_a_disk(tree: Path, pattern: str, found: list[str]) -> None:
     for base in ("t/", "./t/", f"{tree}/", f"file://{tree}/", "../" + tree.parent.name + "/t/"):
-        assert sorted(stat.uri for stat in files.glob(base + pattern)) == [base + name for name in found]
+        assert sorted(stat.uri for stat in matching(base + pattern)) == [base + name for name in found]
 
 
 def test_glob_in_the_folder_we_are_in(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree)
-    assert [stat.uri for stat in files.glob("*.jpg")] == ["a.jpg"]
-    assert sorted(stat.uri for stat in files.glob("**/*.jpg")) == sorted(n for n in TREE if n.endswith(".jpg"))
+    assert [stat.uri for stat in matching("*.jpg")] == ["a.jpg"]
+    assert sorted(stat.uri for stat in matching("**/*.jpg")) == sorted(n for n in TREE if n.endswith(".jpg"))
 
 
 @pytest.mark.parametrize(("pattern", "found"), GLOBS)
@@ -202,7 +209,7 @@ def test_glob_on_gcs(bucket: Bucket, pattern: str, found: list[str]) -> None:
     for name in TREE:
         bucket.put(f"t/{name}", name.encode())
     bucket.put("tt/a.jpg", b"beside")
-    stats = list(files.glob(bucket.uri("t/") + pattern))
+    stats = list(matching(bucket.uri("t/") + pattern))
     assert sorted(stat.uri for stat in stats) == [bucket.uri("t/" + name) for name in found]
     assert [files.read(stat.uri, stat.version)[0].decode() for stat in stats] == [
         stat.uri.removeprefix(bucket.uri("t/")) for stat in stats
@@ -212,24 +219,36 @@ def test_glob_on_gcs(bucket: Bucket, pattern: str, found: list[str]) -> None:
 def test_a_pattern_for_one_folder_does_not_look_below_it(bucket: Bucket, tree: Path) -> None:
     bucket.put("t/a.jpg", b"")
     bucket.put("t/x/c.jpg", b"")
-    assert [stat.uri for stat in files.glob(bucket.uri("t/*.jpg"))] == [bucket.uri("t/a.jpg")]
+    assert [stat.uri for stat in matching(bucket.uri("t/*.jpg"))] == [bucket.uri("t/a.jpg")]
     assert "delimiter=%2F" in bucket.gcs.requests[-1][1]
     (tree / "x").chmod(0)
     try:
         with without_root(tree.parent):
-            assert [stat.uri for stat in files.glob("t/*.jpg")] == ["t/a.jpg"]
+            assert [stat.uri for stat in matching("t/*.jpg")] == ["t/a.jpg"]
     finally:
         (tree / "x").chmod(0o700)
 
 
-def test_there_is_no_pattern_for_buckets(bucket: Bucket) -> None:
+@pytest.mark.parametrize("pattern", ["gs://*/a.jpg", "gs://test-*/a.jpg", "gs://buck[e]t/*"])
+def test_there_is_no_pattern_for_buckets(bucket: Bucket, pattern: str) -> None:
     with pytest.raises(UsageError, match="no bucket"):
-        list(files.glob("gs://*/a.jpg"))
+        list(files.glob(pattern))
+
+
+def test_a_glob_asks_the_server_for_its_literal_prefix(bucket: Bucket) -> None:
+    for name in ("20261119_1.jpg", "20261120_1.jpg", "20261120_x/2.jpg", "20261121_1.jpg"):
+        bucket.put(name, b"")
+    assert [stat.uri for stat, _ in files.glob(bucket.uri("20261120_*"))] == [bucket.uri("20261120_1.jpg")]
+    assert [stat.uri for stat, _ in files.glob(bucket.uri("20261120_*/*"))] == [
+        bucket.uri("20261120_1.jpg"),
+        bucket.uri("20261120_x/2.jpg"),
+    ]
+    assert all("prefix=20261120_&" in path + "&" for _, path in bucket.gcs.requests)
 
 
 def test_a_listing_is_lazy(bucket: Bucket) -> None:
     bucket.put("a.jpg", b"1")
-    assert next(files.glob(bucket.uri("*"))).size == 1
+    assert next(files.glob(bucket.uri("*")))[0].size == 1
     assert not list(files.glob(bucket.uri("none/**")))
 
 
@@ -246,4 +265,4 @@ def test_write_read_open_stat_delete(where: str, tmp_path: Path, bucket: Bucket)
         assert file.read() == data
     files.delete(uri)
     files.delete(uri)
-    assert not list(files.glob(uri))
+    assert not files.exists(uri)

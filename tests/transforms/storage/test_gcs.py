@@ -24,7 +24,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 
 from transforms.errors import Changed, NotFound, TooManyBytes, Unreadable, UsageError
 from transforms.storage import files, gcs_client
-from transforms.storage.base import Stat
+from transforms.storage.base import KeyRange, Stat
 from transforms.storage.gcs import GcsObjects
 
 QUICK: retries.Retry = DEFAULT_RETRY.with_timeout(1.0).with_delay(initial=0.01, maximum=0.05)
@@ -480,6 +480,26 @@ def test_walk(bucket: Bucket) -> None:
     path = bucket.gcs.requests[0][1]
     assert "fields=items%28name%2Csize%2Cgeneration%29%2CnextPageToken" in path
     assert "maxResults=5000" in path
+
+
+def test_walk_in_pages(bucket: Bucket) -> None:
+    for i in range(7):
+        bucket.put(f"a/{i}", b"")
+    bucket.put("a/2/", b"")
+    assert [stat.uri for stat in objects.walk(bucket.uri("a/"), page=3)] == [bucket.uri(f"a/{i}") for i in range(7)]
+    assert len(bucket.gcs.requests) == 3
+    assert all("maxResults=3" in path for _, path in bucket.gcs.requests)
+
+
+def test_walk_asks_for_the_keys_of_a_range(bucket: Bucket) -> None:
+    for name in ("a/1", "a/2", "a/2/x", "a/3", "b"):
+        bucket.put(name, b"")
+    keys = KeyRange(bucket.uri("a/2"), bucket.uri("a/3"))
+    assert [stat.uri for stat in objects.walk(bucket.uri("a/"), keys=keys)] == [bucket.uri("a/2"), bucket.uri("a/2/x")]
+    assert "startOffset=a%2F2" in bucket.gcs.requests[0][1]
+    assert "endOffset=a%2F3" in bucket.gcs.requests[0][1]
+    assert [stat.uri for stat in objects.walk(bucket.uri("a/"), recursive=False, keys=keys)] == [bucket.uri("a/2")]
+    assert len(list(objects.walk(bucket.uri(""), keys=KeyRange(bucket.uri("a/3"))))) == 2
 
 
 def test_a_stream_is_copied_in_pieces(bucket: Bucket) -> None:

@@ -12,7 +12,7 @@ import pytest
 from rights import without_root
 
 from transforms.errors import Changed, NotFound, TooManyBytes, Unreadable, UsageError
-from transforms.storage.base import Stat
+from transforms.storage.base import KeyRange, Stat
 from transforms.storage.local import LocalFiles, path_of
 
 disk = LocalFiles()
@@ -222,6 +222,26 @@ def test_walk_spells_uris_as_the_prefix_and_leaves_out_what_is_hidden(
         assert names(prefix, recursive=False) == [f"{prefix}a"]
     assert names("none/") == []
     assert names("a/") == []
+
+
+def test_walk_is_sorted_by_uri(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = ["a!", "a.jpg", "a/1", "a/b.c", "a/b/2", "a/b0", "a0", "b", "ä", "猫/x"]
+    for path in reversed(paths):
+        disk.write(f"{tmp_path}/{path}", b"")
+    monkeypatch.chdir(tmp_path)
+    for prefix in ("", f"{tmp_path}/"):
+        assert [found.uri for found in disk.walk(prefix)] == [prefix + path for path in paths]
+
+
+def test_walk_of_the_beginning_of_names_and_of_a_range(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in ("a1", "a2/x", "a2/y", "a3", "b"):
+        disk.write(f"{tmp_path}/{path}", b"")
+    monkeypatch.chdir(tmp_path)
+    for folder in ("", f"{tmp_path}/", f"file://{tmp_path}/"):
+        assert names(f"{folder}a") == [f"{folder}{path}" for path in ("a1", "a2/x", "a2/y", "a3")]
+        assert names(f"{folder}a", recursive=False) == [f"{folder}a1", f"{folder}a3"]
+        keys = KeyRange(f"{folder}a2/y", f"{folder}b")
+        assert names(folder, keys=keys) == [f"{folder}a2/y", f"{folder}a3"]
 
 
 def test_walk_follows_links_without_loops(tmp_path: Path) -> None:

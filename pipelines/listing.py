@@ -1,0 +1,124 @@
+"""The first steps of the graph: sources -> chunks of refs, listed by many workers.
+
+A chunk is a list of refs as plain tuples, and the number of other files in their folders.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindows
+from apache_beam.utils.windowed_value import WindowedValue
+
+from pipelines.options import CatalogOptions
+from transforms import counts, run_state
+from transforms.history import subtract
+from transforms.history.known import History
+from transforms.listing import ranges, sources
+from transforms.storage.base import KeyRange
+from transforms.tables import layout
+
+Chunk = tuple[list[Any], int]
+
+_RANGES = 8  # of a large source for each worker, so that all workers list until the end
+_MOST_RANGES = 1_024
+
+
+class List(beam.PTransform):
+    """Sources -> chunks. A large source on gs:// is listed by many workers, each range of its keys by itself.
+
+    A range is an element after a shuffle. So a worker that fails repeats its ranges, and not the whole source.
+
+    Args:
+        options: The options of the graph. One worker lists each source as a whole.
+        ready: Side inputs that must exist before anything is listed.
+    """
+
+    def __init__(self, options: CatalogOptions, ready: Sequence[Any]) -> None:
+        super().__init__()
+        self._options = options
+        self._ranges = min(_RANGES * options.workers, _MOST_RANGES) if options.workers > 1 else 1
+        self._ready = ready
+
+    def expand(self, pipeline: beam.Pipeline) -> Any:
+        return (
+            pipeline
+            | "Sources" >> beam.Create(self._options.images)
+            | "Spread sources" >> beam.Reshuffle()
+            | "Ranges" >> beam.FlatMap(_split, self._ranges)
+            | "Spread ranges" >> beam.Reshuffle()
+            | "List" >> beam.FlatMap(_list, self._options, *self._ready)
+        )
+
+
+def _split(source: str, wanted: int) -> Iterator[Any]:
+    for start, end in ranges.split(source, wanted):
+        yield source, start, end
+
+
+def _list(part: tuple[Any, ...], options: CatalogOptions, _ready: Any = None) -> Iterator[Chunk]:
+    source, start, end = part
+    day = options.days.get(source)
+    own_files = layout.own_files(options.settings.output)
+    for chunk in sources.list_images(source, options.uri_column, own_files, keys=KeyRange(start, end)):
+        listed = Counter({counts.LISTED: len(chunk.refs)})
+        counts.publish(listed)
+        run_state.of(options.settings.run_id).live.add(listed)
+        yield [(*ref[:-1], day) for ref in chunk.refs], chunk.ignored
+
+
+class Shards(beam.PTransform):
+    """Chunks -> one chunk for each shard, which has all refs of a URI. Its keys are in one part of the key index.
+
+    Args:
+        history: Returns what the tables have already.
+    """
+
+    def __init__(self, history: Callable[[], History]) -> None:
+        super().__init__()
+        self._history = history
+
+    def expand(self, chunks: beam.PCollection) -> Any:
+        total = chunks | "Count" >> beam.Map(lambda chunk: len(chunk[0])) | "Total" >> beam.CombineGlobally(sum)
+        return (
+            chunks
+            | "Shard" >> beam.ParDo(_Shard(self._history), beam.pvalue.AsSingleton(total))
+            | "By shard" >> beam.GroupByKey()
+            | "Together" >> beam.MapTuple(_together)
+        )
+
+
+class _Shard(beam.DoFn):
+    """Chunks -> chunks of one shard each. Refs of a bundle are collected, so that these chunks are large too."""
+
+    def __init__(self, history: Callable[[], History]) -> None:
+        self._history = history
+        self._sharder: subtract.Sharder | None = None
+        self._ignored = 0
+
+    def process(self, chunk: Chunk, total: int) -> Iterator[Any]:
+        refs, ignored = chunk
+        if self._sharder is None:
+            plan = subtract.plan_ranges(self._history().boundaries(), total)
+            self._sharder = subtract.Sharder(plan, sources.CHUNK)
+            self._ignored = 0
+        self._ignored += ignored
+        for shard, part in self._sharder.add(refs):
+            yield shard, (part, 0)
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        sharder, self._sharder = self._sharder, None
+        if sharder is None:
+            return
+        for shard, part in sharder.rest():
+            yield GlobalWindows.windowed_value((shard, (part, 0)))
+        if self._ignored:
+            yield GlobalWindows.windowed_value(((0, 0), ([], self._ignored)))
+
+
+def _together(_: Any, chunks: Iterable[Chunk]) -> Chunk:
+    held = list(chunks)
+    return [ref for refs, _ in held for ref in refs], sum(ignored for _, ignored in held)
