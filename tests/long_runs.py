@@ -53,9 +53,8 @@ def start(arguments: list[str], heartbeat: float = lock.HEARTBEAT_SECONDS) -> su
 
 
 def wait_for_files(running: subprocess.Popen[str], tmp_path: Path, number: int = 5) -> None:
-    """Until there are so many files of predictions, of a run that has more to do."""
-    folder = tmp_path / "out" / "predictions"
-    while len(list(folder.rglob("*.parquet"))) < number:
+    """Until there are so many finished units of predictions, of a run that has more to do."""
+    while len(tables.units_of(tmp_path / "out", "predictions")) < number:
         assert running.poll() is None, running.communicate()
         time.sleep(0.001)
 

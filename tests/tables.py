@@ -14,14 +14,15 @@ Rows = list[dict[str, Any]]
 
 
 def files_of(output: Path | Bucket, table: str) -> dict[str, bytes]:
-    """A table's files by name: on a disk, all there are; in a bucket, below the folder ``out``."""
+    """All files in the folder of a table, by name. In a bucket, the output is the folder ``out``."""
     if isinstance(output, Bucket):
         return {name: output.get(name) for name in output.names() if name.startswith(f"out/{table}/")}
-    return {
-        str(path): path.read_bytes()
-        for path in sorted(output.rglob("*"))
-        if path.is_file() and f"/{table}/" in str(path)
-    }
+    return {str(path): path.read_bytes() for path in sorted((output / table).rglob("*")) if path.is_file()}
+
+
+def units_of(output: Path, table: str) -> list[Path]:
+    """The files of a table's units that are not published yet."""
+    return [path for path in output.glob(f"_work/units/*/{table}/**/*.parquet") if not path.name.startswith(".")]
 
 
 def rows(output: Path | Bucket, table: str, scratch: Path) -> Rows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -51,9 +52,10 @@ def hook() -> Iterator[ThreadingHTTPServer]:
 
 
 def require_counts_agree_with_tables(counts: dict[str, Any], tmp_path: Path) -> None:
-    """Check the counts of an interrupted run. One unit, which holds one image, may have been in progress."""
-    rows = len(tables.rows(tmp_path / "out", "embeddings", tmp_path))
-    failures = len(tables.rows(tmp_path / "out", "failures", tmp_path))
+    """Check the counts of an interrupted run, which publishes nothing. A unit, of one image, may be in progress."""
+    assert not tables.files_of(tmp_path / "out", "embeddings")
+    rows = len(tables.units_of(tmp_path / "out", "embeddings"))
+    failures = len(tables.units_of(tmp_path / "out", "failures"))
     (ok,) = (count for table, count in counts["ok"].items() if table.startswith("embeddings/"))
     assert 0 < ok <= rows <= ok + 1
     assert failures - 1 <= counts["failed"].get("decode", 0) <= failures
@@ -90,6 +92,7 @@ def test_a_signal_stops_the_run_and_the_next_run_continues(
     assert app.main(arguments) == codes.DONE
     rows_by_uri = tables.by_uri(tables.rows(tmp_path / "out", "predictions", tmp_path))
     assert len(rows_by_uri) == IMAGES - IMAGES // 10
+    assert not tables.units_of(tmp_path / "out", "*")
     assert [each["state"] for each in reports(tmp_path)] == ["interrupted", "done"]
 
 
@@ -179,8 +182,9 @@ def test_the_report_of_a_failed_run_has_the_reason(
 ) -> None:
     arguments = command(images, tiny_classifier, "none", "--unit-size", "10")
     assert app.main(arguments) == codes.DONE
-    part = Path(next(iter(tables.files_of(tmp_path / "out", "predictions"))))
+    (part,) = (Path(name) for name in tables.files_of(tmp_path / "out", "predictions"))
     part.write_bytes(part.read_bytes()[:-20])
+    shutil.rmtree(tmp_path / "out" / "_work" / "index")  # so it is made again from the tables
     assert app.main(arguments) == codes.RUN_FAILED
     assert f"{part} cannot be read as a part of the table" in capsys.readouterr().err
     states = sorted(path.read_text().split('"state": "')[1].split('"')[0] for path in (tmp_path / "out/runs").iterdir())

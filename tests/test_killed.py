@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import itertools
 import signal
 import sys
 import threading
@@ -21,40 +21,12 @@ from runners.cli import app, codes
 from runners.lock import cleanup
 from transforms import process
 from transforms.records import Unit
+from transforms.tables import publish
 
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     return long_runs.fill(tmp_path / "in")
-
-
-def test_killed_at_random_moments_and_run_again(
-    images: Path, tmp_path: Path, tiny_classifier: str, tiny_embedder: str
-) -> None:
-    seed = random.randrange(1 << 30)
-    moments = random.Random(seed)
-    arguments = command(images, tiny_classifier, tiny_embedder, "--unit-size", "2")
-    for _ in range(5):
-        before = len(list((tmp_path / "out" / "predictions").rglob("*.parquet")))
-        running = start(arguments)
-        wait_for_files(running, tmp_path, before + 1)
-        time.sleep(moments.random() * 0.15)  # some three files
-        running.kill()
-        running.communicate()
-        assert running.returncode == -signal.SIGKILL
-        for table in ("predictions", "embeddings", "failures"):
-            whole = {
-                name: data
-                for name, data in tables.files_of(tmp_path / "out", table).items()
-                if name.endswith(".parquet")
-            }
-            for name in whole:
-                assert pq.read_table(name, partitioning=None).num_rows > 0, f"seed {seed}"
-    assert app.main(arguments) == codes.DONE
-    assert not list((tmp_path / "out").rglob("*.tmp"))
-    states = [report["state"] for report in reports(tmp_path)]
-    assert states == ["failed"] * 5 + ["done"]
-    require_complete(tmp_path)
 
 
 def test_readers_do_not_see_incomplete_files(
@@ -90,10 +62,25 @@ def test_failed_bundles_are_retried(
     images: Path, tmp_path: Path, tiny_classifier: str, tiny_embedder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.catalog.ProcessUnits", _LosesTwo)
+    calls = itertools.count()
+
+    def lose_two(*given: Any) -> publish.Published:
+        """Fail before the first table is published, and after the second."""
+        call = next(calls)
+        if call == 0:
+            raise RuntimeError("lost before")
+        done = publish_one(*given)
+        if call == 2:
+            raise RuntimeError("lost after the table was published")
+        return done
+
+    publish_one = publish.publish
+    monkeypatch.setattr(publish, "publish", lose_two)
     arguments = command(images, tiny_classifier, tiny_embedder, "--unit-size", "20", "--runner=BundleBasedDirectRunner")
     assert app.main(arguments) == codes.DONE
     assert min(list(_LosesTwo.tries.values())[:2]) > 1
     assert len(_LosesTwo.tries) > 1
+    assert next(calls) > 4
     require_complete(tmp_path)
 
 
@@ -120,6 +107,23 @@ def test_one_of_two_simultaneous_runs_works_and_the_other_names_it(
     assert not (tmp_path / "out" / "lock.json").exists()
 
 
+def test_two_runs_that_overlap_leave_each_row_once(
+    images: Path, tmp_path: Path, tiny_classifier: str, tiny_embedder: str
+) -> None:
+    arguments = command(images, tiny_classifier, tiny_embedder, "--unit-size", "1")
+    first = start(arguments)  # its next heartbeat comes too late to notice anything
+    wait_for_files(first, tmp_path)
+    (tmp_path / "out" / "lock.json").unlink()
+    second = start(command(images, tiny_classifier, tiny_embedder, "--unit-size", "7"))
+    said = [each.communicate(timeout=240)[1] for each in (first, second)]
+    assert (first.returncode, second.returncode) == (codes.RUN_FAILED, codes.DONE), said
+    assert "lost the lock" in said[0]
+    require_complete(tmp_path)
+    assert app.main(arguments) == codes.DONE  # publishes what the first one left
+    assert not tables.units_of(tmp_path / "out", "*")
+    require_complete(tmp_path)
+
+
 def kill_a_run(arguments: list[str], tmp_path: Path) -> tuple[int, dict[str, Any]]:
     """Kill a run that has written files; return its process id and its report."""
     running = start(arguments)
@@ -133,8 +137,8 @@ def kill_a_run(arguments: list[str], tmp_path: Path) -> tuple[int, dict[str, Any
     return running.pid, report
 
 
-def rows_of_complete_files(tmp_path: Path) -> tables.Rows:
-    complete = (tmp_path / "out" / "predictions").rglob("*.parquet")
+def rows_of_units(tmp_path: Path) -> tables.Rows:
+    complete = tables.units_of(tmp_path / "out", "predictions")
     return [row for path in complete for row in pq.ParquetFile(path).read().to_pylist()]
 
 
@@ -161,7 +165,7 @@ def test_the_next_run_cleans_up_after_a_killed_one(
 ) -> None:
     arguments = command(images, tiny_classifier, "none", "--unit-size", "1")
     pid, report = kill_a_run(arguments, tmp_path)
-    kept = rows_of_complete_files(tmp_path)
+    kept = rows_of_units(tmp_path)
     assert len(kept) >= 5
     (tmp_path / "out" / "failures").mkdir(exist_ok=True)
     (tmp_path / "out" / "failures" / ".1-0123456789abcdef.tmp").write_bytes(b"PAR1")
