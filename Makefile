@@ -1,5 +1,6 @@
 # make demo      run the main job on sample images, or on yours: make demo IMAGES=folder
 # make test      run make check and all tests
+# make readers   read tables with pandas, Polars, datasets, Lance, Spark and Iceberg, in their own environments
 # make fuzz      fuzz the decoder for ten minutes, or longer: make fuzz SECONDS=3600
 # make check     run the linter, the format check and the type checker
 # make lock      generate requirements.lock from pyproject.toml, and from it the requirements of the container images
@@ -13,7 +14,7 @@ IMAGES ?=
 WORKERS ?= 2
 SECONDS ?= 600
 
-.PHONY: demo test tools fuzz check lock generated clean
+.PHONY: demo test tools readers fuzz check lock generated clean
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py --output demo-output $(if $(IMAGES),--images "$(IMAGES)")
@@ -27,6 +28,19 @@ tools:
 		command -v $${tool%%:*} > /dev/null || \
 			echo "no $${tool%%:*}: some tests are skipped; to run them, apt-get install $${tool##*:}"; \
 	done
+
+# Two versions of Spark and the other readers do not fit into one environment. Spark runs on the Java of the machine.
+READERS := $(patsubst %,$(VENV)/readers/%/installed,python spark-3.5 spark-4)
+
+readers: $(VENV)/installed-dev tools
+	$(MAKE) --no-print-directory --jobs 3 $(READERS)
+	$(BIN)/python -m pytest -n $(WORKERS) tests/readers
+
+$(VENV)/readers/%/installed: tests/readers/%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --upgrade "pip>=24"
+	$(@D)/bin/python -m pip install --quiet --requirement $<
+	touch $@
 
 fuzz: $(VENV)/installed-dev
 	$(BIN)/python -m pip install --quiet "atheris>=3.0"
