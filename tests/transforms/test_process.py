@@ -28,6 +28,7 @@ from transforms.process import Settings, process_unit
 from transforms.records import ImageRef, Unit, Work
 from transforms.storage import files
 from transforms.tables import layout
+from transforms.tables.publish import UnitFile
 
 CLASSIFIER = ModelSpec(name="fake", task="classify", size=16, width=3, output="probabilities")
 EMBEDDER = ModelSpec(name="fake", task="embed", size=24, width=4, output="features")
@@ -62,8 +63,11 @@ def model(spec: ModelSpec, engine: FakeEngine | None = None) -> Model:
     return Model(recipe, engine or FakeEngine(spec.width), LABELS if spec.task == "classify" else ())
 
 
+DAY = "2026-01-02"
+
+
 def settings(tmp_path: Path) -> Settings:
-    return Settings(output=str(tmp_path / "out"), day="2026-01-02", run_id="r1", version="0")
+    return Settings(output=str(tmp_path / "out"), day="2026-01-09", run_id="r1", version="0")
 
 
 def unit_of(folder: Path, models: list[Model], greys: list[int]) -> Unit:
@@ -74,18 +78,20 @@ def unit_of(folder: Path, models: list[Model], greys: list[int]) -> Unit:
         path = folder / f"{number:03}-{grey:03}.png"
         path.write_bytes(drawn.encode(np.full((32, 32, 3), grey, np.uint8), "png"))
         ref = ImageRef(str(path), files.stat(str(path)).version)
-        work.append((tuple(ref), tuple(each.recipe.table for each in models), 1))
-    return make_unit([work])
+        work.append(Work(ref, tuple(each.recipe.table for each in models)))
+    return make_unit(work, DAY)
 
 
-def test_a_unit_becomes_one_file_a_table(tmp_path: Path) -> None:
+def test_a_unit_becomes_one_unpublished_file_a_table(tmp_path: Path) -> None:
     models = [model(CLASSIFIER), model(EMBEDDER)]
     unit = unit_of(tmp_path / "in", models, [10 * n for n in range(20)])
-    tally = process_unit(unit, models, settings(tmp_path))
+    unit_files, tally = process_unit(unit, models, settings(tmp_path))
     for each in models:
         (path,) = tables.files_of(tmp_path / "out", each.recipe.table)
-        assert path == f"{tmp_path}/out/{each.recipe.table}/dt=2026-01-02/{unit.name}.parquet"
+        assert path == f"{tmp_path}/out/_work/units/r1/{each.recipe.table}/dt={DAY}/{unit.name}.parquet"
+        assert UnitFile(each.recipe.table, DAY, path, Path(path).stat().st_size, 20) in unit_files
         assert tally[counts.key(counts.OK, each.recipe.table)] == 20
+    assert len(unit_files) == 2
     predictions = tables.rows(tmp_path / "out", "predictions", tmp_path)
     assert [Path(row["uri"]).name for row in predictions] == [f"{n:03}-{10 * n:03}.png" for n in range(20)]
     assert [row["score"] for row in predictions] == pytest.approx([10 * n / 255 for n in range(20)], abs=1e-6)
@@ -106,7 +112,12 @@ def test_the_one_image_that_a_model_refuses_is_found(tmp_path: Path) -> None:
     refuse_200 = FakeEngine(3, lambda means: EngineError("no 200") if (means == 200).any() else None)
     models = [model(CLASSIFIER, refuse_200), model(EMBEDDER)]
     unit = unit_of(tmp_path / "in", models, [1, 2, 200, 4, 5, 6, 7, 8, 9, 200])
-    tally = process_unit(unit, models, settings(tmp_path))
+    unit_files, tally = process_unit(unit, models, settings(tmp_path))
+    assert [(each.table, each.rows) for each in unit_files] == [
+        (models[0].recipe.table, 8),
+        (models[1].recipe.table, 10),
+        (layout.FAILURES, 2),
+    ]
     failures = tables.rows(tmp_path / "out", "failures", tmp_path)
     assert [(Path(row["uri"]).name, row["stage"], row["error"], row["tables"]) for row in failures] == [
         (name, "classify", "Refused", [models[0].recipe.table]) for name in ("002-200.png", "009-200.png")
