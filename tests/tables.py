@@ -14,13 +14,13 @@ Rows = list[dict[str, Any]]
 
 
 def files_of(output: Path | Bucket, table: str) -> dict[str, bytes]:
-    """A table's files by name: on a disk, all there are; in a bucket, below the folder ``out``."""
+    """A table's published files by name: on a disk, all there are; in a bucket, below the folder ``out``."""
     if isinstance(output, Bucket):
         return {name: output.get(name) for name in output.names() if name.startswith(f"out/{table}/")}
     return {
         str(path): path.read_bytes()
         for path in sorted(output.rglob("*"))
-        if path.is_file() and f"/{table}/" in str(path)
+        if path.is_file() and f"/{table}/" in str(path) and "_work" not in path.relative_to(output).parts
     }
 
 

@@ -34,7 +34,15 @@ def embeddings(rows: int) -> pa.Table:
 
 
 def predictions(**changes: object) -> pa.Table:
-    row = {"uri": "u", "version": "1", "sha256": "ab", "width": 4, "height": 3, **CLASS, "top_k": [CLASS]}
+    row: dict[str, object] = {
+        "uri": "u",
+        "version": "1",
+        "sha256": "ab",
+        "width": 4,
+        "height": 3,
+        **CLASS,
+        "top_k": [CLASS],
+    }
     row |= {"recipe": "m-12345678", "run_id": "r", **changes}
     schema = schemas.predictions(2, probabilities="probabilities" in changes)
     return schemas.to_arrow({name: [value] for name, value in row.items()}, schema)
