@@ -22,8 +22,9 @@ from transforms.inference.labels import Label
 from transforms.inference.recipe import Recipe
 from transforms.inference.spec import ModelSpec
 from transforms.process import Settings
-from transforms.records import ImageRef
+from transforms.records import ImageRef, Work
 from transforms.storage import files
+from transforms.tables import publish
 
 DAY = date(2026, 11, 20)
 COLOURS = {
@@ -112,7 +113,10 @@ class Nights:
         unit_size: int = 64,
         options: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """Store the images and do them -> the run's report. Unless ``done``, it ends after half of the units."""
+        """Store the images and do them -> the run's report. Unless ``done``, it ends after half of the units.
+
+        These stay unpublished until the next run.
+        """
         models = self.models if models is None else models
         started = datetime(day.year, day.month, day.day, hour, 4, tzinfo=timezone.utc)
         run_id = f"{started:%Y%m%dT%H%M%SZ}-{len(self.runs):06x}"
@@ -125,11 +129,15 @@ class Nights:
             uri = f"{self.photos}/{name}"
             if not files.exists(uri) or files.read(uri)[0] != data:
                 files.write(uri, data)  # else it keeps its version
-            work.append((tuple(ImageRef(uri, files.stat(uri).version)), tuple(tables), 1))
-        units = [make_unit([work[start : start + unit_size]]) for start in range(0, len(work), unit_size)]
+            work.append(Work(ImageRef(uri, files.stat(uri).version), tuple(tables)))
+        units = [make_unit(work[start : start + unit_size], f"{day}") for start in range(0, len(work), unit_size)]
         settings = Settings(self.output, f"{day}", run_id, "0.1.0")
         left = units if state == "done" else units[: (len(units) + 1) // 2]
-        tally = counts.total(process.process_unit(unit, list(models), settings) for unit in left)
+        self._publish(run_id)  # what an earlier run left
+        tallies = [process.process_unit(unit, list(models), settings)[1] for unit in left]
+        if state == "done":
+            self._publish(run_id)
+        tally = counts.total(tallies)
         tally += Counter({"listed": len(images) + self.done, "done before": self.done, "missing": len(images)})
         took = timedelta(seconds=seconds or 1 + 0.4 * len(images))
         made = run_report.compose(Counter() if state == "running" else tally, run, started + took, state, error)
@@ -137,6 +145,11 @@ class Nights:
         self.done += len(images)
         self.runs.append(run_id)
         return made
+
+    def _publish(self, run_id: str) -> None:
+        for units in publish.list_leftovers(self.output).values():
+            for group in publish.group(units):
+                publish.publish(group, self.output, "", run_id)
 
 
 def fortnight(nights: Nights, per_night: int = 20) -> None:

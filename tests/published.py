@@ -35,7 +35,7 @@ def put_unit(output: str, recipe: Recipe, day: str, uris: Sequence[str], run_id:
         "embedding": np.full((rows, 4), 0.5, np.float32),
     }
     table = schemas.to_arrow(columns, schemas.embeddings(4))
-    uri = layout.unit_file(output, run_id, recipe.table, day, f"u{uris[0]}")
+    uri = layout.unit_file(output, run_id, recipe.table, day, _name(uris))
     size = writer.put(uri, table, recipe.metadata() | {"version": "1.0", "run_id": run_id})
     return UnitFile(recipe.table, day, uri, size, rows)
 
@@ -46,9 +46,13 @@ def put_failures(
     """Write a unit's file of failures."""
     lacking = tuple(tables or (RECIPE.table,))
     failures = [Failure(uri, "1", "fetch", "NotFound", "gone", True, lacking, attempt) for uri in uris]
-    uri = layout.unit_file(output, run_id, layout.FAILURES, day, f"u{uris[0]}")
+    uri = layout.unit_file(output, run_id, layout.FAILURES, day, _name(uris))
     rows = schemas.failures_to_arrow(failures, run_id, AT)
     return UnitFile(layout.FAILURES, day, uri, writer.put(uri, rows, {"version": "1.0", "run_id": run_id}), len(uris))
+
+
+def _name(uris: Sequence[str]) -> str:
+    return f"u{uris[0]}".replace("/", "-")
 
 
 def publish_all(output: str) -> None:

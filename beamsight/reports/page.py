@@ -140,13 +140,15 @@ def read(output: str, selection: Selection, run_id: str | None, created: datetim
 
 
 def _main(output: str, selection: Selection, kind: str) -> tuple[str | None, list[str]]:
-    """Return the table of a kind with the most new files, and these files. The newest of equal tables wins."""
+    """Return the table of a kind with the most new rows, and their files. The newest of equal tables wins."""
     run_ids = {run.run_id for run in selection.runs}
     largest: tuple[str | None, list[str]] = None, []
+    most = 0
     for table in dict.fromkeys(table for run in reversed(selection.runs) for table in run.tables(kind)):
         uris = parts.filter_by_run(parts.list_days(output, table, _partitions(selection.runs)), run_ids)
-        if len(uris) > len(largest[1]):
-            largest = table, uris
+        rows = parts.count_rows(uris).total()
+        if rows > most:
+            largest, most = (table, uris), rows
     return largest
 
 

@@ -11,7 +11,7 @@ from gcs_server import Bucket
 
 from pipelines import catalog
 from pipelines.options import CatalogOptions
-from transforms import counts
+from transforms import counts, run_state
 from transforms.inference.recipe import Recipe
 from transforms.inference.spec import ModelSpec
 from transforms.process import Settings
@@ -36,11 +36,10 @@ def test_each_image_of_a_large_source_is_listed_once(large: Bucket, tmp_path: Pa
         settings=Settings(output=str(tmp_path), day="2026-11-20", run_id="r", version="1"),
         workers=workers,
     )
-    counts.KEPT.reset()
     pipeline = beam.Pipeline(runner=FnApiRunner())
     catalog.count(pipeline, options)
     pipeline.run().wait_until_finish()
-    tally = counts.KEPT.snapshot()
+    tally = run_state.of("r").finished.snapshot()
     assert tally[counts.MISSING] == 9_000
     assert tally[counts.IGNORED] == 3_000
     assert tally[counts.DUPLICATES] == 75 * both

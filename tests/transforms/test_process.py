@@ -28,6 +28,7 @@ from transforms.process import Settings, process_unit
 from transforms.records import ImageRef, Unit, Work
 from transforms.storage import files
 from transforms.tables import layout
+from transforms.tables.publish import UnitFile
 
 CLASSIFIER = ModelSpec(name="fake", task="classify", size=16, width=3, output="probabilities")
 EMBEDDER = ModelSpec(name="fake", task="embed", size=24, width=4, output="features")
@@ -62,8 +63,16 @@ def model(spec: ModelSpec, engine: FakeEngine | None = None) -> Model:
     return Model(recipe, engine or FakeEngine(spec.width), LABELS if spec.task == "classify" else ())
 
 
+DAY = "2026-01-02"
+
+
 def settings(tmp_path: Path) -> Settings:
-    return Settings(output=str(tmp_path / "out"), day="2026-01-02", run_id="r1", version="0")
+    return Settings(output=str(tmp_path / "out"), day="2026-01-09", run_id="r1", version="0")
+
+
+def units_folder(tmp_path: Path) -> Path:
+    """The tables of the units that the run has not published yet."""
+    return Path(layout.units_folder(str(tmp_path / "out"), "r1"))
 
 
 def unit_of(folder: Path, models: list[Model], greys: list[int]) -> Unit:
@@ -74,24 +83,26 @@ def unit_of(folder: Path, models: list[Model], greys: list[int]) -> Unit:
         path = folder / f"{number:03}-{grey:03}.png"
         path.write_bytes(drawn.encode(np.full((32, 32, 3), grey, np.uint8), "png"))
         ref = ImageRef(str(path), files.stat(str(path)).version)
-        work.append((tuple(ref), tuple(each.recipe.table for each in models), 1))
-    return make_unit([work])
+        work.append(Work(ref, tuple(each.recipe.table for each in models)))
+    return make_unit(work, DAY)
 
 
-def test_a_unit_becomes_one_file_a_table(tmp_path: Path) -> None:
+def test_a_unit_becomes_one_unpublished_file_a_table(tmp_path: Path) -> None:
     models = [model(CLASSIFIER), model(EMBEDDER)]
     unit = unit_of(tmp_path / "in", models, [10 * n for n in range(20)])
-    tally = process_unit(unit, models, settings(tmp_path))
+    unit_files, tally = process_unit(unit, models, settings(tmp_path))
     for each in models:
-        (path,) = tables.files_of(tmp_path / "out", each.recipe.table)
-        assert path == f"{tmp_path}/out/{each.recipe.table}/dt=2026-01-02/{unit.name}.parquet"
+        (path,) = tables.files_of(units_folder(tmp_path), each.recipe.table)
+        assert path == f"{tmp_path}/out/_work/units/r1/{each.recipe.table}/dt={DAY}/{unit.name}.parquet"
+        assert UnitFile(each.recipe.table, DAY, path, Path(path).stat().st_size, 20) in unit_files
         assert tally[counts.key(counts.OK, each.recipe.table)] == 20
-    predictions = tables.rows(tmp_path / "out", "predictions", tmp_path)
+    assert len(unit_files) == 2
+    predictions = tables.rows(units_folder(tmp_path), "predictions", tmp_path)
     assert [Path(row["uri"]).name for row in predictions] == [f"{n:03}-{10 * n:03}.png" for n in range(20)]
     assert [row["score"] for row in predictions] == pytest.approx([10 * n / 255 for n in range(20)], abs=1e-6)
-    embeddings = tables.rows(tmp_path / "out", "embeddings", tmp_path)
+    embeddings = tables.rows(units_folder(tmp_path), "embeddings", tmp_path)
     assert embeddings[7]["embedding"] == pytest.approx([70 / 255, 0, 0, 0], abs=1e-6)
-    assert tables.rows(tmp_path / "out", "failures", tmp_path) == []
+    assert tables.rows(units_folder(tmp_path), "failures", tmp_path) == []
     assert (tally[counts.IMAGES], tally[counts.UNITS]) == (20, 1)
 
 
@@ -106,14 +117,21 @@ def test_the_one_image_that_a_model_refuses_is_found(tmp_path: Path) -> None:
     refuse_200 = FakeEngine(3, lambda means: EngineError("no 200") if (means == 200).any() else None)
     models = [model(CLASSIFIER, refuse_200), model(EMBEDDER)]
     unit = unit_of(tmp_path / "in", models, [1, 2, 200, 4, 5, 6, 7, 8, 9, 200])
-    tally = process_unit(unit, models, settings(tmp_path))
-    failures = tables.rows(tmp_path / "out", "failures", tmp_path)
+    unit_files, tally = process_unit(unit, models, settings(tmp_path))
+    assert [(each.table, each.rows) for each in unit_files] == [
+        (models[0].recipe.table, 8),
+        (models[1].recipe.table, 10),
+        (layout.FAILURES, 2),
+    ]
+    failures = tables.rows(units_folder(tmp_path), "failures", tmp_path)
     assert [(Path(row["uri"]).name, row["stage"], row["error"], row["tables"]) for row in failures] == [
         (name, "classify", "Refused", [models[0].recipe.table]) for name in ("002-200.png", "009-200.png")
     ]
     assert "no 200" in failures[0]["message"]
-    assert len(tables.rows(tmp_path / "out", "predictions", tmp_path)) == 8
-    assert len(tables.rows(tmp_path / "out", "embeddings", tmp_path)) == 10  # the other model has nothing against it
+    assert len(tables.rows(units_folder(tmp_path), "predictions", tmp_path)) == 8
+    assert (
+        len(tables.rows(units_folder(tmp_path), "embeddings", tmp_path)) == 10
+    )  # the other model has nothing against it
     assert counts.family(tally, counts.FAILED) == {"classify": 2}
 
 
@@ -123,7 +141,7 @@ def test_an_image_that_both_models_refuse_is_one_row(tmp_path: Path) -> None:
 
     models = [model(CLASSIFIER, FakeEngine(3, refuse)), model(EMBEDDER, FakeEngine(4, refuse))]
     process_unit(unit_of(tmp_path / "in", models, [1, 200]), models, settings(tmp_path))
-    (failure,) = tables.rows(tmp_path / "out", "failures", tmp_path)
+    (failure,) = tables.rows(units_folder(tmp_path), "failures", tmp_path)
     assert failure["tables"] == [each.recipe.table for each in models]
     assert (failure["stage"], failure["retryable"]) == ("classify", True)
 
@@ -145,11 +163,11 @@ def test_an_image_that_killed_a_worker_of_the_run_is_found(tmp_path: Path, monke
     marker = layout.marker(str(tmp_path / "out"), "r1", unit.name)
     files.write(marker, b"")  # as a worker leaves it that dies before it has written the URIs
     process_unit(unit, models, settings(tmp_path))
-    (failure,) = tables.rows(tmp_path / "out", "failures", tmp_path)
+    (failure,) = tables.rows(units_folder(tmp_path), "failures", tmp_path)
     assert (failure["uri"], failure["stage"], failure["error"]) == (str(culprit), "decode", "Fatal")
     assert (failure["retryable"], failure["tables"]) == (False, [each.recipe.table for each in models])
     assert "SIGABRT" in failure["message"]
-    assert len(tables.rows(tmp_path / "out", "predictions", tmp_path)) == 2
+    assert len(tables.rows(units_folder(tmp_path), "predictions", tmp_path)) == 2
     assert not files.exists(marker)
 
 
@@ -159,7 +177,7 @@ def test_only_the_tables_that_lack_an_image_get_it(tmp_path: Path) -> None:
     lacking: tuple[list[str], ...] = [models[0].recipe.table], [models[1].recipe.table], []
     unit = replace(unit, work=tuple(Work(w.ref, tuple(t)) for w, t in zip(unit.work, lacking, strict=True) if t))
     process_unit(unit, models, settings(tmp_path))
-    found = [tables.rows(tmp_path / "out", table, tmp_path) for table in ("predictions", "embeddings")]
+    found = [tables.rows(units_folder(tmp_path), table, tmp_path) for table in ("predictions", "embeddings")]
     assert [[Path(row["uri"]).name for row in rows] for rows in found] == [["000-001.png"], ["001-002.png"]]
 
 
@@ -170,17 +188,17 @@ def test_a_repeated_unit_replaces_the_first_attempt(tmp_path: Path) -> None:
     data, stat = gone.read_bytes(), gone.stat()
     gone.unlink()
     process_unit(unit, models, settings(tmp_path))
-    assert [Path(row["uri"]) for row in tables.rows(tmp_path / "out", "failures", tmp_path)] == [gone]
+    assert [Path(row["uri"]) for row in tables.rows(units_folder(tmp_path), "failures", tmp_path)] == [gone]
     gone.write_bytes(data)
     import os
 
     os.utime(gone, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     process_unit(unit, models, settings(tmp_path))
-    assert tables.rows(tmp_path / "out", "failures", tmp_path) == []
-    assert len(tables.rows(tmp_path / "out", "predictions", tmp_path)) == 3
-    first = tables.files_of(tmp_path / "out", "predictions")
+    assert tables.rows(units_folder(tmp_path), "failures", tmp_path) == []
+    assert len(tables.rows(units_folder(tmp_path), "predictions", tmp_path)) == 3
+    first = tables.files_of(units_folder(tmp_path), "predictions")
     process_unit(unit, models, settings(tmp_path))
-    assert tables.files_of(tmp_path / "out", "predictions") == first  # byte for byte
+    assert tables.files_of(units_folder(tmp_path), "predictions") == first  # byte for byte
 
 
 @pytest.mark.parametrize("images", [40, 160])

@@ -10,13 +10,10 @@ is decoded here to at most ``max_bytes``. Other encodings are not decoded.
 
 from __future__ import annotations
 
-import base64
 import gzip
-import io
 import math
 import tempfile
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -29,7 +26,8 @@ from google.api_core.retry import Retry
 from google.cloud.storage.retry import DEFAULT_RETRY
 from google_crc32c import Checksum
 
-from transforms.errors import Changed, NotFound, TooManyBytes, Unreadable
+from transforms.errors import Changed, NotFound, Unreadable
+from transforms.storage import gcs_content
 from transforms.storage.base import ALL_KEYS, KeyRange, Stat, check_size, spool
 from transforms.storage.gcs_client import blob_of, bucket_of, is_transient, reading, stat_of, writing
 
@@ -93,7 +91,7 @@ class GcsObjects:
         stored = Stat(uri, len(data), version)
         check_size(stored, max_bytes)  # the given size may be wrong
         if encoding == "gzip":
-            data = _gunzip(data, stored, max_bytes)
+            data = gcs_content.gunzip(data, stored, max_bytes)
         return data, stored
 
     def open(self, uri: str) -> BinaryIO:
@@ -103,10 +101,10 @@ class GcsObjects:
             file = stat_of(uri, blob)
             checksum = Checksum()
             copy = spool(file, self._pieces(file, checksum))
-            if _text(checksum) == blob.crc32c:
+            if gcs_content.to_text(checksum) == blob.crc32c:
                 return gzip.GzipFile(fileobj=copy) if blob.content_encoding == "gzip" else copy  # type: ignore[return-value]
             copy.close()
-        raise _wrong_bytes(uri)
+        raise gcs_content.wrong_bytes(uri, _DOWNLOADS)
 
     def write(self, uri: str, data: bytes) -> None:
         """Upload with a checksum. An object becomes visible only when it is complete, and a repetition is harmless."""
@@ -192,9 +190,9 @@ class GcsObjects:
                 data: bytes = self._send(partial(blob.download_as_bytes, **_AS_STORED), end)
             # The response has the checksum, unless a proxy removed it.
             expected = blob.crc32c or self._metadata(uri, version, end).crc32c
-            if _text(Checksum(data)) == expected:
+            if gcs_content.to_text(Checksum(data)) == expected:
                 return data, blob.content_encoding
-        raise _wrong_bytes(uri)
+        raise gcs_content.wrong_bytes(uri, _DOWNLOADS)
 
     def _pieces(self, file: Stat, checksum: Checksum) -> Iterator[bytes]:
         """Yield the stored bytes of a generation, and update their checksum."""
@@ -240,31 +238,3 @@ def _piece(file: Stat, start: int, end: int, **options: Any) -> bytes:
     if len(data) != end - start:
         raise ConnectionError(f"{len(data):,} bytes arrived instead of {end - start:,}")
     return data
-
-
-def _text(checksum: Checksum) -> str:
-    """Return a checksum as Google Cloud Storage writes it."""
-    return base64.b64encode(checksum.digest()).decode()
-
-
-def _wrong_bytes(uri: str) -> Unreadable:
-    return Unreadable(
-        f"{uri}: the bytes that arrived do not match the checksum of the object, in {_DOWNLOADS} downloads; "
-        "check the proxies between this machine and the bucket, and run again",
-        retryable=True,
-        answered=True,
-    )
-
-
-def _gunzip(data: bytes, stored: Stat, max_bytes: int | None) -> bytes:
-    try:
-        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-            decoded = file.read(-1 if max_bytes is None else max_bytes + 1)
-    except (OSError, EOFError, zlib.error) as exc:
-        raise Unreadable(
-            f"{stored.uri} is stored with Content-Encoding: gzip, but its bytes are not gzip: {exc}",
-            version=stored.version,
-        ) from exc
-    if max_bytes is not None and len(decoded) > max_bytes:
-        raise TooManyBytes(f"{stored.uri} decodes to more than --max-bytes {max_bytes:,}", version=stored.version)
-    return decoded

@@ -149,7 +149,9 @@ class KeyIndex:
             parquet = self._open(each.name)
             for group in range(parquet.metadata.num_row_groups):
                 statistics = parquet.metadata.row_group(group).column(0).statistics
-                if statistics is None or _has_one(uris, statistics.min, statistics.max):
+                # URIs of more than 4 KiB have no statistics.
+                ranged = statistics is not None and statistics.has_min_max
+                if not ranged or _has_one(uris, statistics.min, statistics.max):
                     keys = self._group(each.name, group)
                     found.append(keys.filter(pc.is_in(keys["uri"], wanted)))
         return pa.concat_tables(found)

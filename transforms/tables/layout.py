@@ -22,10 +22,10 @@ WORK = "_work"
 
 FOLDERS = ("predictions", "embeddings", FAILURES, "runs", "reports", WORK)
 
-
 _TABLE_FILE = re.compile(
     r"(?P<table>(?:predictions|embeddings)/model=[^/]+|failures)/dt=(?P<day>\d{4}-\d\d-\d\d)/[^/]+\.parquet"
 )
+_UNIT_FILE = re.compile(rf"{WORK}/units/(?P<run_id>[^/]+)/{_TABLE_FILE.pattern}")
 
 
 class TablePath(NamedTuple):
@@ -76,10 +76,8 @@ def unit_file(output: str, run_id: str, table: str, day: str, unit: str) -> str:
 
 def parse_unit_file(output: str, uri: str) -> UnitPath | None:
     """Return the parts of the path of a unit's file. None for any other file."""
-    run_id, _, rest = uri.removeprefix(units_folder(output)).partition("/")
-    table, _, last = rest.rpartition("/dt=")
-    day, _, name = last.partition("/")
-    return UnitPath(run_id, table, day) if table and name.endswith(".parquet") else None
+    found = _UNIT_FILE.fullmatch(relative(output, uri))
+    return UnitPath(found["run_id"], found["table"], found["day"]) if found else None
 
 
 def index_folder(output: str, table: str) -> str:

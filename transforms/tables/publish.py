@@ -14,7 +14,6 @@ lists the units. Rows whose key is in the index already are left out.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,11 +22,11 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from transforms import defaults
 from transforms.errors import NotFound, Stopped
 from transforms.storage import files
-from transforms.tables import key_index, layout, writer
+from transforms.tables import key_index, layout, reader, writer
 from transforms.tables.key_index import IndexFile, KeyIndex
 
 FILE_BYTES = 256 << 20
@@ -83,12 +82,15 @@ def group(units: Iterable[UnitFile]) -> Iterator[Group]:
 
 
 def list_leftovers(output: str) -> dict[str, list[UnitFile]]:
-    """Return the units that are not published, by the run that made them."""
+    """Return the units that are not published, by the run that made them.
+
+    A listing does not say how many rows a unit has, so a full unit of the default size is assumed.
+    """
     found: dict[str, list[UnitFile]] = {}
     for stat in files.walk(layout.units_folder(output)):
         path = layout.parse_unit_file(output, stat.uri)
         if path is not None:
-            unit = UnitFile(path.table, path.day, stat.uri, stat.size, 0)
+            unit = UnitFile(path.table, path.day, stat.uri, stat.size, defaults.UNIT_SIZE)
             found.setdefault(path.run_id, []).append(unit)
     return found
 
@@ -209,8 +211,7 @@ def _read(uris: Sequence[str]) -> Iterator[pa.Table]:
 
 
 def _read_unit(uri: str) -> pa.Table:
-    data, _ = files.read(uri)
-    return pq.read_table(io.BytesIO(data), partitioning=None)
+    return pa.concat_tables(reader.every_row(uri))
 
 
 def _metadata(unit: pa.Table) -> dict[str, str]:

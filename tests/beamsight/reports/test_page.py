@@ -220,8 +220,9 @@ def test_requests_stop_when_the_store_is_unavailable(bucket: Bucket, quick_retri
 
 def test_a_sample_is_read_from_few_files(bucket: Bucket) -> None:
     output = new_output(bucket)
-    output.run(nights.pictures(range(40)), unit_size=5)
-    uris = parts.list_day(output.output, output.models[1].recipe.table, DAY)
+    for number in range(8):
+        output.run(nights.pictures(range(5 * number, 5 * number + 5)))
+    uris = parts.list_days(output.output, output.models[1].recipe.table, [DAY])
     assert len(uris) == 8
     bucket.gcs.reset()
     sample = vectors.sample(uris, limit=8)

@@ -17,6 +17,7 @@ from nights import Nights
 
 from beamsight.reports import failures, list_failures, run_report, runs
 from beamsight.text import duration, printable
+from transforms.tables import publish
 
 ROOT = Path(__file__).parents[3]
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
@@ -31,6 +32,9 @@ TALLY = Counter(
         "images": 600,
         "units": 2,
         "bytes": 5000,
+        "published": 2,
+        "published rows": 603,
+        "leftover rows": 7,
         "ok/predictions/model=m-1": 596,
         "failed/decode": 3,
         "failed/fetch": 1,
@@ -64,6 +68,7 @@ def test_compose() -> None:
         "failed_for_now": 1,
         "units": 2,
         "bytes": 5000,
+        "published": {"files": 2, "rows": 603, "rows_of_earlier_runs": 7},
     }
     assert report["reasons"] == {"decode/Truncated": 2, "decode/NotAnImage": 1, "fetch/NotFound": 1}
     assert report["seconds_by_step"] == {"decode": 1.5}
@@ -93,6 +98,7 @@ def test_summary() -> None:
         f"  list all failures of this run: {failures.list_command('/out', 'r1')}",
         "  skipped: 10 listed more than once, 300 done before, 100 failed permanently before "
         "(--retry-failed tries them again), 2 without an image suffix",
+        "  published 7 rows that earlier runs had finished",
         "  report: /out/runs/r1.json",
     ]
 
@@ -160,6 +166,7 @@ def test_summary_names_failed_images_and_the_command_that_lists_all(
 
 def test_summary_reads_a_bounded_number_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = Nights(str(tmp_path / "out"), str(tmp_path / "photos"))
+    monkeypatch.setattr(publish, "FILE_ROWS", 1)  # each unit of one image becomes a published file
     report, _ = write_failures(output)
     monkeypatch.setattr(run_report, "_FILES", 2)
     text = run_report.summary(report, output.output)

@@ -24,6 +24,7 @@ def image(number: int, content: int | None = None) -> Image:
 
 def table(folder: Path, name: str, images: list[Image], rows: Floats) -> str:
     columns = {field: [getattr(each, field) for each in images] for field in ("uri", "version", "sha256")}
+    columns |= {"recipe": ["m-1"] * len(images), "run_id": ["r"] * len(images)}
     uri = str(folder / f"{name}.parquet")
     writer.put(uri, schemas.to_arrow(columns | {"embedding": rows}, schemas.embeddings(rows.shape[1])), {"run_id": "r"})
     return uri

@@ -1,201 +1,30 @@
-"""history: what files of the tables know, and what is missing in them."""
+"""subtract: what is missing, by what the tables have."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
-import numpy as np
-import pyarrow.parquet as pq
 import pytest
-from gcs_server import Bucket
 from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms import counts
-from transforms.errors import FetchError, NotFound
 from transforms.history import subtract
-from transforms.history.subtract import Key, KnownKeys, Retries
-from transforms.records import Failure, ImageRef, Work
-from transforms.tables import layout, schemas, writer
+from transforms.history.known import KnownKeys
+from transforms.records import ImageRef, Work
 
 P, E = "predictions/model=p-1", "embeddings/model=e-1"
 
 
-def embeddings(uri: str, keys: list[Key], width: int = 8) -> None:
-    """Write a file of the table E at ``uri``."""
-    columns: dict[str, schemas.Column] = {
-        "uri": [key[0] for key in keys],
-        "version": [key[1] for key in keys],
-        "sha256": ["0" * 64] * len(keys),
-        "embedding": np.random.default_rng(0).random((len(keys), width), np.float32),
-    }
-    writer.put(uri, schemas.to_arrow(columns, schemas.embeddings(width)), {"model": "e"})
+def index_of(known: list[KnownKeys]) -> Callable[[Sequence[str]], list[KnownKeys]]:
+    """An index that has these keys, and is asked for sorted distinct URIs."""
 
+    def find(uris: Sequence[str]) -> list[KnownKeys]:
+        assert list(uris) == sorted(set(uris))
+        return known
 
-def failure(uri: str, version: str | None, *tables: str, retryable: bool = False, attempt: int = 1) -> Failure:
-    return Failure(uri, version, "fetch", "NotFound", "there is none", retryable, tables, attempt)
-
-
-def failures(uri: str, rows: list[Failure]) -> None:
-    writer.put(uri, schemas.failures_to_arrow(rows, "run", datetime(2026, 11, 20, tzinfo=timezone.utc)), {})
-
-
-def by_table(uri: str, table: str, retries: Retries | None = None) -> dict[tuple[str, bool | str], list[Any]]:
-    """What a file knows, over all shards, each of whose keys has to be in its own.
-
-    Failures that are to be tried again stand under "for now", with the number of their attempt.
-    """
-    found: dict[tuple[str, bool | str], list[Any]] = {}
-    shards = set()
-    for shard, known in subtract.known_in_file(uri, table, (P, E), retries or Retries()):
-        assert {subtract.shard_of(key[0]) for key in known.keys} == {shard}
-        name = known.table, known.failed if known.attempts is None else "for now"
-        assert (shard, name) not in shards
-        shards.add((shard, name))
-        attempts = [()] * len(known.keys) if known.attempts is None else [(number,) for number in known.attempts]
-        rows = [(*key, *attempt) for key, attempt in zip(known.keys, attempts, strict=True)]
-        found.setdefault(name, []).extend(rows)
-    return {name: sorted(keys, key=str) for name, keys in found.items()}
-
-
-@pytest.mark.parametrize(
-    ("uri", "shard"),
-    [
-        ("123456789", 0xCBF43926 % 1024),  # the check value of CRC-32
-        ("", 0),
-        ("gs://bucket/a.jpg", 793),
-        ("/data/ä猫.jpg", 403),
-    ],
-)
-def test_a_shard_is_the_same_on_every_machine(uri: str, shard: int) -> None:
-    assert subtract.shard_of(uri) == shard
-
-
-def test_shard_refs() -> None:
-    refs = [ImageRef(f"gs://b/{i}.jpg", str(i)) for i in range(5_000)]
-    refs.append(refs[7]._replace(version=None))
-    shards = list(subtract.shard_refs(refs))
-    assert [shard for shard, _ in shards] == list(dict.fromkeys(subtract.shard_of(ref.uri) for ref in refs))
-    assert all(part == [ref for ref in refs if subtract.shard_of(ref.uri) == shard] for shard, part in shards[:20])
-    assert sorted((ref for _, part in shards for ref in part), key=str) == sorted(refs, key=str)
-    assert list(subtract.shard_refs([])) == []
-
-
-def test_a_table_holds_its_rows(tmp_path: Path) -> None:
-    keys: list[Key] = [(f"gs://b/ä{i}.jpg", str(i)) for i in range(5_000)]
-    embeddings(f"{tmp_path}/a.parquet", keys)
-    assert by_table(f"{tmp_path}/a.parquet", E) == {(E, False): sorted(keys, key=str)}
-
-
-def test_only_the_keys_are_read(tmp_path: Path) -> None:
-    """The vectors are overwritten with what no reader takes; the keys beside them are read all the same."""
-    path = tmp_path / "a.parquet"
-    embeddings(str(path), [("/a.jpg", "1"), ("/b.jpg", "2")])
-    group = pq.ParquetFile(path).metadata.row_group(0)
-    data = bytearray(path.read_bytes())
-    for i in range(group.num_columns):
-        column = group.column(i)
-        if column.path_in_schema not in ("uri", "version"):
-            start = min(filter(None, (column.dictionary_page_offset, column.data_page_offset)))
-            data[start : start + column.total_compressed_size] = b"\xff" * column.total_compressed_size
-    path.write_bytes(data)
-    with pytest.raises(OSError, match="deserialize"):
-        pq.read_table(path)
-    assert by_table(str(path), E) == {(E, False): [("/a.jpg", "1"), ("/b.jpg", "2")]}
-
-
-def test_only_the_keys_are_shuffled(bucket: Bucket) -> None:
-    embeddings(bucket.uri("a.parquet"), [(f"/{i}.jpg", "1") for i in range(1_000)], width=2304)
-    size = len(bucket.get("a.parquet"))
-    assert size > 5_000_000
-    sent = 0
-
-    def count(method: str, path: str) -> None:
-        nonlocal sent
-        sent += "alt=media" in path
-
-    bucket.gcs.faults = count
-    assert len(by_table(bucket.uri("a.parquet"), E)[E, False]) == 1_000
-    assert sent == 2  # of at most 4 MiB each: the whole file, because its checksum covers no less
-
-
-def test_permanent_failures_count_for_their_tables(tmp_path: Path) -> None:
-    uri = f"{tmp_path}/f.parquet"
-    failures(
-        uri,
-        [
-            failure("/both.jpg", "1", P, E),
-            failure("/one.jpg", None, E),
-            failure("/passing.jpg", "1", P, E, retryable=True),
-            failure("/other.jpg", "1", "predictions/model=p-2"),
-        ],
-    )
-    assert by_table(uri, layout.FAILURES) == {
-        (P, True): [("/both.jpg", "1")],
-        (E, True): [("/both.jpg", "1"), ("/one.jpg", None)],
-        (P, "for now"): [("/passing.jpg", "1", 1)],
-        (E, "for now"): [("/passing.jpg", "1", 1)],
-    }
-
-
-def test_transient_failures_become_permanent_after_max_attempts(tmp_path: Path) -> None:
-    uri = f"{tmp_path}/f.parquet"
-    failures(uri, [failure(f"/{n}.jpg", "1", E, retryable=True, attempt=n) for n in (1, 4, 5, 6)])
-    now = {n: (f"/{n}.jpg", "1", n) for n in (1, 4, 5, 6)}
-    for_good = [("/5.jpg", "1"), ("/6.jpg", "1")]
-    assert by_table(uri, layout.FAILURES) == {(E, "for now"): [now[1], now[4]], (E, True): for_good}
-    assert by_table(uri, layout.FAILURES, Retries(6)) == {
-        (E, "for now"): [now[1], now[4], now[5]],
-        (E, True): for_good[1:],
-    }
-    failures(uri, [failure("/never.jpg", "1", E, attempt=1)])
-    assert by_table(uri, layout.FAILURES, Retries(retry_failed=True)) == {(E, "for now"): [("/never.jpg", "1", 1)]}
-
-
-def test_an_old_table_without_attempts(tmp_path: Path) -> None:
-    path = tmp_path / "f.parquet"
-    failures(str(path), [failure("/a.jpg", "1", E, retryable=True, attempt=3), failure("/b.jpg", "1", E)])
-    pq.write_table(pq.read_table(path).drop_columns("attempt"), path)
-    found = by_table(str(path), layout.FAILURES)
-    assert found == {(E, "for now"): [("/a.jpg", "1", 1)], (E, True): [("/b.jpg", "1")]}
-
-
-def test_keys_of_many_files_are_merged(tmp_path: Path) -> None:
-    uris = [f"{tmp_path}/{number}.parquet" for number in range(3)]
-    for number, uri in enumerate(uris, start=1):
-        rows = [failure("/a.jpg", "1", P, E, retryable=True, attempt=number), failure("/c.jpg", f"{number}", E)]
-        failures(uri, rows)
-    together = [known for _, known in subtract.known_in_files(uris, layout.FAILURES, (P, E), Retries())]
-    found = {(known.table, known.attempts is None): known for known in together}
-    assert len(found) == len(together)
-    assert found == {
-        (P, False): KnownKeys(P, True, [("/a.jpg", "1")] * 3, [1, 2, 3]),
-        (E, False): KnownKeys(E, True, [("/a.jpg", "1")] * 3, [1, 2, 3]),
-        (E, True): KnownKeys(E, True, [("/c.jpg", "1"), ("/c.jpg", "2"), ("/c.jpg", "3")]),
-    }
-
-
-@pytest.mark.parametrize("damage", ["cut", "zeros", "empty", "other columns"])
-@pytest.mark.parametrize("table", [E, layout.FAILURES])
-def test_a_damaged_file_is_an_error(tmp_path: Path, table: str, damage: str) -> None:
-    path = tmp_path / "part.parquet"
-    embeddings(str(path), [("/a.jpg", "1")])
-    if damage == "other columns":
-        pq.write_table(pq.read_table(path, columns=["uri"]), path)
-    else:
-        data = path.read_bytes()
-        path.write_bytes({"cut": data[:-9], "zeros": bytes(len(data)), "empty": b""}[damage])
-    with pytest.raises(FetchError, match=r"part\.parquet cannot be read as a part of the table: .*restore or remove"):
-        list(subtract.known_in_file(str(path), table, (P, E), Retries()))
-
-
-def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match=r"gone\.parquet"):
-        list(subtract.known_in_file(f"{tmp_path}/gone.parquet", E, (P, E), Retries()))
+    return find
 
 
 A, A1, A2 = ImageRef("/a"), ImageRef("/a", "1", 10), ImageRef("/a", "2", 20)
@@ -232,7 +61,7 @@ CASES: list[tuple[str, ImageRef, list[KnownKeys], tuple[str, ...], str]] = [
 @pytest.mark.parametrize(("ref", "known", "lacking", "count"), [pytest.param(*case[1:], id=case[0]) for case in CASES])
 def test_missing(ref: ImageRef, known: list[KnownKeys], lacking: tuple[str, ...], count: str) -> None:
     work = [Work(ref, lacking)] if lacking else []
-    assert subtract.missing([[ref]], known, (P, E)) == (work, Counter({counts.LISTED: 1, count: 1}))
+    assert subtract.missing([[ref]], index_of(known), (P, E)) == (work, Counter({counts.LISTED: 1, count: 1}))
 
 
 FOUR, OTHER = KnownKeys(P, True, [("/a", "1")], [4]), KnownKeys(P, True, [("/a", "2")], [3])
@@ -251,35 +80,51 @@ FOUR, OTHER = KnownKeys(P, True, [("/a", "1")], [4]), KnownKeys(P, True, [("/a",
     ],
 )
 def test_attempts_continue_from_earlier_runs(ref: ImageRef, known: list[KnownKeys], attempt: int) -> None:
-    work, _ = subtract.missing([[ref]], known, (P, E))
+    work, _ = subtract.missing([[ref]], index_of(known), (P, E))
     assert [item.attempt for item in work] == [attempt]
 
 
 def test_no_retry_after_the_last_attempt() -> None:
     known = [FOUR, KnownKeys(P, True, [("/a", "1")])]
-    assert subtract.missing([[A1]], known, (P,)) == ([], Counter({counts.LISTED: 1, FAILED: 1}))
+    assert subtract.missing([[A1]], index_of(known), (P,)) == ([], Counter({counts.LISTED: 1, FAILED: 1}))
+
+
+NIGHT_1, NIGHT_2 = A1._replace(day="2026-11-19"), A1._replace(day="2026-11-20")
 
 
 @pytest.mark.parametrize(
     ("mentions", "kept"),
-    [([A, A], A), ([A, A1], A1), ([A1, A], A1), ([A1, A2], A2), ([A2, A1, A], A2), ([A1, A1], A1)],
+    [
+        ([A, A], A),
+        ([A, A1], A1),
+        ([A1, A], A1),
+        ([A1, A2], A2),
+        ([A2, A1, A], A2),
+        ([A1, A1], A1),
+        ([NIGHT_2, NIGHT_1], NIGHT_1),  # one version belongs to the first day that it was listed for
+        ([NIGHT_1, NIGHT_2], NIGHT_1),
+        ([NIGHT_1, A2, NIGHT_2], A2),
+    ],
 )
 def test_the_greatest_version_of_a_uri_counts(mentions: list[ImageRef], kept: ImageRef) -> None:
     expected = (
         [Work(kept, (P,))],
         Counter({counts.LISTED: len(mentions), counts.DUPLICATES: len(mentions) - 1, MISSING: 1}),
     )
-    assert subtract.missing([mentions], [], (P,)) == expected
-    assert subtract.missing([[ref] for ref in mentions], [], (P,)) == expected
+    assert subtract.missing([mentions], index_of([]), (P,)) == expected
+    assert subtract.missing([[ref] for ref in mentions], index_of([]), (P,)) == expected
 
 
 def test_work_is_sorted_and_plain_tuples_will_do() -> None:
-    refs = [[("/b", None, None, None), ("/c", "1", 2, None)], (("/a", None, None, "line 1 is empty"),)]
-    work, _ = subtract.missing(refs, [KnownKeys(P, False, [("/d", "1")])], [P])  # type: ignore[arg-type]
+    refs = [
+        [("/b", None, None, None, None), ("/c", "1", 2, None, "2026-11-20")],
+        (("/a", None, None, "line 1 is empty", None),),
+    ]
+    work, _ = subtract.missing(refs, index_of([KnownKeys(P, False, [("/d", "1")])]), [P])  # type: ignore[arg-type]
     assert work == [
         Work(ImageRef("/a", None, None, "line 1 is empty"), (P,)),
         Work(ImageRef("/b"), (P,)),
-        Work(ImageRef("/c", "1", 2), (P,)),
+        Work(ImageRef("/c", "1", 2, day="2026-11-20"), (P,)),
     ]
     assert [type(item.ref) for item in work] == [ImageRef] * 3
 
@@ -293,7 +138,7 @@ def test_versions_are_looked_up_once_for_each_uri() -> None:
 
     b = ImageRef("/b")
     known = [KnownKeys(P, False, [("/a", "1"), ("/b", "1")])]
-    assert subtract.missing([[A, b], [A]], known, (P,), look_up) == (
+    assert subtract.missing([[A, b], [A]], index_of(known), (P,), look_up) == (
         [Work(A2, (P,))],
         Counter({counts.LISTED: 3, counts.DUPLICATES: 1, DONE: 1, MISSING: 1}),
     )
@@ -325,7 +170,7 @@ def has(known: Iterable[KnownKeys], table: str, failed: bool, ref: ImageRef) -> 
 
 @given(st.lists(st.lists(REFS)), st.lists(KNOWN))
 def test_every_listed_uri_is_accounted_for_once(chunks: list[list[ImageRef]], known: list[KnownKeys]) -> None:
-    work, tally = subtract.missing(chunks, known, (P, E))
+    work, tally = subtract.missing(chunks, index_of(known), (P, E))
     refs = [ref for chunk in chunks for ref in chunk]
     newest = {ref.uri: ref for ref in sorted(refs, key=lambda ref: ref.version or "")}
     expected = []
@@ -346,5 +191,5 @@ def test_missing_does_not_depend_on_order_or_chunks(
 ) -> None:
     shuffled = data.draw(st.permutations(refs))
     cut = data.draw(st.integers(0, len(refs)))
-    again = subtract.missing([shuffled[:cut], shuffled[cut:]], data.draw(st.permutations(known)), (P, E))
-    assert again == subtract.missing([refs], known, (P, E))
+    again = subtract.missing([shuffled[:cut], shuffled[cut:]], index_of(data.draw(st.permutations(known))), (P, E))
+    assert again == subtract.missing([refs], index_of(known), (P, E))

@@ -14,7 +14,7 @@ from transforms.tables import layout
 
 
 def unit(name: str, *uris: str) -> Unit:
-    return Unit(name, tuple(Work(ImageRef(uri), ("p",)) for uri in uris))
+    return Unit(name, tuple(Work(ImageRef(uri), ("p",)) for uri in uris), "2026-11-20")
 
 
 def die(output: str, run_id: str, unit_: Unit) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from transforms.errors import FetchError
 from transforms.records import Failure
-from transforms.tables import layout, reader, schemas, writer
+from transforms.tables import reader, schemas, writer
 
 WIDTH = 2304
 CLASS = {"class_id": 1, "wnid": None, "label": "b", "score": 0.5}
@@ -23,12 +23,27 @@ CLASS = {"class_id": 1, "wnid": None, "label": "b", "score": 0.5}
 def embeddings(rows: int) -> pa.Table:
     vectors = np.random.RandomState(0).normal(size=(rows, WIDTH)).astype(np.float32)
     names = [f"gs://b/{number}.jpg" for number in range(rows)]
-    columns: dict[str, schemas.Column] = {"uri": names, "version": ["1"] * rows, "sha256": ["ab"] * rows}
+    columns: dict[str, schemas.Column] = {
+        "uri": names,
+        "version": ["1"] * rows,
+        "sha256": ["ab"] * rows,
+        "recipe": ["m-12345678"] * rows,
+        "run_id": ["r"] * rows,
+    }
     return schemas.to_arrow(columns | {"embedding": vectors}, schemas.embeddings(WIDTH))
 
 
 def predictions(**changes: object) -> pa.Table:
-    row = {"uri": "u", "version": "1", "sha256": "ab", "width": 4, "height": 3, **CLASS, "top_k": [CLASS], **changes}
+    row: dict[str, object] = {
+        "uri": "u",
+        "version": "1",
+        "sha256": "ab",
+        "width": 4,
+        "height": 3,
+        **CLASS,
+        "top_k": [CLASS],
+    }
+    row |= {"recipe": "m-12345678", "run_id": "r", **changes}
     schema = schemas.predictions(2, probabilities="probabilities" in changes)
     return schemas.to_arrow({name: [value] for name, value in row.items()}, schema)
 
@@ -46,32 +61,57 @@ def test_vectors_come_back_exactly_with_their_width() -> None:
 
 
 def test_encodings() -> None:
-    file = parquet(embeddings(50))
-    columns = {
-        file.metadata.row_group(0).column(n).path_in_schema: file.metadata.row_group(0).column(n) for n in range(4)
-    }
-    assert set(columns) == {"uri", "version", "sha256", "embedding.list.element"}
+    row_group = parquet(embeddings(50)).metadata.row_group(0)
+    columns = {column.path_in_schema: column for column in map(row_group.column, range(row_group.num_columns))}
+    assert set(columns) == {"uri", "version", "sha256", "embedding.list.element", "recipe", "run_id"}
     assert all(column.compression == "ZSTD" for column in columns.values())
-    assert "BYTE_STREAM_SPLIT" in columns["embedding.list.element"].encodings
-    assert not columns["embedding.list.element"].has_dictionary_page
-    assert columns["uri"].has_dictionary_page
+    assert {name for name, column in columns.items() if not column.has_dictionary_page} == {"embedding.list.element"}
+
+
+def test_only_encodings_that_every_reader_has() -> None:
+    """Spark 3.5 and 4.0 refuse BYTE_STREAM_SPLIT with their default reader."""
+    for table in (embeddings(50), predictions(probabilities=[0.5, 0.5])):
+        row_group = parquet(table).metadata.row_group(0)
+        used = {name for n in range(row_group.num_columns) for name in row_group.column(n).encodings}
+        assert used == {"PLAIN", "RLE", "RLE_DICTIONARY"}
 
 
 def test_predictions_have_dictionaries_on_strings_only() -> None:
     row_group = parquet(predictions(probabilities=[0.5, 0.5])).metadata.row_group(0)
     columns = [row_group.column(number) for number in range(row_group.num_columns)]
     assert {column.path_in_schema for column in columns if column.has_dictionary_page} == {
-        *("uri", "version", "sha256", "wnid", "label"),
+        *("uri", "version", "sha256", "wnid", "label", "recipe", "run_id"),
         *("top_k.list.element.wnid", "top_k.list.element.label"),
     }
-    assert [c.path_in_schema for c in columns if "BYTE_STREAM_SPLIT" in c.encodings] == ["probabilities.list.element"]
 
 
-def test_row_groups_are_small() -> None:
-    rows = 10_000
-    table = pa.table({"uri": [str(number) for number in range(rows)]})
-    file = parquet(table)
-    assert [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)] == [4096, 4096, 1808]
+def test_row_groups_have_the_size_that_readers_like() -> None:
+    table = embeddings(10_000)  # 92 MB
+    metadata = parquet(table).metadata
+    sizes = [metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups)]
+    assert len(sizes) == 3
+    assert all(16 << 20 <= size <= 64 << 20 for size in sizes)
+    assert metadata.num_rows == 10_000
+
+
+def test_pieces_are_collected_into_row_groups() -> None:
+    pieces = [embeddings(512).slice(start, 100) for start in (0, 100, 200)] * 50
+    sink = io.BytesIO()
+    with writer.RowGroups(writer.open_parquet(sink, pieces[0].schema, {})) as groups:
+        for piece in pieces:
+            groups.add(piece)
+    file = pq.ParquetFile(sink)
+    sizes = [file.metadata.row_group(number).total_byte_size for number in range(file.num_row_groups)]
+    assert all(16 << 20 <= size <= 64 << 20 for size in sizes[:-1])
+    assert len(sizes) == 5
+    assert file.read(["uri"]) == pa.concat_tables(pieces).select(["uri"])
+
+
+def test_collected_rows_may_be_none() -> None:
+    sink = io.BytesIO()
+    with writer.RowGroups(writer.open_parquet(sink, embeddings(0).schema, {})) as groups:
+        groups.add(embeddings(0))
+    assert pq.ParquetFile(sink).read().num_rows == 0
 
 
 def test_the_footer_contains_the_recipe() -> None:
@@ -89,9 +129,16 @@ def test_duckdb_reads_what_pyarrow_wrote(tmp_path: Path) -> None:
     assert (label, best) == ("b", CLASS)
 
 
-@pytest.mark.parametrize("column", ["uri", "version", "sha256", "class_id", "label", "score", "top_k", "width"])
-def test_required_columns_are_declared_not_null(column: str) -> None:
-    assert not schemas.predictions(2, probabilities=False).field(column).nullable
+def test_required_columns_are_declared_not_null() -> None:
+    for schema in (schemas.predictions(2, probabilities=True), schemas.embeddings(2)):
+        assert [field.name for field in schema if field.nullable] == (["wnid"] if "wnid" in schema.names else [])
+    assert [field.name for field in schemas.FAILURES if field.nullable] == ["version"]
+
+
+def test_no_column_has_the_name_of_a_partition() -> None:
+    """BigQuery refuses a table with both."""
+    for schema in (schemas.predictions(2, probabilities=True), schemas.embeddings(2), schemas.FAILURES):
+        assert not {"model", "dt"} & set(schema.names)
 
 
 def test_failures(tmp_path: Path) -> None:
@@ -117,11 +164,11 @@ def test_failures(tmp_path: Path) -> None:
 
 def test_no_rows_give_no_file(tmp_path: Path) -> None:
     uri = str(tmp_path / "a" / "e.parquet")
-    writer.put(uri, embeddings(0), {})
+    assert writer.put(uri, embeddings(0), {}) == 0
     assert list(tmp_path.iterdir()) == []
-    writer.put(uri, embeddings(2), {})
+    assert writer.put(uri, embeddings(2), {}) == Path(uri).stat().st_size
     assert reader.read(uri, ["uri"]).num_rows == 2
-    writer.put(uri, embeddings(0), {})
+    assert writer.put(uri, embeddings(0), {}) == 0
     assert list((tmp_path / "a").iterdir()) == []
 
 
@@ -141,12 +188,3 @@ def test_reader_errors_name_the_file(tmp_path: Path, data: bytes) -> None:
     path.write_bytes(data)
     with pytest.raises(FetchError, match=r"e\.parquet cannot be read"):
         reader.read(str(path), ["uri"])
-
-
-def test_layout() -> None:
-    assert (
-        layout.unit_file("gs://b/out", "failures", "2026-01-02", "abc")
-        == "gs://b/out/failures/dt=2026-01-02/abc.parquet"
-    )
-    assert layout.folder("/out", "predictions/model=m-1") == "/out/predictions/model=m-1/"
-    assert layout.run_report("/out", "r") == "/out/runs/r.json"
