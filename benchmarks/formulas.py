@@ -1,14 +1,18 @@
-"""Estimate what a large job takes: the formulas of docs/scale.md and their parameters."""
+"""Estimate what large jobs and nights take: the formulas of docs/scale.md and their parameters."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import ceil
 
 from transforms import defaults
-from transforms.history import subtract, units
+from transforms.history import units
+from transforms.tables import key_index, publish
 
-SIZES = {1_000_000: 64, 100_000_000: 1_024, 1_000_000_000: 8_192}  # images: cores
+JOBS = {1_000_000: 64, 100_000_000: 1_024, 1_000_000_000: 8_192}  # images, of which none is done: cores
+MILLION = 1_000_000
+WORKERS = 64  # that list a bucket
 TABLES = 2
 
 
@@ -23,15 +27,16 @@ class Parameters:
     page: int = 1000  # objects in one listing request
     page_seconds: float = 0.2
     manifest_rate: float = 340e3  # rows a second, for one source
-    join_bytes: float = 70.0  # an encoded ref on its way to the join
-    known_bytes: float = 85.0  # an encoded table row on its way to the join
-    gather_bytes: float = 170.0  # an encoded ref on its way to its unit
-    open_seconds: float = 0.15  # to open a table file on gs://, which takes three requests
-    readers: int = 16  # files that one thread of a worker reads at once
-    shard_bytes: float = 570.0  # a ref in a shard during the join, if all refs are done in both tables
-    local_base: float = 352e6  # bytes of a local process, which is launcher, engine and worker
-    local_bytes: float = 715.0  # in this process, for each image
-    row_bytes: float = 9.5e3  # upper limit for both tables: 2304 floats, which compress little, and the rest
+    shard_bytes: float = 70.0  # an encoded ref on its way to its shard; only for manifests and sources that overlap
+    unit_bytes: float = 170.0  # an encoded ref on its way to its unit
+    vector_bytes: float = 9.3e3  # a row of the embeddings: 2304 floats, which compress little, and the rest
+    class_bytes: float = 200.0  # a row of the predictions, at most
+    key_bytes: float = 0.0  # a key in an index file
+    find_core_seconds: float = 0.0  # to list a million images and to find that all are done
+    find_base: float = 0.0  # bytes of the process that finds what is missing
+    open_seconds: float = 0.05  # for a small object of gs://
+    readers: int = 16  # concurrent requests of a worker for index files
+    publish_core_seconds: float = 0.0  # for a million images: read the units, write both tables and their indexes
     core_hour: float = 0.056
     gb_hour: float = 0.003557
     shuffle_gb: float = 0.011
@@ -39,43 +44,95 @@ class Parameters:
     class_b: float = 0.0004e-3  # a request that reads
 
 
-def estimate(images: int, cores: int, parameters: Parameters) -> dict[str, float]:
-    """Return the numbers of docs/scale.md for a job of ``images`` images, none of which is done yet."""
+def published_files(images: int, row_bytes: float) -> int:
+    """Return the number of published files of a table for the images of one day."""
+    rows_of_a_file = min(publish.FILE_ROWS, publish.FILE_BYTES / row_bytes)
+    whole_units = max(1, int(rows_of_a_file / defaults.UNIT_SIZE))
+    return ceil(units.number_of_units(images) / whole_units)
+
+
+def index_files(keys: int) -> int:
+    """Return the number of index files of a table after the last merge."""
+    return ceil(keys / key_index.FILE_ROWS)
+
+
+def estimate_job(images: int, cores: int, parameters: Parameters) -> dict[str, float]:
+    """Return what a job takes for ``images`` images in a folder on gs://, none of which is done yet."""
     unit_count = units.number_of_units(images)
-    failure_files = unit_count * (1 - (1 - parameters.failing) ** defaults.UNIT_SIZE)
+    failure_units = unit_count * (1 - (1 - parameters.failing) ** defaults.UNIT_SIZE)
+    table_files = sum(published_files(images, size) for size in (parameters.vector_bytes, parameters.class_bytes))
+    unit_files = TABLES * unit_count + failure_units
     hours = images / parameters.images_per_core / cores / 3600
     pages = ceil(images / parameters.page)
-    shuffled = images * (parameters.join_bytes + parameters.gather_bytes)
+    shuffle = images * parameters.unit_bytes / 1e9
+    # A unit has a marker and its files, which are read once and deleted. A published file has two index files.
+    writes = pages + unit_count + unit_files + 3 * table_files
+    requests = writes * parameters.class_a + (images + unit_files) * parameters.class_b
     compute = cores * hours * (parameters.core_hour + parameters.memory_per_core * parameters.gb_hour)
-    requests = (pages + TABLES * unit_count + failure_files) * parameters.class_a + images * parameters.class_b
     return {
-        "listing a folder: requests": pages,
-        "listing a folder: hours": pages * parameters.page_seconds / 3600,
-        "listing a manifest: minutes": images / parameters.manifest_rate / 60,
+        "listing: requests": pages,
         "units": unit_count,
-        "files of tables": TABLES * unit_count,
-        "files of failures": failure_files,
-        "tables, GB": images * parameters.row_bytes / 1e9,
+        "files of units": unit_files,
+        "files of tables": table_files,
+        "index files of both tables, merged": TABLES * index_files(images),
+        "tables, GB": images * (parameters.vector_bytes + parameters.class_bytes) / 1e9,
+        "index, GB": TABLES * images * parameters.key_bytes / 1e9,
         "images read, TB": images * parameters.image_bytes / 1e12,
-        "shuffle, GB": shuffled / 1e9,
-        "join: memory of a shard, MB": images / subtract.SHARDS * parameters.shard_bytes / 1e6,
-        "if run in one process: its memory, GB": (parameters.local_base + images * parameters.local_bytes) / 1e9,
-        "next run: files opened": TABLES * unit_count + failure_files,
-        "next run: core hours to open them": TABLES * unit_count * parameters.open_seconds / parameters.readers / 3600,
-        "next run: shuffle, GB": images * (parameters.join_bytes + TABLES * parameters.known_bytes) / 1e9,
+        "shuffle, GB": shuffle,
+        "publish: core hours": images / MILLION * parameters.publish_core_seconds / 3600,
         "cores": cores,
         "hours": hours,
         "price, machines, $": compute,
-        "price, shuffle and requests, $": shuffled / 1e9 * parameters.shuffle_gb + requests,
-        "price, all, $": compute + shuffled / 1e9 * parameters.shuffle_gb + requests,
+        "price, shuffle and requests, $": shuffle * parameters.shuffle_gb + requests,
+        "price, all, $": compute + shuffle * parameters.shuffle_gb + requests,
     }
 
 
-def table() -> str:
-    """Return the numbers for all sizes, as a Markdown table."""
-    columns = [estimate(size, cores, Parameters()) for size, cores in SIZES.items()]
-    lines = ["| | " + " | ".join(map(_size, SIZES)) + " |", "|---|---|---|---|"]
-    rows = (f"| {name} | " + " | ".join(_short(column[name]) for column in columns) + " |" for name in columns[0])
+def estimate_listing(listed: int, done: int, workers: int, parameters: Parameters) -> dict[str, float]:
+    """Return what a run takes that lists ``listed`` images, all done, when ``done`` images are in both tables.
+
+    The listing is that of a bucket in order, by ``workers`` workers of one core.
+    """
+    pages = ceil(listed / parameters.page)
+    about = TABLES * index_files(done)
+    core_seconds = listed / MILLION * parameters.find_core_seconds
+    # A worker reads what is beside each index file, and then the index files in its ranges.
+    parts = TABLES * index_files(listed)
+    start = about * parameters.open_seconds / parameters.readers
+    hours = (pages * parameters.page_seconds + core_seconds + parts * parameters.open_seconds) / workers / 3600
+    hours += start / 3600
+    requests = pages * parameters.class_a + (parts + workers * about) * parameters.class_b
+    compute = workers * hours * (parameters.core_hour + parameters.memory_per_core * parameters.gb_hour)
+    return {
+        "images in both tables, million": done / MILLION,
+        "images listed, million": listed / MILLION,
+        "workers": workers,
+        "listing: requests": pages,
+        "index: requests": parts + workers * about,
+        "index: GB read": TABLES * listed * parameters.key_bytes / 1e9,
+        "memory of a worker, GB": parameters.find_base / 1e9,
+        "core hours without waiting": core_seconds / 3600,
+        "minutes": 60 * hours,
+        "price, $": compute + requests,
+    }
+
+
+def tables() -> str:
+    """Return the tables of docs/scale.md, in Markdown."""
+    parameters = Parameters()
+    jobs = {_size(images): estimate_job(images, cores, parameters) for images, cores in JOBS.items()}
+    runs = {
+        "a night of a million after 10 nights": estimate_listing(MILLION, 10 * MILLION, 1, parameters),
+        "a night of a million after 300 nights": estimate_listing(MILLION, 300 * MILLION, 1, parameters),
+        "1 billion, all listed again": estimate_listing(1000 * MILLION, 1000 * MILLION, WORKERS, parameters),
+    }
+    return f"{_table(jobs)}\n\n{_table(runs)}"
+
+
+def _table(columns: Mapping[str, Mapping[str, float]]) -> str:
+    lines = ["| | " + " | ".join(columns) + " |", "|---" * (1 + len(columns)) + "|"]
+    names = next(iter(columns.values()))
+    rows = (f"| {name} | " + " | ".join(_short(column[name]) for column in columns.values()) + " |" for name in names)
     return "\n".join([*lines, *rows])
 
 
