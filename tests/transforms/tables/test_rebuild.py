@@ -6,6 +6,7 @@ import shutil
 from itertools import count
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from gcs_server import Bucket
 from killed_files import Killed, KilledFiles
@@ -57,6 +58,49 @@ def test_an_index_without_its_table_goes(output: str) -> None:
         files.delete(stat.uri)
     rebuild.rebuild(output, [OTHER.table])
     assert listing(layout.index_folder(output, OTHER.table)[:-1]) == []
+
+
+def test_only_the_keys_of_a_table_are_read(tmp_path: Path) -> None:
+    """All other columns are overwritten with bytes that no reader accepts."""
+    fill(str(tmp_path))
+    for path in (tmp_path / RECIPE.table).rglob("*.parquet"):
+        group = pq.ParquetFile(path).metadata.row_group(0)
+        data = bytearray(path.read_bytes())
+        for column in map(group.column, range(group.num_columns)):
+            if column.path_in_schema not in ("uri", "version"):
+                start = min(filter(None, (column.dictionary_page_offset, column.data_page_offset)))
+                data[start : start + column.total_compressed_size] = b"\xff" * column.total_compressed_size
+        path.write_bytes(data)
+        with pytest.raises(OSError, match="deserialize"):
+            pq.read_table(path, partitioning=None)
+    rebuild.rebuild(str(tmp_path), [RECIPE.table])
+    assert KeyIndex(str(tmp_path), RECIPE.table).find(URIS)["uri"].to_pylist() == URIS
+
+
+def test_early_failures_without_attempts(tmp_path: Path) -> None:
+    fill(str(tmp_path))
+    put_failures(str(tmp_path), DAYS[0], ["0y"], 3, "r2")
+    publish_all(str(tmp_path))
+    for path in (tmp_path / layout.FAILURES).rglob("*.parquet"):
+        pq.write_table(pq.read_table(path, partitioning=None).drop_columns("attempt"), path)
+    rebuild.rebuild(str(tmp_path), [layout.FAILURES])
+    found = KeyIndex(str(tmp_path), layout.FAILURES).find(["0x", "0y"]).to_pylist()
+    assert [(row["uri"], row["attempts"]) for row in found] == [("0x", 1), ("0y", 1)]
+
+
+@pytest.mark.parametrize("damage", ["cut", "zeros", "empty", "other columns"])
+@pytest.mark.parametrize("table", [RECIPE.table, layout.FAILURES])
+def test_a_damaged_file_of_a_table_is_an_error(tmp_path: Path, table: str, damage: str) -> None:
+    fill(str(tmp_path))
+    path = max((tmp_path / table).rglob("*.parquet"))
+    if damage == "other columns":
+        pq.write_table(pq.read_table(path, columns=["uri"], partitioning=None), path)
+    else:
+        data = path.read_bytes()
+        path.write_bytes({"cut": data[:-9], "zeros": bytes(len(data)), "empty": b""}[damage])
+    with pytest.raises(FetchError, match=rf"{path.name} cannot be read as a part of the table: .*restore or remove"):
+        rebuild.rebuild(str(tmp_path), [table])
+    assert not rebuild.is_current(str(tmp_path), table)
 
 
 def test_a_rebuild_that_is_killed_never_passes_as_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
