@@ -20,9 +20,11 @@ def files_of(output: Path | Bucket, table: str) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in sorted((output / table).rglob("*")) if path.is_file()}
 
 
-def units_of(output: Path, table: str) -> list[Path]:
-    """The files of a table's units that are not published yet."""
-    return [path for path in output.glob(f"_work/units/*/{table}/**/*.parquet") if not path.name.startswith(".")]
+def units_of(output: Path | Bucket, table: str) -> list[str]:
+    """The files of a table's units that are not published yet. In a bucket, the output is the folder ``out``."""
+    if isinstance(output, Bucket):
+        return [name for name in output.names() if name.startswith("out/_work/units/") and f"/{table}/" in name]
+    return [str(path) for path in output.glob(f"_work/units/*/{table}/**/*.parquet") if path.name[0] != "."]
 
 
 def rows(output: Path | Bucket, table: str, scratch: Path) -> Rows:

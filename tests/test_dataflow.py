@@ -115,7 +115,7 @@ def require_image_and_steps(pipeline: beam_runner_api_pb2.Pipeline) -> None:
     assert images == {f"{IMAGE}:0.1.0-cpu"}
     labels = {transform.unique_name for transform in pipeline.components.transforms.values()}
     steps = {name for name in labels if "/" not in name and "AppliedPTransform" not in name}
-    assert steps == {"Read", "Missing", "Units", "Process", "Report"}
+    assert steps == {"Prepare", "Missing", "Units", "Process", "Publish", "Report"}
 
 
 def require_metrics(metrics: dict[str, Any]) -> None:

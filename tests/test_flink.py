@@ -103,10 +103,10 @@ def test_a_job_on_flink_loses_a_worker_and_ends_with_the_rows_of_a_local_run(
     with worker_pools.worker_pool(tmp_path) as (workers, pool):
         gcs.delay = 0.02  # seconds an answer, so that the worker is killed before the end
         with worker_pools.started(job(command, flink, workers, bucket), tmp_path / "run.log") as running:
-            worker_pools.wait_for("units", lambda: len(tables.files_of(bucket, "predictions")) >= 4, running)
+            worker_pools.wait_for("units", lambda: len(tables.units_of(bucket, "predictions")) >= 4, running)
             before = {worker.pid for worker in pool.children()}
             killed = worker_pools.kill_a_worker(pool)
-            done_before = len(tables.files_of(bucket, "predictions"))
+            done_before = len(tables.units_of(bucket, "predictions"))
             worker_pools.wait_for("a new worker", lambda: bool({w.pid for w in pool.children()} - before), running)
             code = running.process.wait(timeout=300)
         gcs.delay = 0
@@ -125,7 +125,7 @@ def test_an_interrupted_job_is_cancelled_on_flink(
     with worker_pools.worker_pool(tmp_path) as (workers, _):
         gcs.delay = 0.05
         with worker_pools.started(job(command, flink, workers, bucket), tmp_path / "run.log") as running:
-            worker_pools.wait_for("units", lambda: len(tables.files_of(bucket, "predictions")) >= 1, running)
+            worker_pools.wait_for("units", lambda: len(tables.units_of(bucket, "predictions")) >= 1, running)
             assert flink.states()[0] == "RUNNING"
             running.process.send_signal(signal.SIGINT)
             code = running.process.wait(timeout=240)

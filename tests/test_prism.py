@@ -44,7 +44,7 @@ def test_a_job_on_prism_loses_its_worker_and_the_next_one_does_the_rest(
         beamsight = [sys.executable, "-m", "beamsight", *command, "--output", bucket.uri("out"), *prism, *workers]
         gcs.delay = 0.02  # seconds an answer, so that the worker is killed before the end
         with worker_pools.started(beamsight, tmp_path / "run.log") as running:
-            worker_pools.wait_for("units", lambda: len(tables.files_of(bucket, "predictions")) >= 4, running)
+            worker_pools.wait_for("units", lambda: len(tables.units_of(bucket, "predictions")) >= 4, running)
             worker_pools.kill_a_worker(pool)
             assert running.process.wait(timeout=120) == codes.RUN_FAILED, running.said()
         gcs.delay = 0
@@ -52,9 +52,9 @@ def test_a_job_on_prism_loses_its_worker_and_the_next_one_does_the_rest(
         assert "runs on PrismRunner" in engine
         assert why.startswith("beamsight: the run failed: ")
         assert "continues from there" in remedy
-        first = set(tables.files_of(bucket, "predictions"))
-        assert len(first) < worker_pools.IMAGES // worker_pools.UNIT_SIZE - 4, "nearly all was done before the kill"
+        first = len(tables.units_of(bucket, "predictions"))
+        assert 4 <= first < worker_pools.IMAGES // worker_pools.UNIT_SIZE - 4, "nearly all was done before the kill"
         with worker_pools.started(beamsight, tmp_path / "run.log") as running:
             assert running.process.wait(timeout=120) == codes.DONE, running.said()
-        assert first < set(tables.files_of(bucket, "predictions"))
+        assert not tables.units_of(bucket, "predictions")
     worker_pools.require_same_as_here(gcs, bucket, command, tmp_path)
