@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from PIL import ImageFile, TiffImagePlugin
 
 from transforms.errors import Corrupt, TooManyPixels, Truncated
-from transforms.imaging import jpeg2000, parsers, tiff
+from transforms.imaging import heif, jpeg2000, parsers, tiff
 
 MAX_READS = 10_000  # pieces of a header; real ones have a few hundred
 MAX_SCANS = 200  # of a JPEG; real ones have up to about ten
@@ -132,6 +132,8 @@ def _check_bytes(data: bytes, kind: str, max_pixels: int) -> None:
         # OpenJPEG allocates memory for this size. Pillow reports the size in the enclosing box.
         check_size(jpeg2000.canvas(data), kind, max_pixels)
         check_memory(jpeg2000.memory(data), kind, max_pixels)
+    if kind == "HEIC":
+        heif.check_items(data)
     if kind == "TIFF":
         tiff.check_compression(data)
         tiff.check_directory(data)

@@ -13,6 +13,7 @@ from PIL import PngImagePlugin
 
 MAX_METADATA = 16 << 20  # bytes of a decompressed profile or text; a larger one is ignored
 
+_CHECKSUM = 4  # bytes
 _PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
 _METADATA = frozenset({b"iCCP", b"eXIf", b"tEXt", b"zTXt", b"iTXt"})
 _KEYS = {b"exif": "exif", b"Raw profile type exif": "Raw profile type exif", b"XML:com.adobe.xmp": "xmp"}
@@ -21,19 +22,28 @@ _KEYS = {b"exif": "exif", b"Raw profile type exif": "Raw profile type exif", b"X
 class Chunks(PngImagePlugin.PngStream):
     """The chunks of a PNG."""
 
+    def read(self) -> tuple[bytes, int, int]:
+        """Return the name, position and length of the next chunk that is needed."""
+        while True:
+            cid, pos, length = super().read()
+            if cid == b"fcTL" and self.im_tile:  # The second frame follows.
+                return b"IEND", pos, 0
+            if cid in _PIXELS or cid in _METADATA:
+                return cid, pos, length
+            assert self.fp is not None
+            self.fp.seek(pos + length + _CHECKSUM)
+
     def call(self, cid: bytes, pos: int, length: int) -> bytes:
-        """Read the content of a chunk, or skip it. Of several profiles or texts with a key, the first counts."""
+        """Read the content of a chunk. Of several profiles or texts with a key, the first counts."""
         if cid in _PIXELS:
             return super().call(cid, pos, length)
         assert self.fp is not None
-        if cid in _METADATA:
-            with suppress(ValueError, IndexError, zlib.error):  # an image without metadata is better than a failure
-                self._keep(cid, self.fp.read(length))
-        self.fp.seek(pos + length)
+        with suppress(ValueError, IndexError, zlib.error):  # an image without metadata is better than a failure
+            self._keep(cid, self.fp.read(length))
         return b""
 
     def crc(self, cid: bytes, data: bytes) -> None:
-        """Check the checksum of a chunk that was not skipped."""
+        """Check the checksum of a chunk, except for metadata."""
         check = super().crc if cid in _PIXELS else self.crc_skip
         check(cid, data)
 
