@@ -6,7 +6,6 @@ images can share the same properties, so a file of 9 MB could ask for 5 GB.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 
 from transforms.errors import Corrupt
@@ -25,7 +24,9 @@ def check_items(data: bytes) -> None:
                 stop - begin for name, begin, stop in _boxes(data, start + 4, end) if name == b"iprp"
             )
             extents += sum(
-                _extents(data[begin:stop]) for name, begin, stop in _boxes(data, start + 4, end) if name == b"iloc"
+                _extents(data[begin:stop], len(data))
+                for name, begin, stop in _boxes(data, start + 4, end)
+                if name == b"iloc"
             )
     if extents > 2 * len(data) or properties > PROPERTY_BYTES:
         taken = f"{extents + properties:,}"
@@ -46,22 +47,31 @@ def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
         at += size
 
 
-def _extents(box: bytes) -> int:
-    """Return the sum of the lengths of all extents in an ``iloc`` box; of a broken one, as far as it can be read."""
+def _extents(box: bytes, file_size: int) -> int:
+    """Return the sum of the lengths of all extents in an ``iloc`` box; of a broken one, as far as it can be read.
+
+    An extent behind the end of the file does not count, because libheif does not read it.
+    """
     if len(box) < 8:
         return 0
     version, sizes, more_sizes = box[0], box[4], box[5]
     offset_size, length_size, base_size = sizes >> 4, sizes & 15, more_sizes >> 4
     index_size = more_sizes & 15 if version else 0
-    item = struct.Struct({0: ">HH", 1: ">HHH"}.get(version, ">IHH"))
-    count, at = (struct.unpack_from(">H", box, 6)[0], 8) if version < 2 else (int.from_bytes(box[6:10], "big"), 10)
+    head = {0: 4, 1: 6}.get(version, 8)  # bytes of an item before its base offset
+    count, at = (int.from_bytes(box[6:8], "big"), 8) if version < 2 else (int.from_bytes(box[6:10], "big"), 10)
+
+    def number(size: int) -> int:
+        nonlocal at
+        at += size
+        return int.from_bytes(box[at - size : at], "big")
+
     total = 0
     for _ in range(min(count, MAX_ITEMS)):
-        at += item.size + base_size
-        extents = int.from_bytes(box[at : at + 2], "big")
-        at += 2
-        for _ in range(min(extents, MAX_EXTENTS)):
-            at += index_size + offset_size
-            total += int.from_bytes(box[at : at + length_size], "big")
-            at += length_size
+        at += head
+        base = number(base_size)
+        for _ in range(min(number(2), MAX_EXTENTS)):
+            at += index_size
+            offset, length = number(offset_size), number(length_size)
+            if base + offset + length <= file_size:
+                total += length
     return total
