@@ -5,18 +5,21 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import struct
 import subprocess
 import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pillow_heif
 from pictures import PICTURE, chunk, png, sample, save
 from PIL import Image
 
@@ -29,6 +32,15 @@ SIDE = 10_000  # 100 million pixels in a square, the default limit
 
 def _add(name: str, draw: Callable[..., bytes], *arguments: Any, **options: Any) -> None:
     CORPUS[name] = lambda: draw(*arguments, **options)
+
+
+def zeros(count: int) -> bytes:
+    """A zlib stream of zeros, whose compressed megabytes are all the same."""
+    whole, rest = divmod(count, 1 << 20)
+    packer, last = (zlib.compressobj(9, zlib.DEFLATED, -15) for _ in range(2))
+    megabyte = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    checksum = count % 65_521 << 16 | 1  # Adler-32
+    return b"\x78\xda" + megabyte * whole + last.compress(bytes(rest)) + last.flush() + struct.pack(">I", checksum)
 
 
 # JPEG 2000
@@ -116,8 +128,7 @@ def sub_directory(tag: int) -> bytes:
 
 
 def one_tile(channels: int, bits: int, photometric: int) -> bytes:
-    pixels = zlib.compressobj(9)
-    body = b"".join(pixels.compress(bytes(SIDE * channels * bits // 8)) for _ in range(SIDE)) + pixels.flush()
+    body = zeros(SIDE * SIDE * channels * bits // 8)
     extra = struct.pack(f"<{channels}H", *[bits] * channels)
     body += bytes(len(body) % 2)
     at = 8 + len(body)
@@ -151,10 +162,7 @@ _add("tiff of 100 million CMYK pixels", one_tile, 4, 8, 5)
 
 def png_of_zeros(width: int, height: int, depth: int, colour: int, *extra: bytes, interlaced: bool = False) -> bytes:
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
-    row = bytes(1 + -(-width * depth * channels // 8))
-    rows = max(1, min(height, (1 << 22) // len(row)))
-    packer = zlib.compressobj(9)
-    body = b"".join(packer.compress(row * min(rows, height - at)) for at in range(0, height, rows)) + packer.flush()
+    body = zeros(height * (1 + -(-width * depth * channels // 8)))
     head = struct.pack(">2I5B", width, height, depth, colour, 0, 0, interlaced)
     parts = [chunk(b"IHDR", head), *extra, chunk(b"IDAT", body), chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
@@ -259,10 +267,46 @@ def frames(kind: str, count: int, **options: Any) -> bytes:
     return save(several[0], kind, save_all=True, append_images=several[1:], **options)
 
 
+def heic_of_pictures(count: int, **options: Any) -> bytes:
+    """Small pictures in one file, which the fast preset of x265 draws in 10 ms each."""
+    return frames("heif", count, enc_params={"preset": "ultrafast"}, **options)
+
+
+def heic_of_shared_exif(count: int, megabytes: int) -> bytes:
+    """Pictures whose EXIF items all point to the bytes of the first."""
+    file = pillow_heif.HeifFile()
+    for index in range(count):
+        exif = b"Exif\0\0II*\0\x08\0\0\0\0\0" + bytes(1000 if index else megabytes << 20)
+        file.add_from_pillow(Image.new("RGB", (16, 16))).info["exif"] = exif
+    written = io.BytesIO()
+    file.save(written, quality=1, enc_params={"preset": "ultrafast"})
+    data = written.getvalue()
+    start = data.index(b"iloc")
+    end = start - 4 + int.from_bytes(data[start - 4 : start], "big")
+    entries = [data[at : at + 18] for at in range(start + 12, end, 18)]  # item, base, extents, offset, length
+    largest = max(entries, key=lambda entry: entry[-4:])
+    small = sorted(entry[-4:] for entry in entries)[-2]
+    shared = b"".join(entry[:2] + largest[2:] if entry[-4:] == small else entry for entry in entries)
+    return data[: start + 12] + shared + data[end:]
+
+
+def heic_of_shared_profile(count: int, megabytes: int) -> bytes:
+    """Pictures with one colour profile, which is stored once."""
+    return heic_of_pictures(count, icc_profile=bytes(megabytes << 20))
+
+
 def png_of_frames(count: int) -> bytes:
     data = png(1, 1, 8, 0, b"\0\x07", chunk(b"acTL", struct.pack(">2I", count, 0)))
     frame = chunk(b"fcTL", struct.pack(">5I2H2B", 0, 1, 1, 0, 0, 1, 1, 0, 0))
     return data[:-12] + frame * count + data[-12:]
+
+
+def tiff_of_frames(count: int) -> bytes:
+    """Pages of one directory each."""
+    page, size = tiff_of({}, bytes(64), 8, 8)[72:-4], 2 + 9 * 12 + 4
+    return tiff_of({}, bytes(64), 8, 8)[:72] + b"".join(
+        page + struct.pack("<I", 72 + size * (index + 1) if index + 1 < count else 0) for index in range(count)
+    )
 
 
 def tiff_of_pages(count: int) -> bytes:
@@ -283,12 +327,12 @@ def jpeg_of_segments() -> bytes:
 
 
 def text_in_png() -> bytes:
-    text = [chunk(b"zTXt", b"work%d\0\0" % part + zlib.compress(bytes(16 << 20))) for part in range(40)]
+    text = [chunk(b"zTXt", b"work%d\0\0" % part + zeros(16 << 20)) for part in range(40)]
     return png(1, 1, 8, 0, b"\0\x07", *text)
 
 
 def profile_in_png() -> bytes:
-    return png(1, 1, 8, 0, b"\0\x07", chunk(b"iCCP", b"p\0\0" + zlib.compress(bytes(1 << 30), 9)))
+    return png(1, 1, 8, 0, b"\0\x07", chunk(b"iCCP", b"p\0\0" + zeros(1 << 30)))
 
 
 def chunks_in_png() -> bytes:
@@ -297,10 +341,13 @@ def chunks_in_png() -> bytes:
 
 _add("gif of a million pieces", gif_of_pieces)
 _add("gif of 2,000 frames", frames, "gif", 2_000)
-_add("webp of 500 frames", frames, "webp", 500)
-_add("avif of 100 frames", frames, "avif", 100, speed=10)
-_add("heic of 50 pictures", frames, "heif", 50)
+_add("webp of 2,000 frames", frames, "webp", 2_000)
+_add("avif of 2,000 frames", frames, "avif", 2_000, speed=10)
+_add("heic of 300 pictures", heic_of_pictures, 300)
+_add("heic of 200 pictures with one EXIF", heic_of_shared_exif, 200, 8)
+_add("heic of 60 pictures with one profile", heic_of_shared_profile, 60, 20)
 _add("png of a million frames", png_of_frames, 1_000_000)
+_add("tiff of 2,000 pages", tiff_of_frames, 2_000)
 _add("tiff whose pages go in circles", tiff_of_pages, 100_000)
 _add("jpeg of 100,000 scans", jpeg_of_scans)
 _add("jpeg of a million segments", jpeg_of_segments)
@@ -317,18 +364,25 @@ def _canvas() -> bytes:
 
 
 # Seeds for fuzzing.
-_SMALL = ("j2k", "jp2", "tiff of a million", "gif of 2", "webp of 5", "avif of 100 f", "png with EXIF of 1.4 GB as")
+_SMALL = ("j2k", "jp2", "tiff of a million", "gif of 2", "webp of 2", "avif of 2", "png with EXIF of 1.4 GB as")
 SMALL = [name for name in CORPUS if name.startswith(_SMALL)]
 
 
-def measure(data: bytes) -> dict[str, Any]:
-    """Decode a file in a process of its own: bytes above the idle process, seconds, and what came out of it."""
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(data)
-        file.flush()
-        command = [sys.executable, __file__, file.name]
+def measure(files: Iterable[tuple[str, bytes]]) -> dict[str, dict[str, Any]]:
+    """Decode each file in a process of its own.
+
+    Returns:
+        By name: bytes of memory above the idle process, seconds of CPU time, and what came out of the file. A file that
+        ended its process has only a result.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        names = []
+        for index, (name, data) in enumerate(files):
+            (Path(folder) / f"{index:03}").write_bytes(data)
+            names.append(name)
+        command = [sys.executable, __file__, folder]
         done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
-    return dict(json.loads(done.stdout))
+    return dict(zip(names, map(json.loads, done.stdout.splitlines()), strict=True))
 
 
 def _memory(field: str) -> int:
@@ -336,18 +390,31 @@ def _memory(field: str) -> int:
     return next(1024 * int(line.split()[1]) for line in text.splitlines() if line.startswith(field))
 
 
-def _decode(path: str) -> dict[str, Any]:
-    data = Path(path).read_bytes()
-    decode.decode_image(sample("jpeg"), min_side=704)  # loads what every file needs
-    idle, since = _memory("VmRSS"), time.perf_counter()
+def _decode(path: Path) -> dict[str, Any]:
+    data = path.read_bytes()
+    idle, since = _memory("VmRSS"), time.process_time()
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # resets the peak
     try:
         image = decode.decode_image(data, min_side=704)
         result = f"{image.width} x {image.height}"
     except DecodeError as error:
         result = f"{type(error).__name__}: {error}"
-    return {"peak": _memory("VmHWM") - idle, "seconds": time.perf_counter() - since, "result": result}
+    return {"peak": _memory("VmHWM") - idle, "seconds": time.process_time() - since, "result": result}
+
+
+def _decode_all(folder: Path) -> None:
+    """Print a line a file. Each is decoded in a fork, which starts at once and with the memory of this process."""
+    decode.decode_image(sample("jpeg"), min_side=704)  # loads what every file needs
+    for path in sorted(folder.iterdir()):
+        sys.stdout.flush()
+        if child := os.fork():
+            _, status = os.waitpid(child, 0)
+            if status:
+                print(json.dumps({"result": f"ended with status {status}"}))
+        else:
+            print(json.dumps(_decode(path)), flush=True)
+            os._exit(0)
 
 
 if __name__ == "__main__":
-    print(json.dumps(_decode(sys.argv[1])))
+    _decode_all(Path(sys.argv[1]))

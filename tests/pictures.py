@@ -8,9 +8,12 @@ import zlib
 from typing import Any
 
 import numpy as np
+import pillow_heif
 from PIL import Image
 
 from transforms.imaging import decode, drawn
+
+pillow_heif.register_heif_opener()  # Pillow writes HEIC files for the tests; transforms.imaging does not need it
 
 PICTURE = drawn.draw(3, 48, 40)
 SMOOTH = np.asarray(Image.fromarray(drawn.draw(4, 12, 9)).resize((96, 72), Image.Resampling.BICUBIC))

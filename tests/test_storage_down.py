@@ -63,6 +63,19 @@ def test_an_outage_stops_the_run_and_uses_no_attempts(
     assert not [name for name in full.names() if name.startswith(("out/_work/units/", "out/_work/started/"))]
 
 
+def test_an_outage_that_meets_few_images_uses_no_attempts(
+    gcs: GcsServer, full: Bucket, tmp_path: Path, tiny_classifier: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = command(full.uri("in/00[0-4].jpg"), full, tiny_classifier)
+    gcs.faults = lambda _, path: 503 if "/o/in%2F" in path else None
+    assert app.main([*arguments, "--quiet"]) == codes.RUN_FAILED
+    assert f"gs://{full.name} does not answer: 6 reads in a row failed" in capsys.readouterr().err
+
+    gcs.faults = lambda _, path: 503 if "/o/in%2F003" in path else None
+    assert app.main(arguments) == codes.DONE
+    assert attempts(full, tmp_path) == {"003.jpg": 1}
+
+
 def test_an_outage_in_the_middle_keeps_finished_units(
     gcs: GcsServer, full: Bucket, tmp_path: Path, tiny_classifier: str
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from transforms.errors import Changed, FetchError, NotFound, StorageDown, Unreadable
@@ -27,6 +27,7 @@ class Outage:
         self._lock = threading.Lock()
         self._answers: Counter[str] = Counter()  # by storage
         self._unanswered: Counter[str] = Counter()  # by storage, since the last answer
+        self._folders: dict[str, str] = {}  # by storage, of the last image without an answer
 
     @contextmanager
     def watch(self, uri: str) -> Iterator[None]:
@@ -44,15 +45,29 @@ class Outage:
             if not _is_unanswered(error):
                 self._count_answer(storage)
                 raise
+            self._folders[storage] = uri.rpartition("/")[0]
             number = self._count_unanswered(storage, answers)
             if number < self._limit:
                 raise
-            reason = " ".join(str(error).split())
-            raise StorageDown(
-                f"{storage} does not answer: {number} reads in a row failed, the last one because of "
-                f"{reason}. No attempt is counted; run the command again when the storage is available"
-            ) from error
+            raise _down(storage, number, error) from error
         else:
+            self._count_answer(storage)
+
+    def require_answer(self, ask: Callable[[str], object]) -> None:
+        """Ask each storage whose last reads had no answer once more, because few reads do not show an outage.
+
+        Args:
+            ask: Requests a file. It is called with a name beside the last image, which may be the only one that fails.
+
+        Raises:
+            StorageDown: A storage still does not answer.
+        """
+        for storage in [name for name, number in self._unanswered.copy().items() if number]:
+            try:
+                ask(f"{self._folders[storage]}/.beamsight-probe")
+            except FetchError as error:
+                if _is_unanswered(error):
+                    raise _down(storage, self._unanswered[storage] + 1, error) from error
             self._count_answer(storage)
 
     def _count_answer(self, storage: str) -> None:
@@ -70,6 +85,14 @@ class Outage:
             if self._answers[storage] == answers_before:
                 self._unanswered[storage] += 1
             return self._unanswered[storage]
+
+
+def _down(storage: str, number: int, error: FetchError) -> StorageDown:
+    reason = " ".join(str(error).split())
+    return StorageDown(
+        f"{storage} does not answer: {number} reads in a row failed, the last one because of "
+        f"{reason}. No attempt is counted; run the command again when the storage is available"
+    )
 
 
 def storage_of(uri: str) -> str:

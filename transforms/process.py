@@ -29,6 +29,7 @@ from transforms.inference.recipe import Recipe
 from transforms.prefetch import prefetch
 from transforms.records import Failure, ImageRef, Unit, Work
 from transforms.run_state import RunState
+from transforms.storage import files
 from transforms.tables import layout, schemas, writer
 from transforms.tables.publish import UnitFile
 from transforms.tables.rows import TableRows
@@ -154,6 +155,7 @@ def _process(unit: Unit, suspects: frozenset[str], results: _Results, settings: 
                 inference.put(image)
             del image  # frees its pixels before the next image arrives
         inference.finish()
+    state.outage.require_answer(files.exists)
 
 
 class _Results:

@@ -1,10 +1,10 @@
-"""Checks before a job is sent to Dataflow. Each error is one line with its remedy."""
+"""Checks before a job is sent to Dataflow. Each fault is one line with its remedy."""
 
 from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, SetupOptions, WorkerOptions
@@ -56,33 +56,51 @@ _INSTALLS = ("setup_file", "requirements_file", "extra_packages", "prebuild_sdk_
 def require_complete(beam: PipelineOptions) -> None:
     """Raise UsageError if the project, the region, a bucket or the image of the workers is missing or cannot exist.
 
-    Without two valid folders, Beam would create a bucket, even for its ``--dry_run``.
+    The message has a line for each of them. Without two valid folders, Beam would create a bucket, even for its
+    ``--dry_run``.
     """
+    if faults := list(_incomplete(beam)):
+        raise UsageError("\n".join(faults))
+
+
+def _incomplete(beam: PipelineOptions) -> Iterator[str]:
+    """Yield what is missing or cannot exist."""
     cloud, workers = beam.view_as(GoogleCloudOptions), beam.view_as(WorkerOptions)
     if not cloud.project:
-        raise UsageError("no project: pass --project, the Google Cloud project that runs and pays for the job")
+        yield "no project: pass --project, the Google Cloud project that runs and pays for the job"
     if not cloud.region:
-        raise UsageError("no region: pass --region, such as europe-west4; the region of the images' bucket is best")
-    if cloud.region not in REGIONS:
-        raise UsageError(
+        yield "no region: pass --region, such as europe-west4; the region of the images' bucket is best"
+    elif cloud.region not in REGIONS:
+        yield (
             f"--region {cloud.region} is not a region of Dataflow{nearest(cloud.region, REGIONS)}; the regions are "
             f"{', '.join(REGIONS)}"
         )
-    for option in ("temp_location", "staging_location"):
-        folder = getattr(cloud, option)
-        if not folder:
-            raise UsageError(f"no --{option}: pass --bucket gs://..., the bucket for models, code and temporary files")
-        if files.scheme(folder) != "gs":
-            raise UsageError(f"--{option} {folder} is not in a bucket; pass a folder on gs://")
-        files.check(folder)
-        if errors := PipelineOptionsValidator(beam, None).validate_gcs_path(cloud, option):
-            raise UsageError(f"Beam rejects --{option} {folder!r}: {errors[0]}")
+    folders = {option: getattr(cloud, option) for option in ("temp_location", "staging_location")}
+    if missing := [option for option, folder in folders.items() if not folder]:
+        yield f"no --{missing[0]}: pass --bucket gs://..., the bucket for models, code and temporary files"
+    faults: dict[str, str] = {}  # by bucket: both folders are usually derived from one option
+    for option, folder in folders.items():
+        if folder and (fault := _folder_fault(beam, option, folder)):
+            faults.setdefault("/".join(folder.split("/")[:3]), fault)
+    yield from faults.values()
     setup = beam.view_as(SetupOptions)
     if not workers.sdk_container_image and not any(getattr(setup, name) for name in _INSTALLS):
-        raise UsageError(
+        yield (
             "no container image: pass --container-image, the image of the workers (docs/dataflow.md shows how to build "
             "it), or --setup_file=./setup.py, with which each worker installs the job when it starts"
         )
+
+
+def _folder_fault(beam: PipelineOptions, option: str, folder: str) -> str | None:
+    """Return why a folder of Beam cannot exist in a bucket. None if it can."""
+    if files.scheme(folder) != "gs":
+        return f"--{option} {folder} is not in a bucket; pass a folder on gs://"
+    try:
+        files.check(folder)
+    except UsageError as error:
+        return str(error)
+    errors = PipelineOptionsValidator(beam, None).validate_gcs_path(beam.view_as(GoogleCloudOptions), option)
+    return f"Beam rejects --{option} {folder!r}: {errors[0]}" if errors else None
 
 
 def require_python(beam: PipelineOptions) -> None:

@@ -26,7 +26,7 @@ DATAFLOW = "DataflowRunner"
 # What only machines in a cloud have, by what the options set. Other runners ignore it without a message.
 _CLOUD = frozenset(
     {
-        *("region", "worker_region", "zone", "worker_zone", "machine_type", "min_cpu_platform"),
+        *("project", "region", "worker_region", "zone", "worker_zone", "machine_type", "min_cpu_platform"),
         *("disk_size_gb", "disk_type", "disk_provisioned_iops", "disk_provisioned_throughput_mibps"),
         *("network", "subnetwork", "use_public_ips", "service_account_email", "dataflow_kms_key"),
         *("autoscaling_algorithm", "dataflow_service_options", "flexrs_goal"),

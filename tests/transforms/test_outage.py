@@ -65,6 +65,28 @@ def test_a_file_without_permission_is_an_answer() -> None:
         fail(outage, "/photos/a.jpg", error)
 
 
+def test_few_reads_without_an_answer_are_an_outage_if_a_request_has_none_either() -> None:
+    outage, asked = Outage(limit=9), []
+
+    def fails(uri: str) -> None:
+        asked.append(uri)
+        raise Unreadable("503", retryable=True)
+
+    outage.require_answer(fails)
+    fail(outage, "gs://b/a/x.jpg")
+    answer(outage, "gs://b/a/y.jpg")
+    outage.require_answer(fails)
+    assert asked == []  # nothing is asked where the last read had an answer
+    fail(outage, "gs://b/a/x.jpg")
+    with pytest.raises(StorageDown, match=r"gs://b does not answer: 2 reads in a row"):
+        outage.require_answer(fails)
+    assert asked == ["gs://b/a/.beamsight-probe"]
+
+    outage.require_answer(asked.append)  # it answers, so the image is at fault
+    outage.require_answer(fails)
+    assert len(asked) == 2
+
+
 def test_each_bucket_counts_by_itself() -> None:
     outage = Outage(limit=3)
     for _ in range(2):

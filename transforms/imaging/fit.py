@@ -39,7 +39,9 @@ def fit_image(image: Image.Image, spec: specs.ModelSpec) -> npt.NDArray[np.uint8
         left, upper, right, lower = _box(width, height, spec)
         # Pillow's filter reads pixels outside its box, but models were trained on images that were cropped first.
         x, y = math.floor(left), math.floor(upper)
-        cropped = image.crop((x, y, math.ceil(right), math.ceil(lower)))
+        # It is not Image.crop, which compares the size with a global of Pillow.
+        cropped = Image.new("RGB", (math.ceil(right) - x, math.ceil(lower) - y), None)
+        cropped.paste(image, (-x, -y))
         box = left - x, upper - y, right - x, lower - y
         return np.asarray(cropped.resize((spec.size, spec.size), Image.Resampling.BICUBIC, box))
     scale = spec.size / max(width, height)

@@ -7,30 +7,17 @@ name of the file makes no difference.
 from __future__ import annotations
 
 import io
-import logging
 import re
 import struct
-import warnings
 from collections.abc import Iterator
 
-import pillow_heif
-from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin
+from PIL import ImageFile, TiffImagePlugin
 
 from transforms.errors import Corrupt, TooManyPixels, Truncated
-from transforms.imaging import jpeg2000, parsers, tiff
+from transforms.imaging import heif, jpeg2000, parsers, tiff
 
 MAX_READS = 10_000  # pieces of a header; real ones have a few hundred
 MAX_SCANS = 200  # of a JPEG; real ones have up to about ten
-
-# Pillow's settings are globals that all threads share, so they are set once, here.
-Image.MAX_IMAGE_PIXELS = None  # check_size compares with max_pixels instead
-PngImagePlugin.MAX_TEXT_CHUNK = 16 << 20  # the default, 1 MiB, refuses images in which editors store their own data
-pillow_heif.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
-# Pillow's warnings and log records about odd metadata are not shown: an image that fails because of it has a failure
-# row, and under -W error they would fail images that are fine. The settings are for the whole process, because
-# warnings.catch_warnings is not safe among threads. They affect Pillow's own modules only.
-warnings.filterwarnings("ignore", module=r"PIL\.")
-logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 MAX_SIDE = 65_500  # pixels; Pillow needs memory for each row, and a run-length code of a BMP skips up to 255 rows
 BYTES_PER_PIXEL = 10  # of memory, for each pixel of the limit
@@ -145,6 +132,8 @@ def _check_bytes(data: bytes, kind: str, max_pixels: int) -> None:
         # OpenJPEG allocates memory for this size. Pillow reports the size in the enclosing box.
         check_size(jpeg2000.canvas(data), kind, max_pixels)
         check_memory(jpeg2000.memory(data), kind, max_pixels)
+    if kind == "HEIC":
+        heif.check_items(data)
     if kind == "TIFF":
         tiff.check_compression(data)
         tiff.check_directory(data)

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 
 from transforms import machine
-from transforms.imaging import formats, jpeg2000, tiff
+from transforms.imaging import formats, gif, jpeg2000, tiff
 
 LARGE = 24_000_000  # pixels; of larger images, only one is in memory
 _SLOT_BYTES = 1 << 30  # of memory for each slot: models and other images need the rest
@@ -50,7 +50,7 @@ def _size(data: bytes, kind: str | None) -> tuple[int, int]:
         case "PNG":
             return struct.unpack_from(">2I", data, 16)
         case "GIF":
-            return struct.unpack_from("<2H", data, 6)
+            return gif.size(data)
         case "BMP":
             width, height = struct.unpack_from("<2i", data, 18)
             return abs(width), abs(height)

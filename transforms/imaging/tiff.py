@@ -1,12 +1,13 @@
 """What has to be known of a TIFF besides what Pillow tells: compression, previews, missing bytes.
 
-Importing this module turns off libtiff's own messages on stderr, for the whole process.
+libtiff has one error handler for the whole process, and ``silence`` replaces it while TIFFs are decoded.
 """
 
 from __future__ import annotations
 
 import ctypes
 import struct
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import islice
@@ -19,7 +20,7 @@ MAX_ENTRIES = 10_000  # of a directory that are searched; real ones have a few d
 MAX_VALUES = 400_000  # numbers in a tag: 100 million pixels in tiles of 16 x 16 have as many offsets
 
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8}  # bytes by type
-_BYTES = (1, 2, 7)  # types whose values stay bytes
+BYTES = (1, 2, 7)  # types whose values stay bytes
 _UNSIGNED = {3: "H", 4: "L", 16: "Q"}  # by type, as ``struct`` calls them
 _COMPRESSIONS = {  # that Pillow does not name, or names differently
     50001: "WebP",
@@ -45,10 +46,32 @@ def _load_libtiff() -> ctypes.CDLL | None:
 
 
 _LIBTIFF = _load_libtiff()
-if _LIBTIFF is not None:
-    # libtiff writes its errors to file descriptor 2, which cannot be redirected safely among decoding threads. An
-    # error still makes the image fail. Pillow itself turns off libtiff's warnings in the same way.
-    _LIBTIFF.TIFFSetErrorHandler(None)
+
+
+class _Silence:
+    """Replaces libtiff's error handler while at least one TIFF is decoded, then puts it back."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._decodes = 0
+        self._handler: int | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._decodes += 1
+            if self._decodes == 1 and _LIBTIFF is not None:
+                self._handler = _LIBTIFF.TIFFSetErrorHandler(None)
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._decodes -= 1
+            if self._decodes == 0 and _LIBTIFF is not None:
+                _LIBTIFF.TIFFSetErrorHandler(self._handler)
+
+
+# libtiff writes its errors to file descriptor 2, which cannot be redirected safely among decoding threads. An error
+# still makes the image fail. Pillow itself turns off libtiff's warnings in the same way, but for good.
+silence = _Silence()
 
 
 def check_compression(data: bytes) -> None:
@@ -76,11 +99,11 @@ def check_directory(data: bytes) -> None:
     total, inline = 0, _inline_size(data)
     form = f"{_byte_order(data)}{'Q' if inline == 8 else 'L'}"
     with suppress(struct.error, OverflowError):
-        for number, (tag, type_, count, value) in enumerate(_directory(data)):
+        for number, (tag, type_, count, value) in enumerate(directory(data)):
             size = count * _TYPE_SIZES.get(type_, 0)
             if size <= inline or struct.unpack(form, value)[0] + size > len(data):
                 continue  # values behind the end of the file are not read
-            if type_ not in _BYTES and count > MAX_VALUES:
+            if type_ not in BYTES and count > MAX_VALUES:
                 raise Corrupt(f"tag {tag} of this TIFF has {count:,} numbers; the maximum is {MAX_VALUES:,}")
             total += size
             if total > len(data) or number > MAX_ENTRIES:
@@ -94,7 +117,7 @@ def orientation(exif: bytes) -> int | None:
     if exif[:2] not in (b"II", b"MM"):
         return None
     with suppress(struct.error, OverflowError, IndexError):
-        for tag, type_, count, value in islice(_directory(exif), MAX_ENTRIES):
+        for tag, type_, count, value in islice(directory(exif), MAX_ENTRIES):
             if tag == ExifTags.Base.Orientation and count == 1 and type_ in _UNSIGNED:
                 return int(struct.unpack_from(_byte_order(exif) + _UNSIGNED[type_], value)[0])
     return None
@@ -141,7 +164,7 @@ def memory(image: TiffImagePlugin.TiffImageFile) -> int:
 def declared_size(data: bytes) -> tuple[int, int]:
     """Return the width and height that the first directory declares; zeros where it has none."""
     sides = {TiffImagePlugin.IMAGEWIDTH: 0, TiffImagePlugin.IMAGELENGTH: 0}
-    for tag, type_, _, value in islice(_directory(data), MAX_ENTRIES):
+    for tag, type_, _, value in islice(directory(data), MAX_ENTRIES):
         if tag in sides and type_ in _UNSIGNED:
             (sides[tag],) = struct.unpack_from(_byte_order(data) + _UNSIGNED[type_], value)
     width, height = sides.values()
@@ -152,7 +175,7 @@ def tags_end_early(data: bytes) -> bool:
     """Return whether the first directory of a TIFF, or a value that it points to, lies behind the end of the file."""
     order, inline = _byte_order(data), _inline_size(data)
     try:
-        for _, type_, count, value in _directory(data):
+        for _, type_, count, value in directory(data):
             (offset,) = struct.unpack(f"{order}{'Q' if inline == 8 else 'L'}", value)
             if count * _TYPE_SIZES.get(type_, 0) > max(inline, len(data) - offset):
                 return True
@@ -164,7 +187,7 @@ def tags_end_early(data: bytes) -> bool:
 def _compression(data: bytes) -> int | None:
     """Return the code of the first image's compression. None if the file has no such tag, or a broken one."""
     with suppress(struct.error, OverflowError):
-        for tag, type_, count, value in islice(_directory(data), MAX_ENTRIES):
+        for tag, type_, count, value in islice(directory(data), MAX_ENTRIES):
             if tag == TiffImagePlugin.COMPRESSION and count == 1 and type_ in _UNSIGNED:
                 return int(struct.unpack_from(_byte_order(data) + _UNSIGNED[type_], value)[0])
     return None
@@ -176,7 +199,32 @@ def _can_read(code: int) -> bool:
     return _LIBTIFF is None or bool(_LIBTIFF.TIFFIsCODECConfigured(code))
 
 
-def _directory(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+def directory_offset(data: bytes) -> int:
+    """Return the position of the first directory.
+
+    Raises:
+        struct.error: The file ends before it says so.
+    """
+    inline = _inline_size(data)
+    (at,) = struct.unpack_from(_byte_order(data) + ("Q" if inline == 8 else "L"), data, inline)
+    return int(at)
+
+
+def value(data: bytes, size: int, field: bytes) -> bytes | None:
+    """Return the bytes of a tag's value, which the field of its entry holds or points to. None if the file ends before.
+
+    Args:
+        data: The whole file.
+        size: Size of the value in bytes.
+        field: The last field of the entry.
+    """
+    if size <= len(field):
+        return field[:size]
+    (at,) = struct.unpack(_byte_order(data) + ("Q" if len(field) == 8 else "L"), field)
+    return data[at : at + size] if at + size <= len(data) else None
+
+
+def directory(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
     """Yield the entries of the first directory: tag, type, count, and the field that holds a value or its offset.
 
     Raises:
@@ -184,8 +232,8 @@ def _directory(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
         OverflowError: Its offset is too large for any file.
     """
     order, inline = _byte_order(data), _inline_size(data)
-    number, entry, pointer = ("Q", "HHQ8s", "Q") if inline == 8 else ("H", "HHL4s", "L")
-    (at,) = struct.unpack_from(order + pointer, data, inline)
+    number, entry = ("Q", "HHQ8s") if inline == 8 else ("H", "HHL4s")
+    at = directory_offset(data)
     (entries,) = struct.unpack_from(order + number, data, at)
     at += struct.calcsize(order + number)
     for _ in range(entries):

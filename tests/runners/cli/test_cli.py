@@ -55,6 +55,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--images", "{photo}", "--output", "http://host/out"], ["http://host/out"]),
         (["--images", "{folder}/{{date}}/**"], ["only `beamsight nightly` fills in {{date}}"]),
         (["--images", "{folder}/{{yesterday:%Y}}.csv"], ["only `beamsight nightly` fills in"]),
+        (["--images", "{photo}", "--project", "x"], ["--project is for machines in a cloud", "DataflowRunner"]),
         (["--images", "{photo}", "--region=europe-west4"], ["--region is for machines in a cloud", "DataflowRunner"]),
         (
             ["--images", "{photo}", "--zone", "z", "--disk_size_gb=3", "--runner=FlinkRunner"],

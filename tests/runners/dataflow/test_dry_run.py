@@ -115,6 +115,25 @@ def test_reports_local_errors_in_one_line(options: list[str], words: str, capsys
     assert (said.out, said.err.count("\n")) == ("", 1)
 
 
+def test_reports_all_missing_options_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["submit", "--dry-run", "--images", "gs://bucket/in/*.jpg", "--output", "gs://bucket/out"]
+    options = ["--region", "europe-west44", "--temp_location=/tmp/a", "--staging_location=/tmp/b"]
+    assert app.main([*command, *options]) == codes.WRONG_USE
+    lines = capsys.readouterr().err.splitlines()
+    for line, words in zip(
+        lines,
+        [
+            "no project",
+            "--region europe-west44",
+            "--temp_location /tmp/a is not in a bucket",
+            "--staging_location /tmp/b is not in a bucket",
+            "no container image",
+        ],
+        strict=True,
+    ):
+        assert words in line
+
+
 def test_refuses_an_image_with_another_python(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

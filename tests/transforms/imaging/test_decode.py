@@ -26,12 +26,6 @@ from PIL import Image
 from transforms.errors import Corrupt, DecodeError, EmptyFile, NotAnImage, TooLittleMemory, TooManyPixels, Truncated
 from transforms.imaging import colour, decode, drawn, formats
 
-# As in production, where transforms.imaging.formats sees to it; pytest forgets the filters of an import.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:::PIL.TiffImagePlugin"),
-    pytest.mark.filterwarnings("ignore:::PIL.PngImagePlugin"),
-]
-
 # Formats
 
 

@@ -71,10 +71,30 @@ def test_broken_pixels_are_said_to_be_broken() -> None:
 
 
 def test_pillow_writes_nothing_on_odd_tags(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.DEBUG), pytest.raises(Corrupt, match="samples per pixel"):
+    with caplog.at_level(logging.INFO), pytest.raises(Corrupt, match="100 samples per pixel"):
         pixels(tiff({277: 100}, bytes(100), 8, 8))
     assert capfd.readouterr() == ("", "")
     assert caplog.records == []
+
+
+def test_tags_that_are_odd_cause_no_warning() -> None:
+    width = struct.pack("<2H2I", 256, 4, 1, 8)
+    for odd_tag in (
+        struct.pack("<2H2I", 256, 4, 2, 8),  # two widths at offset 8, of which the first counts
+        struct.pack("<2H2I", 60_000, 7, 1_000_000, 8),  # a value behind the end of the file
+        struct.pack("<2H2I", 60_000, 99, 1, 8),  # an unknown type
+    ):
+        data = tiff({258: 8, 273: 16}, struct.pack("<2I", 8, 9) + bytes(range(64)), 8, 8)
+        assert width in data
+        data = data.replace(width, odd_tag) if odd_tag[:2] == width[:2] else add_tag(data, odd_tag)
+        np.testing.assert_array_equal(pixels(data)[..., 0], np.arange(64).reshape(8, 8))
+
+
+def add_tag(data: bytes, entry: bytes) -> bytes:
+    (at,) = struct.unpack_from("<I", data, 4)
+    (entries,) = struct.unpack_from("<H", data, at)
+    end = at + 2 + 12 * entries
+    return data[:at] + struct.pack("<H", entries + 1) + data[at + 2 : end] + entry + data[end:]
 
 
 @pytest.mark.parametrize("name", [name for name in LOSSLESS if "tiff" in name])
