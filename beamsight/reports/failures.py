@@ -19,6 +19,9 @@ from transforms.tables import layout, reader
 
 EXAMPLES = 3  # for each reason
 
+_WINDOW = 4  # files in memory: up to 250,000 rows each
+_BATCH = 8_192  # rows that are Python objects at once
+
 _COLUMNS = ("uri", "stage", "error", "message", "retryable", "run_id")
 
 
@@ -41,14 +44,14 @@ class Reason:
     examples: tuple[Example, ...]
 
 
-def read(output: str, days: Iterable[date], run_ids: Collection[str], max_files: int | None = None) -> list[Reason]:
+def read(output: str, days: Iterable[date], run_ids: Collection[str], max_rows: int | None = None) -> list[Reason]:
     """Return the failures of runs by reason, the most frequent reason first.
 
     Args:
         output: The folder of the tables.
         days: The days of the partitions.
         run_ids: The runs.
-        max_files: The number of files to read. The default is all files of these days.
+        max_rows: Read only the first files with together about so many rows. The default is all files of these days.
 
     Returns:
         Reasons with up to ``EXAMPLES`` examples each. A hash of the URI chooses the examples, so that each call
@@ -59,7 +62,8 @@ def read(output: str, days: Iterable[date], run_ids: Collection[str], max_files:
     """
     counts: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
     examples: defaultdict[tuple[str, str], list[tuple[bytes, Example]]] = defaultdict(list)
-    for row in _rows(parts.list_days(output, layout.FAILURES, days)[:max_files], run_ids):
+    uris = parts.list_days(output, layout.FAILURES, days)
+    for row in _rows(uris if max_rows is None else parts.first(uris, max_rows), run_ids):
         key = row["stage"], row["error"]
         counts[key][0] += 1
         counts[key][1] += row["retryable"]
@@ -74,8 +78,9 @@ def read(output: str, days: Iterable[date], run_ids: Collection[str], max_files:
 
 def _rows(uris: Sequence[str], run_ids: Collection[str]) -> Iterator[dict[str, Any]]:
     work = partial(reader.read, columns=_COLUMNS)
-    for table in prefetch(uris, work, threads=parts.THREADS, window=parts.THREADS):
-        yield from (row for row in table.to_pylist() if row["run_id"] in run_ids)
+    for table in prefetch(uris, work, threads=_WINDOW, window=_WINDOW):
+        for batch in table.to_batches(max_chunksize=_BATCH):
+            yield from (row for row in batch.to_pylist() if row["run_id"] in run_ids)
 
 
 def list_all(output: str, run_id: str) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """The contents of a page, read once from the output and in bounded memory.
 
-Sums over a table read a few columns of up to ``FILES`` files. Everything else comes from a sample: the first files by a
+Sums over a table read a few columns of about ``ROWS`` rows. Everything else comes from a sample: the first files by a
 hash of their names.
 """
 
@@ -20,8 +20,8 @@ from beamsight.reports.findings import Evidence, Finding
 from beamsight.reports.runs import Run, Selection
 from beamsight.reports.totals import Totals, Written
 
-FILES = 2048  # of the page's day: a million images in units of 512
-FILES_BEFORE = 64  # of each earlier day
+ROWS = 1_000_000  # of the page's day
+ROWS_BEFORE = 32_768  # of each earlier day; at least one file is read
 CLASSES = 10  # in the table of classes
 
 
@@ -109,6 +109,7 @@ def read(output: str, selection: Selection, run_id: str | None, created: datetim
         )
     shown = examples.build(sample, predictions.tally.best if predictions else {})
     named = predictions_uris or embeddings_uris
+    compared = parts.first(named, ROWS)
     before = [days[day] for day in selection.days()[:-1]]
     evidence = Evidence(
         selection=selection,
@@ -132,8 +133,8 @@ def read(output: str, selection: Selection, run_id: str | None, created: datetim
         predictions=predictions,
         embeddings=embedded,
         samples=shown,
-        exact=duplicates.find_exact(named[:FILES]),
-        exact_files=(min(len(named), FILES), len(named)),
+        exact=duplicates.find_exact(compared),
+        exact_files=(len(compared), len(named)),
         findings=tuple(findings.find_problems(evidence)),
         created=created,
     )
@@ -159,14 +160,16 @@ def _partitions(runs: Iterable[Run]) -> set[date]:
 def _predictions(
     output: str, selection: Selection, table: str, uris: Sequence[str], wanted: Sequence[classes.Key]
 ) -> Predictions:
-    tally = classes.tally(uris[:FILES], wanted)
+    read_ = parts.first(uris, ROWS)
+    tally = classes.tally(read_, wanted)
     by_day: dict[date, Tally] = {}
     combined = Tally()
     for day in selection.days()[:-1]:
         of_day = [run for run in selection.recent if run.day == day and table in run.models]
         if of_day:
-            uris = parts.list_days(output, table, _partitions(of_day))
-            by_day[day] = classes.tally(parts.filter_by_run(uris, {run.run_id for run in of_day})[:FILES_BEFORE])
+            listed = parts.list_days(output, table, _partitions(of_day))
+            written = parts.filter_by_run(listed, {run.run_id for run in of_day})
+            by_day[day] = classes.tally(parts.first(written, ROWS_BEFORE))
             combined.add(by_day[day])
     compared = {day: sums for day, sums in by_day.items() if sums.rows}
     rows = []
@@ -176,7 +179,7 @@ def _predictions(
         share = tally.share(class_id)
         before = sum(known) / len(known) if known else None
         rows.append(ClassRow(tally.labels[class_id], count, share, before, (*earlier, share)))
-    return Predictions(table, tally, combined, len(uris), min(len(uris), FILES), tuple(rows))
+    return Predictions(table, tally, combined, len(uris), len(read_), tuple(rows))
 
 
 def _tables(selection: Selection, written: Mapping[str, Written]) -> tuple[Table, ...]:

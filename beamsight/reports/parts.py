@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import date
 
 from transforms.prefetch import prefetch
@@ -35,6 +35,18 @@ def count_rows(uris: Iterable[str]) -> Counter[str]:
     for _, run_id, count in _footers(uris):
         rows[run_id] += count
     return rows
+
+
+def first(uris: Sequence[str], rows: int) -> list[str]:
+    """Return the first files that together have at least so many rows, or all files. Reads footers."""
+    taken: list[str] = []
+    found = 0
+    for uri, _, count in _footers(uris):
+        taken.append(uri)
+        found += count
+        if found >= rows:
+            break
+    return taken
 
 
 def _footers(uris: Iterable[str]) -> Iterable[tuple[str, str, int]]:

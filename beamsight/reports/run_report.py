@@ -20,7 +20,7 @@ from transforms.storage import files
 from transforms.tables import layout
 
 _PACKAGES = ("beamsight", "apache-beam", "numpy", "openvino", "pillow", "pyarrow", "tensorflow")
-_FILES = 64  # Files of the failures table that the summary reads. A large night has thousands.
+_ROWS = 32_768  # Failures that the summary reads. A large night has millions.
 
 State = Literal["running", "done", "failed", "interrupted"]
 
@@ -177,7 +177,7 @@ def _examples(report: Mapping[str, Any], output: str) -> dict[str, list[str]]:
     """Return URIs of failed images by ``<stage>/<error>``; empty where the failures table cannot be read."""
     try:
         run = runs.Run.from_report(report)
-        reasons = failures.read(output, run.partitions, {run.run_id}, _FILES)
+        reasons = failures.read(output, run.partitions, {run.run_id}, _ROWS)
     except BeamsightError:
         return {}
     return {f"{reason.stage}/{reason.error}": [example.uri for example in reason.examples] for reason in reasons}
