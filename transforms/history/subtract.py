@@ -103,10 +103,13 @@ def missing(
     work: list[Work] = []
     for uri, ref in distinct.items():
         lacking = [table for table in tables if uri not in done[table]]
+        if not lacking:
+            tally[counts.DONE_BEFORE] += 1
+            continue
         to_do = tuple(table for table in lacking if uri not in failed[table])
         if to_do:
             work.append(Work(ref, to_do, 1 + max(attempts[table].get(uri, 0) for table in to_do)))
-        tally[counts.MISSING if to_do else counts.FAILED_BEFORE if lacking else counts.DONE_BEFORE] += 1
+        tally[counts.MISSING if to_do else counts.FAILED_BEFORE] += 1
     return sorted(work, key=lambda item: item.ref.uri), tally
 
 
@@ -120,19 +123,17 @@ def _by_table(
     listed: Mapping[str, ImageRef], known: Iterable[KnownKeys]
 ) -> tuple[defaultdict[str, set[str]], defaultdict[str, set[str]], defaultdict[str, dict[str, int]]]:
     """Return three values by table: URIs in it, URIs that failed permanently, and failed attempts of the others."""
+    versions = {uri: ref.version for uri, ref in listed.items()}
     done: defaultdict[str, set[str]] = defaultdict(set)
     failed: defaultdict[str, set[str]] = defaultdict(set)
     attempts: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for table, is_failure, keys, key_attempts in known:
-        if key_attempts is not None:
-            for (uri, version), attempt in zip(keys, key_attempts, strict=True):
-                ref = listed.get(uri)
-                if ref is not None and (ref.version is None or ref.version == version):
-                    attempts[table][uri] = max(attempt, attempts[table].get(uri, 0))
+        # URIs that are not listed may be added too, which makes no difference.
+        if key_attempts is None:
+            uris = (failed if is_failure else done)[table]
+            uris.update(uri for uri, version in keys if versions.get(uri) in (None, version))
             continue
-        uris = (failed if is_failure else done)[table]
-        for uri, version in keys:
-            ref = listed.get(uri)
-            if ref is not None and (ref.version is None or ref.version == version):
-                uris.add(uri)
+        for (uri, version), attempt in zip(keys, key_attempts, strict=True):
+            if versions.get(uri) in (None, version):
+                attempts[table][uri] = max(attempt, attempts[table].get(uri, 0))
     return done, failed, attempts
