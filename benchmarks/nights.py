@@ -150,7 +150,8 @@ def publish_units(pipeline: Any, night: int, settings: Any, width: int) -> None:
     units: list[Any] = []
     for table in histories.TABLES:
         units += map(tuple, histories.write_units(settings.output, table, night, defaults.UNIT_SIZE, width))
-    _ = pipeline | "Units" >> beam.Create(units) | "Publish" >> Publish(histories.TABLES, settings)
+    created = beam.Create(units).with_output_types(Any)  # ProcessUnits declares no type either
+    _ = pipeline | "Units" >> created | "Publish" >> Publish(histories.TABLES, settings)
 
 
 def run(case: str, nights: int, listed: int, output: Path) -> None:
