@@ -27,16 +27,15 @@ class Parameters:
     page: int = 1000  # objects in one listing request
     page_seconds: float = 0.2
     manifest_rate: float = 340e3  # rows a second, for one source
-    shard_bytes: float = 70.0  # an encoded ref on its way to its shard; only for manifests and sources that overlap
-    unit_bytes: float = 170.0  # an encoded ref on its way to its unit
-    vector_bytes: float = 9.3e3  # a row of the embeddings: 2304 floats, which compress little, and the rest
-    class_bytes: float = 200.0  # a row of the predictions, at most
-    key_bytes: float = 0.0  # a key in an index file
-    find_core_seconds: float = 0.0  # to list a million images and to find that all are done
-    find_base: float = 0.0  # bytes of the process that finds what is missing
+    shard_bytes: float = 58.0  # an encoded ref on its way to its shard; only for manifests and sources that overlap
+    unit_bytes: float = 74.0  # an encoded ref on its way to its unit
+    vector_bytes: float = 8.53e3  # a row of the embeddings: 2304 floats, which compress little, and the rest
+    class_bytes: float = 200.0  # a row of the predictions; assumed
+    key_bytes: float = 14.0  # a key in an index file
+    find_core_seconds: float = 17.2  # to list a million images and to find that all are done
+    find_base: float = 550e6  # bytes of the process that finds what is missing
     open_seconds: float = 0.05  # for a small object of gs://
     readers: int = 16  # concurrent requests of a worker for index files
-    publish_core_seconds: float = 0.0  # for a million images: read the units, write both tables and their indexes
     core_hour: float = 0.056
     gb_hour: float = 0.003557
     shuffle_gb: float = 0.011
@@ -79,7 +78,6 @@ def estimate_job(images: int, cores: int, parameters: Parameters) -> dict[str, f
         "index, GB": TABLES * images * parameters.key_bytes / 1e9,
         "images read, TB": images * parameters.image_bytes / 1e12,
         "shuffle, GB": shuffle,
-        "publish: core hours": images / MILLION * parameters.publish_core_seconds / 3600,
         "cores": cores,
         "hours": hours,
         "price, machines, $": compute,

@@ -70,7 +70,7 @@ class History:
         for index in self._done:
             found = index.find(uris)
             if found.num_rows:
-                keys = zip(found["uri"].to_pylist(), found["version"].to_pylist(), strict=True)
+                keys = zip(*(found[name].to_numpy().tolist() for name in ("uri", "version")), strict=True)
                 yield KnownKeys(index.table, False, list(keys))
         for index in self._failed:
             yield from self._failures(index, uris)

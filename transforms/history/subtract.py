@@ -89,24 +89,26 @@ def missing(
         The work, sorted by URI, and the counts of all listed images.
     """
     tally: Tally = Counter()
-    distinct: dict[str, ImageRef] = {}
+    distinct: dict[str, Sequence[Any]] = {}  # plain tuples as they are listed, because most of them are done
     for chunk in refs:
         tally[counts.LISTED] += len(chunk)
-        for ref in map(ImageRef._make, chunk):
-            before = distinct.get(ref.uri)
-            if before is None or _precedes(before, ref):
-                distinct[ref.uri] = ref
+        for ref in chunk:
+            before = distinct.setdefault(ref[0], ref)
+            if before is not ref and _precedes(ImageRef._make(before), ImageRef._make(ref)):
+                distinct[ref[0]] = ref
     tally[counts.DUPLICATES] = tally[counts.LISTED] - len(distinct)
     if look_up is not None:
-        distinct = {ref.uri: ref for ref in look_up(list(distinct.values()))}
+        distinct = {ref.uri: ref for ref in look_up(list(map(ImageRef._make, distinct.values())))}
     done, failed, attempts = _by_table(distinct, find(sorted(distinct)))
+    lacking = distinct.keys() - set.intersection(*(done[table] for table in tables))
+    tally[counts.DONE_BEFORE] = len(distinct) - len(lacking)
     work: list[Work] = []
-    for uri, ref in distinct.items():
-        lacking = [table for table in tables if uri not in done[table]]
-        to_do = tuple(table for table in lacking if uri not in failed[table])
+    for uri in lacking:
+        to_do = tuple(table for table in tables if uri not in done[table] and uri not in failed[table])
         if to_do:
-            work.append(Work(ref, to_do, 1 + max(attempts[table].get(uri, 0) for table in to_do)))
-        tally[counts.MISSING if to_do else counts.FAILED_BEFORE if lacking else counts.DONE_BEFORE] += 1
+            attempt = 1 + max(attempts[table].get(uri, 0) for table in to_do)
+            work.append(Work(ImageRef._make(distinct[uri]), to_do, attempt))
+    tally[counts.MISSING], tally[counts.FAILED_BEFORE] = len(work), len(lacking) - len(work)
     return sorted(work, key=lambda item: item.ref.uri), tally
 
 
@@ -117,22 +119,20 @@ def _precedes(before: ImageRef, ref: ImageRef) -> bool:
 
 
 def _by_table(
-    listed: Mapping[str, ImageRef], known: Iterable[KnownKeys]
+    listed: Mapping[str, Sequence[Any]], known: Iterable[KnownKeys]
 ) -> tuple[defaultdict[str, set[str]], defaultdict[str, set[str]], defaultdict[str, dict[str, int]]]:
     """Return three values by table: URIs in it, URIs that failed permanently, and failed attempts of the others."""
+    versions = {uri: ref[1] for uri, ref in listed.items()}
     done: defaultdict[str, set[str]] = defaultdict(set)
     failed: defaultdict[str, set[str]] = defaultdict(set)
     attempts: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for table, is_failure, keys, key_attempts in known:
-        if key_attempts is not None:
-            for (uri, version), attempt in zip(keys, key_attempts, strict=True):
-                ref = listed.get(uri)
-                if ref is not None and (ref.version is None or ref.version == version):
-                    attempts[table][uri] = max(attempt, attempts[table].get(uri, 0))
+        # URIs that are not listed may be added too, which makes no difference.
+        if key_attempts is None:
+            uris = (failed if is_failure else done)[table]
+            uris.update(uri for uri, version in keys if versions.get(uri) in (None, version))
             continue
-        uris = (failed if is_failure else done)[table]
-        for uri, version in keys:
-            ref = listed.get(uri)
-            if ref is not None and (ref.version is None or ref.version == version):
-                uris.add(uri)
+        for (uri, version), attempt in zip(keys, key_attempts, strict=True):
+            if versions.get(uri) in (None, version):
+                attempts[table][uri] = max(attempt, attempts[table].get(uri, 0))
     return done, failed, attempts

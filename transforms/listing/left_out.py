@@ -17,20 +17,26 @@ def matcher(leave_out: Sequence[str]) -> Callable[[str], bool]:
     """
     if not leave_out:
         return lambda _: False
-    real = lru_cache(1)(os.path.realpath)  # A walk stays in one folder for long.
-
-    def canonical(uri: str) -> str:
-        if files.is_local(uri):
-            folder, _, name = local.path_of(uri).rpartition("/")
-            return os.path.join(real(folder or "/"), name)  # noqa: PTH118 - pathlib drops a last slash
-        scheme, separator, rest = uri.partition("://")
-        return scheme.lower() + separator + rest
-
-    names = frozenset(map(canonical, map(files.absolute, leave_out)))
+    names = frozenset(map(_canonical, map(files.absolute, leave_out)))
     folders = tuple(name for name in names if name.endswith("/"))
 
+    @lru_cache(1)  # A walk stays in one folder for long.
+    def look_at(folder: str) -> tuple[str, bool]:
+        prefix = _canonical(f"{folder}/")
+        return prefix, prefix.startswith(folders)
+
     def matches(uri: str) -> bool:
-        name = canonical(uri)
-        return name in names or name.startswith(folders)
+        folder, _, name = uri.rpartition("/")
+        prefix, is_inside = look_at(folder)
+        return is_inside or prefix + name in names
 
     return matches
+
+
+def _canonical(uri: str) -> str:
+    """Return a URI without links to folders, and with its scheme in lower case."""
+    if files.is_local(uri):
+        folder, _, name = local.path_of(uri).rpartition("/")
+        return os.path.join(os.path.realpath(folder or "/"), name)  # noqa: PTH118 - pathlib drops a last slash
+    scheme, separator, rest = uri.partition("://")
+    return scheme.lower() + separator + rest

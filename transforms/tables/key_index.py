@@ -15,6 +15,7 @@ import hashlib
 import io
 import json
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -201,7 +202,7 @@ def _merge(output: str, index: KeyIndex, sources: Sequence[IndexFile], level: in
     table_files = sum(each.table_files for each in sources)
     stem = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
     about = IndexFile(stem, level=level)
-    pieces = split(_merge_sorted([index.read_sorted(each) for each in sources]), FILE_ROWS)
+    pieces = split(_merge_sorted(index, sources), FILE_ROWS)
     written = []
     for number, keys in enumerate(pieces):
         written.append(dataclasses.replace(about, name=f"{stem}-{number:04}"))
@@ -219,18 +220,29 @@ def _replace_about(output: str, table: str, about: IndexFile) -> None:
     files.write(uri, json.dumps(changed).encode())
 
 
-def _merge_sorted(sources: Sequence[Iterator[pa.Table]]) -> Iterator[pa.Table]:
-    """Merge sorted tables without reading a source further than needed."""
-    held = [next(source, None) for source in sources]
-    while remaining := [piece for piece in held if piece is not None]:
-        end = min(piece["uri"][-1].as_py() for piece in remaining)
+def _merge_sorted(index: KeyIndex, sources: Iterable[IndexFile]) -> Iterator[pa.Table]:
+    """Yield the keys of some files, sorted. Only the files around the current URI are open, and no part is read early.
+
+    The files of one earlier merge do not overlap. So about one of each is in memory, however many there are.
+    """
+    waiting = deque(sorted(sources, key=lambda each: each.first))
+    held: list[tuple[pa.Table, Iterator[pa.Table]]] = []  # a piece of each open file, and the rest of the file
+    while waiting or held:
+        end = min((piece["uri"][-1].as_py() for piece, _ in held), default=None)
+        while waiting and (end is None or waiting[0].first <= end):
+            rest = index.read_sorted(waiting.popleft())
+            held.append((next(rest), rest))
+            last = held[-1][0]["uri"][-1].as_py()
+            end = last if end is None else min(end, last)
         ready = []
-        for number, piece in enumerate(held):
-            if piece is None:
-                continue
+        following = []
+        for piece, rest in held:
             count = pc.sum(pc.less_equal(piece["uri"], end)).as_py()
             ready.append(piece.slice(0, count))
-            held[number] = piece.slice(count) if count < piece.num_rows else next(sources[number], None)
+            remaining = piece.slice(count) if count < piece.num_rows else next(rest, None)
+            if remaining is not None:
+                following.append((remaining, rest))
+        held = following
         yield sort_keys(pa.concat_tables(ready))
 
 
