@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import apache_beam as beam
@@ -62,13 +64,13 @@ def _leftovers(output: str, _: Any) -> Iterator[list[Any]]:
     """Yield groups of leftover units, in lists whose groups must be published one after another.
 
     The units of one run have no image in common, so all its groups can be published at once. Two runs that overlapped
-    may have the same images.
+    may have the same images, so their groups of a table are published in turn.
     """
     by_run = publish.list_leftovers(output)
     groups = [tuple(group) for run_id in sorted(by_run) for group in publish.group(by_run[run_id])]
     if len(by_run) > 1:
-        groups.sort(key=lambda group: group[0] == layout.FAILURES)
-        yield groups
+        by_table = sorted(groups, key=itemgetter(0))
+        yield from (list(members) for _, members in groupby(by_table, key=itemgetter(0)))
     else:
         yield from ([group] for group in groups)
 
@@ -108,13 +110,15 @@ def _group(_: Any, units: Iterable[Any]) -> Iterator[list[Any]]:
 
 def _publish(groups: list[Any], settings: Settings, leftovers: bool = False) -> Tally:
     tally: Tally = Counter()
+    state = run_state.of(settings.run_id)
     for group in map(Group._make, groups):
+        state.stop.check()
         done = publish.publish(group, settings.output, settings.lock_token, settings.run_id)
         tally[counts.PUBLISHED] += done.files
         tally[counts.PUBLISHED_ROWS] += done.rows
         tally[counts.LEFTOVER_ROWS] += done.rows if leftovers else 0
     counts.publish(tally)
-    run_state.of(settings.run_id).live.add(tally)
+    state.live.add(tally)
     return tally
 
 
