@@ -96,14 +96,15 @@ class _Shard(beam.DoFn):
 
     def __init__(self, history: Callable[[], History]) -> None:
         self._history = history
+        self._plan: subtract.Ranges | None = None  # the same for all bundles
         self._sharder: subtract.Sharder | None = None
         self._ignored = 0
 
     def process(self, chunk: Chunk, total: int) -> Iterator[Any]:
         refs, ignored = chunk
         if self._sharder is None:
-            plan = subtract.plan_ranges(self._history().boundaries(), total)
-            self._sharder = subtract.Sharder(plan, sources.CHUNK)
+            self._plan = self._plan or subtract.plan_ranges(self._history().boundaries(), total)
+            self._sharder = subtract.Sharder(self._plan, sources.CHUNK)
             self._ignored = 0
         self._ignored += ignored
         for shard, part in self._sharder.add(refs):

@@ -50,8 +50,7 @@ class Prepare(beam.PTransform):
 
 
 def _without_index(table: str, output: str) -> Iterator[Any]:
-    publish.undo(output, [table])
-    if not rebuild.is_current(output, table):
+    if not rebuild.is_current(output, table, publish.undo(output, table)):
         yield from rebuild.start(output, table)
 
 

@@ -58,8 +58,7 @@ def _name(uris: Sequence[str]) -> str:
 def publish_all(output: str) -> None:
     """Do what every run does at its start: complete the key indexes, and publish the units of earlier runs."""
     for table in TABLES:
-        publish.undo(output, [table])
-        if not rebuild.is_current(output, table):
+        if not rebuild.is_current(output, table, publish.undo(output, table)):
             rebuild.rebuild(output, [table])
     by_run = publish.list_leftovers(output)
     for run_id in sorted(by_run):

@@ -95,15 +95,15 @@ def list_leftovers(output: str) -> dict[str, list[UnitFile]]:
     return found
 
 
-def undo(output: str, tables: Iterable[str]) -> None:
-    """Delete index files whose published file was never written."""
-    for table in tables:
-        dangling = [
-            each.name
-            for each in key_index.read_files(output, table)
-            if each.table_file is not None and not files.exists(files.join(output, each.table_file))
-        ]
-        key_index.delete(output, table, dangling)
+def undo(output: str, table: str) -> list[IndexFile]:
+    """Delete index files whose published file was never written. Return the others."""
+    kept: list[IndexFile] = []
+    dangling: list[IndexFile] = []
+    for each in key_index.read_files(output, table):
+        counts = each.table_file is None or files.exists(files.join(output, each.table_file))
+        (kept if counts else dangling).append(each)
+    key_index.delete(output, table, [each.name for each in dangling])
+    return kept
 
 
 def publish(group_: Group, output: str, token: str, run_id: str) -> Published:

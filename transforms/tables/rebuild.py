@@ -19,10 +19,12 @@ CHUNK = 1_000  # files of the table, whose keys are read by one worker
 _READERS = 16  # concurrent reads: on gs:// most of a read is waiting
 
 
-def is_current(output: str, table: str) -> bool:
-    """Return whether the index has the keys of as many files as the table has."""
+def is_current(output: str, table: str, index_files: Sequence[IndexFile] | None = None) -> bool:
+    """Return whether the index has the keys of as many files as the table has. Reads them if they are None."""
+    if index_files is None:
+        index_files = key_index.read_files(output, table)
     table_files = sum(1 for _ in reader.parts(layout.folder(output, table)))
-    return table_files == key_index.count_table_files(key_index.read_files(output, table))
+    return table_files == key_index.count_table_files(index_files)
 
 
 def start(output: str, table: str) -> Iterator[tuple[str, list[str]]]:

@@ -66,7 +66,8 @@ def _remove(contents: Contents, chosen: Chosen, token: str) -> list[Removed]:
     output = contents.output
     tables = sorted({*contents.tables, *contents.indexed, *(unit.table for unit in contents.units)})
     publish.require_lock(output, token)
-    publish.undo(output, tables)  # else keys of units that are deleted here would stay in the index until the next run
+    for table in tables:  # else keys of units that are deleted here would stay in the index until the next run
+        publish.undo(output, table)
     removed = []
     for table in tables:
         units = [unit for unit in contents.units if unit.table == table and chosen(table, unit.day)]

@@ -253,7 +253,8 @@ def test_a_lock_that_is_lost_during_a_publish(output: str, monkeypatch: pytest.M
         put(*args)
         monkeypatch.undo()
         files.write(layout.lock(output), b'{"token": "another"}')
-        publish.undo(output, TABLES)
+        for table in TABLES:
+            publish.undo(output, table)
         assert publish.publish(group, output, "another", "r8") == Published(1, 2, 0)
 
     monkeypatch.setattr(key_index, "put", lose_the_lock)
@@ -294,9 +295,11 @@ def test_undo_deletes_only_what_a_killed_publish_left(output: str) -> None:
     before = listing(output)
     about = key_index.IndexFile("b", table_files=1, table_file=f"{E}/dt={DAYS[0]}/b.parquet")
     key_index.put(output, E, keys, about)
-    publish.undo(output, [OTHER.table, layout.FAILURES])
+    for table in (OTHER.table, layout.FAILURES):
+        publish.undo(output, table)
     assert len(listing(output)) == len(before) + 2
-    publish.undo(output, TABLES)
+    for table in TABLES:
+        publish.undo(output, table)
     assert listing(output) == before
 
 
