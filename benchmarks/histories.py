@@ -23,7 +23,7 @@ from beamsight.models import registry
 from benchmarks import common
 from transforms.inference.recipe import Recipe
 from transforms.records import Failure
-from transforms.tables import key_index, layout, publish, schemas, writer
+from transforms.tables import index_merge, layout, publish, schemas, writer
 from transforms.tables.publish import UnitFile
 
 NIGHT = 100_000  # images
@@ -116,9 +116,9 @@ def extend(output: Path, nights: range) -> list[float]:
         for start in range(nights.start, nights.stop, _MERGED):
             some = range(start, min(start + _MERGED, nights.stop))
             list(pool.map(partial(_publish_night, str(output)), some))
-            key_index.merge(str(output), layout.FAILURES)
+            index_merge.merge(str(output), layout.FAILURES)
             since = time.perf_counter()
-            key_index.merge(str(output), EMBEDDER)
+            index_merge.merge(str(output), EMBEDDER)
             merges.append(time.perf_counter() - since)
             if start % 10 == 0:
                 common.progress(f"{some.stop} nights")

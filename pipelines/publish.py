@@ -13,7 +13,7 @@ import apache_beam as beam
 from transforms import counts, run_state
 from transforms.counts import Tally
 from transforms.process import Settings
-from transforms.tables import key_index, layout, publish, rebuild
+from transforms.tables import index_merge, layout, publish, rebuild
 from transforms.tables.publish import Group, UnitFile
 
 
@@ -123,7 +123,7 @@ def _publish(groups: list[Any], settings: Settings, leftovers: bool = False) -> 
 
 def _merge(table: str, settings: Settings, _: Any) -> Tally:
     publish.require_lock(settings.output, settings.lock_token)
-    key_index.merge(settings.output, table)
+    index_merge.merge(settings.output, table)
     return Counter()
 
 

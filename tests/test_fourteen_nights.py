@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import re
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 import tables
 from gcs_server import Bucket
@@ -219,15 +221,15 @@ def tenth_night_run_is_killed(place: Place, scratch: Path) -> int:
     """Return the number of rows of embeddings that the killed run leaves."""
     place.photos(10, 30)
     place.bucket.gcs.delay = 0.05
-    before = len(tables.files_of(place.bucket, "embeddings"))
     killed = place.start(10, "--unit-size", "2")
-    while killed.poll() is None and len(tables.files_of(place.bucket, "embeddings")) < before + 3:
+    while killed.poll() is None and len(tables.units_of(place.bucket, "embeddings")) < 3:
         time.sleep(0.01)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     assert killed.returncode == -signal.SIGKILL
     place.bucket.gcs.delay = 0
-    rows = len(place.rows("embeddings", scratch))
+    units = [io.BytesIO(place.bucket.get(name)) for name in tables.units_of(place.bucket, "embeddings")]
+    rows = len(place.rows("embeddings", scratch)) + sum(pq.read_metadata(unit).num_rows for unit in units)
     report = place.report(10)
     assert (report["state"], report["finished_at"], days(report)) == ("running", None, iso(10))
     return rows

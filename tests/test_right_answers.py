@@ -33,7 +33,7 @@ def test_known_photos_come_out_as_what_they_are(
 ) -> None:
     command = ["run", "--images", str(photos), "--output", str(tmp_path / "out"), "--embedder", "none"]
     assert app.main([*command, "--classifier", trained[form]]) == codes.DONE
-    rows = {Path(row["uri"]).name: row for row in tables.rows(tmp_path, "predictions", tmp_path)}
+    rows = {Path(row["uri"]).name: row for row in tables.rows(tmp_path / "out", "predictions", tmp_path)}
     assert rows.keys() == KNOWN.keys()
     for name, (class_id, score) in KNOWN.items():
         assert rows[name]["class_id"] == class_id
@@ -51,7 +51,9 @@ def test_vectors_equal_those_of_a_plain_tensorflow_script(
     tf = tensorflow()
     tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": False})  # as in a new process
     model = tf.saved_model.load(str(shared_dir / "models" / "mobilenet_v1_025_224" / "feature_vector"))
-    for row in tables.rows(tmp_path, "embeddings", tmp_path):
+    rows = tables.rows(tmp_path / "out", "embeddings", tmp_path)
+    assert len(rows) == len(KNOWN)
+    for row in rows:
         picture = Image.open(row["uri"]).convert("RGB")
         side = min(picture.size) * 224 / 256
         left, top = (picture.width - side) / 2, (picture.height - side) / 2
@@ -82,7 +84,7 @@ def test_answers_do_not_depend_on_how_the_work_is_cut(
         out = tmp_path / way
         command = ["run", "--images", f"{out}.txt", "--output", str(out / "out"), *models, *options]
         assert app.main(command) == codes.DONE
-        read.append([tables.rows(out, table, tmp_path) for table in ("predictions", "embeddings")])
+        read.append([tables.rows(out / "out", table, tmp_path) for table in ("predictions", "embeddings")])
     (predictions, embeddings), (predictions_too, embeddings_too) = read
     assert [row["uri"] for row in predictions] == [row["uri"] for row in predictions_too] == sorted(map(str, names))
     for row, other in zip(predictions, predictions_too, strict=True):
@@ -98,10 +100,11 @@ def test_normalized_vectors_have_length_1(photos: Path, trained: Mapping[str, st
         assert app.main([*command, "--embedder", trained["feature_vector"], *options]) == codes.DONE
     plain: tables.Rows = []
     unit: tables.Rows = []
-    for path, data in tables.files_of(tmp_path, "embeddings").items():
+    for path, data in tables.files_of(tmp_path / "out", "embeddings").items():
         assert data
         rows = pq.read_table(path, partitioning=None).to_pylist()
         (unit if abs(np.linalg.norm(rows[0]["embedding"]) - 1) < 1e-6 else plain).extend(rows)
+    assert len(plain) == len(KNOWN)
     for row, other in zip(plain, unit, strict=True):
         expected = np.asarray(row["embedding"]) / np.linalg.norm(row["embedding"])
         np.testing.assert_allclose(other["embedding"], expected, atol=1e-6)

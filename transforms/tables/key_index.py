@@ -11,11 +11,9 @@ their range. A folder of index files is small enough to be listed and read by ea
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import json
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,7 +29,6 @@ from transforms.tables import layout, writer
 
 FILE_ROWS = 500_000
 GROUP_ROWS = 32_768
-FAN_IN = 10  # files of one level, which are merged into the next level
 
 _READERS = 16  # concurrent requests
 _CACHED_FILES, _CACHED_GROUPS = 4, 32  # of one index, about 20 and 3 MB each
@@ -175,75 +172,12 @@ class KeyIndex:
         return self._open(name).read_row_group(group).cast(schema_of(self.table))
 
 
-def merge(output: str, table: str) -> int:
-    """Merge the files of each level that has ``FAN_IN`` files. Return the number of merged files.
-
-    The new files are complete before the old ones are deleted. If this is interrupted, both remain until the next
-    call, and are read as one set.
-    """
-    index = KeyIndex(output, table)
-    replaced = {name for each in index.files for name in each.replaces}
-    delete(output, table, [each.name for each in index.files if each.name in replaced])
-    current = [each for each in index.files if each.name not in replaced]
-    merged = 0
-    for level in range(max((each.level for each in current), default=-1) + 1):
-        sources = [each for each in current if each.level == level]
-        runs = sum(1 for each in sources if level == 0 or each.table_files)  # siblings of one merge are one run
-        if runs < FAN_IN:
-            continue
-        current = [each for each in current if each not in sources] + list(_merge(output, index, sources, level + 1))
-        delete(output, table, [each.name for each in sources])
-        merged += len(sources)
-    return merged
-
-
-def _merge(output: str, index: KeyIndex, sources: Sequence[IndexFile], level: int) -> Iterator[IndexFile]:
-    names = tuple(each.name for each in sources)
-    table_files = sum(each.table_files for each in sources)
-    stem = hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()[:16]
-    about = IndexFile(stem, level=level)
-    pieces = split(_merge_sorted(index, sources), FILE_ROWS)
-    written = []
-    for number, keys in enumerate(pieces):
-        written.append(dataclasses.replace(about, name=f"{stem}-{number:04}"))
-        put(output, index.table, keys, written[-1])
-    # The last step makes the new files replace the old ones: one of them gets their names and their count.
-    total = dataclasses.replace(written[0], table_files=table_files, replaces=names)
-    _replace_about(output, index.table, total)
-    yield from (total, *written[1:])
-
-
-def _replace_about(output: str, table: str, about: IndexFile) -> None:
+def replace_about(output: str, table: str, about: IndexFile) -> None:
+    """Write the JSON of an index file again, with the same range."""
     uri = _path(output, table, about.name, "json")
     stored = json.loads(files.read(uri)[0])
     changed = dataclasses.asdict(about) | {name: stored[name] for name in ("first", "last")}
     files.write(uri, json.dumps(changed).encode())
-
-
-def _merge_sorted(index: KeyIndex, sources: Iterable[IndexFile]) -> Iterator[pa.Table]:
-    """Yield the keys of some files, sorted. Only the files around the current URI are open, and no part is read early.
-
-    The files of one earlier merge do not overlap. So about one of each is in memory, however many there are.
-    """
-    waiting = deque(sorted(sources, key=lambda each: each.first))
-    held: list[tuple[pa.Table, Iterator[pa.Table]]] = []  # a piece of each open file, and the rest of the file
-    while waiting or held:
-        end = min((piece["uri"][-1].as_py() for piece, _ in held), default=None)
-        while waiting and (end is None or waiting[0].first <= end):
-            rest = index.read_sorted(waiting.popleft())
-            held.append((next(rest), rest))
-            last = held[-1][0]["uri"][-1].as_py()
-            end = last if end is None else min(end, last)
-        ready = []
-        following = []
-        for piece, rest in held:
-            count = pc.sum(pc.less_equal(piece["uri"], end)).as_py()
-            ready.append(piece.slice(0, count))
-            remaining = piece.slice(count) if count < piece.num_rows else next(rest, None)
-            if remaining is not None:
-                following.append((remaining, rest))
-        held = following
-        yield sort_keys(pa.concat_tables(ready))
 
 
 def split(pieces: Iterable[pa.Table], rows: int) -> Iterator[pa.Table]:

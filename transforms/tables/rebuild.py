@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from transforms.errors import FetchError
 from transforms.storage import files
-from transforms.tables import key_index, layout, publish, reader
+from transforms.tables import index_merge, key_index, layout, publish, reader
 from transforms.tables.key_index import IndexFile
 
 CHUNK = 1_000  # files of the table, whose keys are read by one worker
@@ -76,7 +76,7 @@ def rebuild(output: str, tables: Iterable[str], token: str = "") -> None:
         for _, uris in start(output, table):
             index_files(table, uris, output)
             publish.require_lock(output, token)
-        key_index.merge(output, table)
+        index_merge.merge(output, table)
 
 
 def delete(output: str, table: str) -> None:

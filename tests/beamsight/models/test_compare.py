@@ -120,7 +120,7 @@ def test_quantize_then_compare_then_run(
     folders: set[str] = set()
     for precision in ("f32", "int8"):
         assert app.main([*command, "--classifier", model, "--precision", precision]) == codes.DONE
-        assert len(tables.rows(tmp_path, "predictions", tmp_path)) == 40 * (len(folders) + 1)
+        assert len(tables.rows(tmp_path / "out", "predictions", tmp_path)) == 40 * (len(folders) + 1)
         folders = {path.name for path in (tmp_path / "out" / "predictions").iterdir()}
     assert len(folders) == 2, "another precision is another recipe"
 

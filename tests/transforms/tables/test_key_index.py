@@ -18,7 +18,7 @@ from killed_files import Killed, KilledFiles
 
 from transforms.errors import FetchError
 from transforms.storage import files
-from transforms.tables import key_index, layout
+from transforms.tables import index_merge, key_index, layout
 from transforms.tables.key_index import DONE, FAILED, IndexFile, KeyIndex
 
 T = "embeddings/model=e-1"
@@ -73,7 +73,7 @@ def test_keys_are_found_as_in_a_set(
 
 
 def test_keys_are_found_after_many_files_and_merges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_index, "FAN_IN", 3)
+    monkeypatch.setattr(index_merge, "FAN_IN", 3)
     monkeypatch.setattr(key_index, "FILE_ROWS", 100)
     monkeypatch.setattr(key_index, "GROUP_ROWS", 7)
     choose = random.Random(0)
@@ -82,7 +82,7 @@ def test_keys_are_found_after_many_files_and_merges(tmp_path: Path, monkeypatch:
         keys = [(f"gs://b/{choose.randrange(900):04}.jpg", f"{choose.randrange(2)}") for _ in range(40)]
         put(str(tmp_path), f"{number}", keys)
         expected.update(keys)
-        key_index.merge(str(tmp_path), T)
+        index_merge.merge(str(tmp_path), T)
         index = KeyIndex(str(tmp_path), T)
         assert key_index.count_table_files(index.files) == number + 1
         assert sum(each.table_files > 0 for each in index.files) <= 2 * 4  # less than FAN_IN of each level
@@ -144,39 +144,39 @@ def test_split(contents: list[list[int]], rows: int) -> None:
 
 
 def test_nothing_is_merged_before_there_are_enough_files(tmp_path: Path) -> None:
-    for number in range(key_index.FAN_IN - 1):
+    for number in range(index_merge.FAN_IN - 1):
         put(str(tmp_path), f"{number}", [(f"{number}", "1")])
     before = names(str(tmp_path))
-    assert key_index.merge(str(tmp_path), T) == 0
+    assert index_merge.merge(str(tmp_path), T) == 0
     assert names(str(tmp_path)) == before
     put(str(tmp_path), "last", [("last", "1"), ("0", "1"), ("0", "2")])
-    assert key_index.merge(str(tmp_path), T) == key_index.FAN_IN
+    assert index_merge.merge(str(tmp_path), T) == index_merge.FAN_IN
     (about,) = key_index.read_files(str(tmp_path), T)
-    assert (about.level, about.table_files, about.table_file) == (1, key_index.FAN_IN, None)
+    assert (about.level, about.table_files, about.table_file) == (1, index_merge.FAN_IN, None)
     assert (about.first, about.last) == ("0", "last")
     assert all_keys(str(tmp_path)) == sorted(
-        [*((f"{number}", "1") for number in range(key_index.FAN_IN - 1)), ("0", "2"), ("last", "1")]
+        [*((f"{number}", "1") for number in range(index_merge.FAN_IN - 1)), ("0", "2"), ("last", "1")]
     )
-    assert key_index.merge(str(tmp_path), T) == 0
+    assert index_merge.merge(str(tmp_path), T) == 0
 
 
 def test_merged_files_have_ranges_that_do_not_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(key_index, "FILE_ROWS", 6)
     monkeypatch.setattr(key_index, "GROUP_ROWS", 4)
     keys = [(f"{number:03}", "1") for number in range(50)]
-    for start in range(key_index.FAN_IN):
-        put(str(tmp_path), f"{start}", keys[start :: key_index.FAN_IN])
-    key_index.merge(str(tmp_path), T)
+    for start in range(index_merge.FAN_IN):
+        put(str(tmp_path), f"{start}", keys[start :: index_merge.FAN_IN])
+    index_merge.merge(str(tmp_path), T)
     found = key_index.read_files(str(tmp_path), T)
     assert [(each.first, each.last) for each in found] == [
         (keys[start][0], keys[min(start + 5, 49)][0]) for start in range(0, 50, 6)
     ]
-    assert key_index.count_table_files(found) == key_index.FAN_IN
+    assert key_index.count_table_files(found) == index_merge.FAN_IN
     assert all_keys(str(tmp_path)) == keys
 
 
 def test_a_merge_that_is_killed_loses_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_index, "FAN_IN", 3)
+    monkeypatch.setattr(index_merge, "FAN_IN", 3)
     monkeypatch.setattr(key_index, "FILE_ROWS", 4)
     keys = [(f"{number:02}", "1") for number in range(18)]
     full = str(tmp_path / "full")
@@ -191,12 +191,12 @@ def test_a_merge_that_is_killed_loses_no_key(tmp_path: Path, monkeypatch: pytest
         try:
             with monkeypatch.context() as patch:
                 patch.setitem(files.SYSTEMS, "file", KilledFiles(changes))
-                key_index.merge(output, T)
+                index_merge.merge(output, T)
         except Killed:
             found = KeyIndex(output, T)
             assert set(plain(found.find([key[0] for key in keys]))) == set(expected), changes
             assert key_index.count_table_files(found.files) == total, changes
-            key_index.merge(output, T)  # by the next run
+            index_merge.merge(output, T)  # by the next run
         else:
             break
         found = KeyIndex(output, T)

@@ -23,7 +23,7 @@ from published import DAYS, OTHER, RECIPE, TABLES, publish_all, put_failures, pu
 from transforms import defaults
 from transforms.errors import FetchError, Stopped
 from transforms.storage import files
-from transforms.tables import check, key_index, layout, publish, writer
+from transforms.tables import check, index_merge, key_index, layout, publish, writer
 from transforms.tables.key_index import KeyIndex
 from transforms.tables.publish import Group, Published, UnitFile
 
@@ -305,7 +305,7 @@ def test_undo_deletes_only_what_a_killed_publish_left(output: str) -> None:
 
 @pytest.mark.parametrize("repetition", ["next run", "same run"])
 def test_a_publish_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repetition: str) -> None:
-    monkeypatch.setattr(key_index, "FAN_IN", 2)
+    monkeypatch.setattr(index_merge, "FAN_IN", 2)
     full = str(tmp_path / "full")
     put_unit(full, RECIPE, DAYS[0], ["a", "b"], "r0")
     put_failures(full, DAYS[0], ["x"], 1, "r0")
@@ -324,7 +324,7 @@ def test_a_publish_that_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             uris = tuple(uri.replace(full, output) for uri in group.uris)
             publish.publish(group._replace(uris=uris), output, "", "r1")
         for table in TABLES:
-            key_index.merge(output, table)
+            index_merge.merge(output, table)
 
     for changes in count():
         output = str(shutil.copytree(full, tmp_path / f"{changes}"))
