@@ -136,8 +136,8 @@ def test_quantize_the_trained_model_and_run_it(quantized: Mapping[str, str], sha
         command = ["run", "--images", str(photos), "--output", str(out / "out"), "--precision", precision]
         models = ["--classifier", quantized["classification"], "--embedder", quantized["feature_vector"]]
         assert app.main([*command, *models]) == codes.DONE
-        found[precision] = [row["class_id"] for row in tables.rows(out, "predictions", tmp_path)]
-        assert len(tables.rows(out, "embeddings", tmp_path)) == 12
+        found[precision] = [row["class_id"] for row in tables.rows(out / "out", "predictions", tmp_path)]
+        assert len(tables.rows(out / "out", "embeddings", tmp_path)) == 12
     assert sum(a == b for a, b in zip(found["f32"], found["int8"], strict=True)) >= 11
 
 
