@@ -32,8 +32,8 @@ class Parameters:
     vector_bytes: float = 8.53e3  # a row of the embeddings: 2304 floats, which compress little, and the rest
     class_bytes: float = 200.0  # a row of the predictions; assumed
     key_bytes: float = 14.0  # a key in an index file
-    find_core_seconds: float = 11.4  # to list a million images and to find that all are done
-    find_base: float = 550e6  # bytes of the process that finds what is missing
+    find_core_seconds: float = 11.9  # to list a million images and to find that all are done
+    find_base: float = 609e6  # bytes of the process that finds what is missing
     open_seconds: float = 0.05  # for a small object of gs://
     readers: int = 16  # concurrent requests of a worker for index files
     core_hour: float = 0.056
