@@ -295,7 +295,7 @@ print(code, sorted({name.partition(".")[0] for name in sys.modules} & heavy))
     images = ["--images", str(shared_dir / "photos"), "--output", str(tmp_path / "out")]
     printed = python(code, "run", *images, *models, home=tmp_path)
     assert printed.splitlines()[-1] == "0 ['openvino']"
-    assert len(list(tmp_path.rglob("*.parquet"))) == 2
+    assert len(list((tmp_path / "out").glob("*/model=*/**/*.parquet"))) == 2
 
 
 def test_openvino_sends_no_telemetry(tmp_path: Path) -> None:
