@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -10,9 +11,19 @@ from transforms.inference import bundle, engines
 from transforms.inference.concurrent import Model
 from transforms.inference.recipe import Recipe
 
+_STREAMS = 2  # While the models finish the images of one stream, the other one fetches.
+
 
 class Models(list[Model]):
-    """A list that supports weak references, which Beam's ``Shared`` needs."""
+    """A list that supports weak references, which Beam's ``Shared`` needs.
+
+    Attributes:
+        streams: Limits the streams that use the models at the same time, for runners with many threads in a process.
+    """
+
+    def __init__(self, models: Iterable[Model] = ()) -> None:
+        super().__init__(models)
+        self.streams = threading.Semaphore(_STREAMS)
 
 
 def load(recipes: Sequence[Recipe], *, batch: int | None = None, threads: int | None = None) -> Models:
