@@ -75,7 +75,7 @@ class Catalog(beam.PTransform):
 
     Example:
         >>> with beam.Pipeline() as pipeline:
-        ...     done = pipeline | beamsight.Catalog(photo, output, classifier=classifier, embedder=None)
+        ...     done = pipeline | beamsight.Catalog(photo, f"{output}/catalog", classifier=classifier, embedder=None)
         ...     _ = done | beam.Map(lambda counts: print(counts.images, counts.failed, counts.rows_published))
         1 0 1
     """

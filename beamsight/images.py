@@ -72,12 +72,10 @@ class ProcessImages(beam.PTransform):
         >>> with beam.Pipeline() as pipeline:
         ...     images = pipeline | beam.Create([photo, "/missing.jpg"])
         ...     result = images | beamsight.ProcessImages(classifier=classifier, embedder=embedder)
-        ...     _ = result.predictions | "Labels" >> beam.Map(lambda row: print(row.label))
-        ...     _ = result.embeddings | "Vectors" >> beam.Map(lambda row: print(len(row.embedding)))
-        ...     _ = result.failures | "Errors" >> beam.Map(lambda row: print(row.uri, row.error))
-        red
-        8
-        /missing.jpg NotFound
+        ...     _ = result.predictions | "Print" >> beam.Map(lambda row: print(row.label))
+        ...     _ = result.embeddings | "Write" >> beam.io.WriteToParquet(f"{output}/vectors")
+        ...     _ = result.failures | "Write failures" >> beam.io.WriteToParquet(f"{output}/failures")
+        blue
     """
 
     def __init__(

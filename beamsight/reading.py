@@ -64,7 +64,7 @@ class ReadCatalog(beam.PTransform):
         >>> with beam.Pipeline() as pipeline:
         ...     rows = pipeline | beamsight.ReadCatalog(catalog, "predictions", columns=["label", "width"])
         ...     _ = rows | beam.Map(lambda row: print(row.label, row.width))
-        red 32
+        blue 32
     """
 
     def __init__(

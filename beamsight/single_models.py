@@ -42,7 +42,7 @@ class ClassifyImages(beam.PTransform):
         >>> with beam.Pipeline() as pipeline:
         ...     classified = pipeline | beam.Create([photo]) | beamsight.ClassifyImages(classifier, top_k=2)
         ...     _ = classified.rows | beam.Map(lambda row: print(row.label, [best.label for best in row.top_k]))
-        red ['red', 'light']
+        blue ['blue', 'red']
     """
 
     def __init__(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from math import ceil
 from typing import Any
 
@@ -34,6 +35,7 @@ class Process(beam.PTransform):
         unit_size: Maximum number of images in a unit, or the average number where images are bounded.
         max_wait: Maximum number of seconds for which an unbounded image waits for others.
         workers: Number of concurrent workers. A small bounded PCollection has a unit for each.
+        clock: Returns the time for ``max_wait``.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Process(beam.PTransform):
         unit_size: int = defaults.UNIT_SIZE,
         max_wait: float = defaults.MAX_WAIT,
         workers: int = 1,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__()
         self._recipes = recipes
@@ -51,6 +54,7 @@ class Process(beam.PTransform):
         self._unit_size = unit_size
         self._max_wait = max_wait
         self._workers = workers
+        self._clock = clock
 
     def expand(self, images: beam.PCollection) -> dict[str, beam.PCollection]:
         rows = (
@@ -72,7 +76,7 @@ class Process(beam.PTransform):
             return _CountedUnits(self._unit_size, self._workers)
         if images.windowing.windowfn.is_merging():
             return _UnitsOfBundles(self._unit_size)
-        return _TimedUnits(self._unit_size, self._max_wait)
+        return _TimedUnits(self._unit_size, self._max_wait, self._clock)
 
 
 class _CountedUnits(beam.PTransform):
@@ -99,17 +103,18 @@ class _CountedUnits(beam.PTransform):
 class _TimedUnits(beam.PTransform):
     """Unbounded images -> (key, Elements), bounded in number and in time. A unit has images of one window."""
 
-    def __init__(self, size: int, seconds: float) -> None:
+    def __init__(self, size: int, seconds: float, clock: Callable[[], float]) -> None:
         super().__init__()
         self._size = size
         self._seconds = seconds
+        self._clock = clock
 
     def expand(self, images: beam.PCollection) -> Any:
         return (
             images
             | "Elements" >> beam.ParDo(_Reify(keep_windows=False)).with_output_types(tuple[Any, ...])
             | "Keys" >> beam.WithKeys("").with_output_types(tuple[str, tuple[Any, ...]])
-            | "Batch" >> beam.GroupIntoBatches.WithShardedKey(self._size, self._seconds)
+            | "Batch" >> beam.GroupIntoBatches.WithShardedKey(self._size, self._seconds, self._clock)
         )
 
 

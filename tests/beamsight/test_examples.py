@@ -5,7 +5,6 @@ from __future__ import annotations
 import doctest
 import inspect
 import pathlib
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -25,13 +24,13 @@ NAMES = [
 
 @pytest.fixture(scope="module")
 def names(tmp_path_factory: pytest.TempPathFactory, tiny_classifier: str, tiny_embedder: str) -> dict[str, Any]:
-    """What the examples use: a red photo, two models, an output, and an output with tables."""
+    """What the examples use: a blue photo, two models, an output, and an output with tables."""
     folder = tmp_path_factory.mktemp("examples")
-    photo = folder / "photos" / "red.png"
+    photo = folder / "photos" / "blue.png"
     photo.parent.mkdir()
-    red = np.zeros((24, 32, 3), np.uint8)
-    red[..., 0] = 255
-    photo.write_bytes(drawn.encode(red, "png"))
+    blue = np.zeros((24, 32, 3), np.uint8)
+    blue[..., 2] = 255
+    photo.write_bytes(drawn.encode(blue, "png"))
     with beam.Pipeline("FnApiRunner") as pipeline:
         _ = pipeline | beamsight.Catalog(str(photo), str(folder / "catalog"), classifier=tiny_classifier, embedder=None)
     return {
