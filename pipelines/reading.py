@@ -49,8 +49,8 @@ class Read(beam.PTransform):
         rows = (
             pipeline
             | "Files" >> beam.Create(uris)
-            | "Row groups" >> ReadAllFromParquetBatched(columns=list(types), label="Read")
-            | "Rows" >> beam.FlatMap(to_rows, tuple(types), kinds[0] if kinds else None)
+            | "Row groups" >> ReadAllFromParquetBatched(columns=list(types), with_filename=True, label="Read")
+            | "Rows" >> beam.FlatMap(_read, self._output, tuple(types), kinds[0] if kinds else None)
         )
         rows.element_type = kinds[0] if kinds else RowTypeConstraint.from_fields(list(types.items()))
         return rows
@@ -88,14 +88,24 @@ def _types(kind: Any) -> dict[str, Any]:
     return dict(kind.__annotations__)
 
 
-def to_rows(table: pa.Table, names: Sequence[str], kind: Any = None) -> Iterator[Any]:
+def _read(file: tuple[str, pa.Table], output: str, names: Sequence[str], kind: Any) -> Iterator[Any]:
+    uri, table = file
+    path = layout.parse_table_file(output, uri)
+    return to_rows(table, names, kind, recipe=path.table.partition("=")[2] if path else "")
+
+
+def to_rows(table: pa.Table, names: Sequence[str], kind: Any = None, *, recipe: str = "") -> Iterator[Any]:
     """Yield the rows of an Arrow table: floats for float32, tuples for structs, and ISO 8601 for times.
 
     Args:
-        table: The rows. A column that its file lacks is null.
+        table: The rows. A column that its file lacks is null. Old files lack ``recipe`` and ``run_id``.
         names: The columns of the rows.
         kind: The type of the rows. None for ``beam.Row``.
+        recipe: The recipe of a file without this column. Such a file has an empty ``run_id``.
     """
+    for name, value in (("recipe", recipe), ("run_id", "")):
+        if name not in table.column_names:
+            table = table.append_column(name, pa.repeat(value, table.num_rows))
     for start in range(0, table.num_rows, _BATCH):
         part = table.slice(start, _BATCH)
         columns = [_to_list(part, name) for name in names]
