@@ -16,11 +16,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from beamsight.predictor import Predictor, decode, load
+    from beamsight.predictor import ClassScore, Predictor, decode, load
 
     __version__: str
 
-__all__ = ["Predictor", "__version__", "decode", "load"]
+__all__ = [
+    "ClassScore",
+    "Predictor",
+    "__version__",
+    "decode",
+    "load",
+]
+
+_MODULES = {
+    "ClassScore": "predictor",
+    "Predictor": "predictor",
+    "decode": "predictor",
+    "load": "predictor",
+}
 
 
 def __getattr__(name: str) -> Any:
@@ -28,10 +41,10 @@ def __getattr__(name: str) -> Any:
         from importlib import metadata
 
         return metadata.version("beamsight")
-    if name in __all__:
-        from beamsight import predictor
+    if name in _MODULES:
+        from importlib import import_module
 
-        return getattr(predictor, name)
+        return getattr(import_module(f"beamsight.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
