@@ -16,12 +16,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from beamsight.handler import ImageModelHandler
     from beamsight.predictor import ClassScore, Predictor, decode, load
 
     __version__: str
 
 __all__ = [
     "ClassScore",
+    "ImageModelHandler",
     "Predictor",
     "__version__",
     "decode",
@@ -30,6 +32,7 @@ __all__ = [
 
 _MODULES = {
     "ClassScore": "predictor",
+    "ImageModelHandler": "handler",
     "Predictor": "predictor",
     "decode": "predictor",
     "load": "predictor",
