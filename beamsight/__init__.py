@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from beamsight.handler import ImageModelHandler
-    from beamsight.predictor import ClassScore, Predictor, decode, load
+    from beamsight.images import decode
+    from beamsight.predictor import ClassScore, Predictor, load
 
     __version__: str
 
@@ -34,7 +35,7 @@ _MODULES = {
     "ClassScore": "predictor",
     "ImageModelHandler": "handler",
     "Predictor": "predictor",
-    "decode": "predictor",
+    "decode": "images",
     "load": "predictor",
 }
 

@@ -175,9 +175,8 @@ def test_a_stream_waits_no_longer_than_asked_for_a_full_batch(tiny_embedder: str
     images = pictures(6)
     stream = test_stream.TestStream()
     for image in images:
-        stream = stream.add_elements([image]).advance_processing_time(
-            4e9
-        )  # beyond the clock of this machine, which Beam adds 5 s to
+        # Beam adds the 5 s to the clock of this machine, so the clock of the test has to pass that.
+        stream = stream.add_elements([image]).advance_processing_time(4e9)
     handler = beamsight.ImageModelHandler(tiny_embedder, min_batch_size=100, max_batch_duration_secs=5)
     with beam.Pipeline("BundleBasedDirectRunner", options=PipelineOptions([], streaming=True)) as pipeline:
         results = pipeline | stream.advance_watermark_to_infinity() | RunInference(handler)

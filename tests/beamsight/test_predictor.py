@@ -14,7 +14,9 @@ import tables
 from PIL import Image
 
 import beamsight
+from beamsight import images as kinds
 from beamsight import predictor
+from beamsight.images import ImageLike
 from runners.cli import app, codes
 from transforms.errors import (
     Corrupt,
@@ -49,7 +51,8 @@ def file(picture: Pixels, tmp_path: Path) -> Path:
 
 def test_the_examples_run(tiny_classifier: str, tiny_embedder: str) -> None:
     bundles = {"classifier": tiny_classifier, "embedder": tiny_embedder}
-    assert doctest.testmod(predictor, extraglobs=bundles, raise_on_error=True).attempted
+    for module in (predictor, kinds):
+        assert doctest.testmod(module, extraglobs=bundles, raise_on_error=True).attempted
 
 
 def test_decode_returns_the_pixels(file: Path, picture: Pixels) -> None:
@@ -76,7 +79,7 @@ def test_the_answers_are_those_of_a_run(
 
 def test_every_kind_of_image_gives_the_same_answer(file: Path, picture: Pixels, tiny_embedder: str) -> None:
     model = beamsight.load(Path(tiny_embedder))
-    kinds: list[predictor.ImageLike] = [str(file), file, f"file://{file}", file.read_bytes(), Image.open(file), picture]
+    kinds: list[ImageLike] = [str(file), file, f"file://{file}", file.read_bytes(), Image.open(file), picture]
     vectors = model.predict(kinds)
     assert vectors.shape == (len(kinds), 8)
     assert vectors.dtype == np.float32
@@ -102,7 +105,7 @@ def test_a_pillow_image_is_turned_upright_as_its_file_is(kind: str, picture: Pix
     opened, again = Image.open(io.BytesIO(data)), Image.open(io.BytesIO(data))
     model = beamsight.load(tiny_embedder)
     np.testing.assert_array_equal(
-        predictor.fit_image(data, model.spec), predictor.fit_image(again, model.spec), err_msg="the pixels differ"
+        kinds.fit_image(data, model.spec), kinds.fit_image(again, model.spec), err_msg="the pixels differ"
     )
     vectors = model.predict([data, opened, opened, beamsight.decode(data)])
     np.testing.assert_array_equal(vectors, np.repeat(vectors[:1], 4, axis=0))
@@ -120,7 +123,7 @@ def test_each_format_gives_one_answer_as_a_file_and_as_an_image(name: str, tiny_
 def test_errors_name_the_index_of_the_image(file: Path, tmp_path: Path, tiny_embedder: str) -> None:
     model = beamsight.load(tiny_embedder)
     good = drawn.draw(1, 20, 20)
-    many: list[predictor.ImageLike] = [good] * (predictor._CHUNK + 5)
+    many: list[ImageLike] = [good] * (predictor._CHUNK + 5)
     with pytest.raises(NotFound, match=rf"^image {len(many)}: .*nowhere.jpg"):
         model.predict([*many, tmp_path / "nowhere.jpg", b"", good])
     with pytest.raises(DecodeError, match=r"^image 1: "):
@@ -175,7 +178,7 @@ def test_a_refused_image_is_named(tiny_embedder: str) -> None:
 
 def test_images_of_the_input_size_are_taken_as_they_are(tiny_embedder: str, picture: Pixels) -> None:
     model = beamsight.load(tiny_embedder)
-    fitted = predictor.fit_image(picture, model.spec)
+    fitted = kinds.fit_image(picture, model.spec)
     np.testing.assert_array_equal(model.predict_pixels(fitted[None]), model.predict([picture]))
     assert model.predict_pixels(np.zeros((0, 16, 16, 3), np.uint8)).shape == (0, 8)
     for wrong in (np.zeros((1, 15, 16, 3), np.uint8), np.zeros((1, 16, 16, 3), np.float32), fitted):
@@ -206,7 +209,7 @@ def test_known_photos_come_out_as_what_they_are(shared_dir: Path, trained: Mappi
     predictions, embeddings = (tables.rows(tmp_path / "out", name, tmp_path) for name in ("predictions", "embeddings"))
 
     classifier, embedder = (beamsight.load(trained[form]) for form in ("classification", "feature_vector"))
-    as_kinds: dict[str, list[predictor.ImageLike]] = {
+    as_kinds: dict[str, list[ImageLike]] = {
         "paths": list(photos),
         "bytes": [path.read_bytes() for path in photos],
         "Pillow": [Image.open(path) for path in photos],
