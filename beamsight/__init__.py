@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from beamsight.handler import ImageModelHandler
-    from beamsight.images import decode
+    from beamsight.inputs import decode
     from beamsight.predictor import ClassScore, Predictor, load
 
     __version__: str
@@ -35,7 +35,7 @@ _MODULES = {
     "ClassScore": "predictor",
     "ImageModelHandler": "handler",
     "Predictor": "predictor",
-    "decode": "images",
+    "decode": "inputs",
     "load": "predictor",
 }
 

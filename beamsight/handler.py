@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 
-from beamsight import images, predictor
+from beamsight import inputs, predictor
 from beamsight.predictor import Predictor
 from transforms.errors import ModelError, UsageError
 from transforms.inference.recipe import Recipe
@@ -135,7 +135,7 @@ class ImageModelHandler(ModelHandler[npt.NDArray[np.uint8], PredictionResult, Pr
         if isinstance(image, tuple) and len(image) == 2:
             key, image = image
             return key, self.pixels(image)
-        return images.fit_image(image, self._recipe.spec)
+        return inputs.fit_image(image, self._recipe.spec)
 
     def load_model(self) -> Predictor:
         """Load the bundle. ``RunInference`` calls this once a process."""
@@ -153,7 +153,7 @@ class ImageModelHandler(ModelHandler[npt.NDArray[np.uint8], PredictionResult, Pr
         for index, example in enumerate(batch):
             is_array = isinstance(example, np.ndarray)
             if not is_array or example.dtype != np.uint8 or example.shape != (size, size, 3):
-                kind = images.describe(example) if is_array else type(example).__name__
+                kind = inputs.describe(example) if is_array else type(example).__name__
                 raise UsageError(
                     f"example {index} of the batch is {kind} and not uint8[{size}, {size}, 3], which "
                     f"{recipe.spec.name} takes; use RunInference(handler.with_preprocess_fn(handler.pixels))"

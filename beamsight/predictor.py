@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from beamsight import images as kinds
-from beamsight.images import ImageLike
+from beamsight import inputs
+from beamsight.inputs import ImageLike
 from transforms import defaults
 from transforms.errors import ImageError, InferenceError, UsageError
 from transforms.inference import bundle, engines, heads
@@ -198,7 +198,7 @@ class Predictor:
         size = self.spec.size
         if pixels.dtype != np.uint8 or pixels.shape[1:] != (size, size, 3):
             raise UsageError(
-                f"{kinds.describe(pixels)} is not uint8[N, {size}, {size}, 3], which {self.spec.name} takes"
+                f"{inputs.describe(pixels)} is not uint8[N, {size}, {size}, 3], which {self.spec.name} takes"
             )
         return self._infer(list(pixels), first=0)
 
@@ -216,7 +216,7 @@ class Predictor:
     def _fit(self, item: tuple[int, ImageLike]) -> Pixels:
         index, image = item
         try:
-            return kinds.fit_image(image, self.spec)
+            return inputs.fit_image(image, self.spec)
         except (ImageError, UsageError) as error:
             _name(error, index)
             raise

@@ -14,9 +14,8 @@ import tables
 from PIL import Image
 
 import beamsight
-from beamsight import images as kinds
-from beamsight import predictor
-from beamsight.images import ImageLike
+from beamsight import inputs, predictor
+from beamsight.inputs import ImageLike
 from runners.cli import app, codes
 from transforms.errors import (
     Corrupt,
@@ -51,7 +50,7 @@ def file(picture: Pixels, tmp_path: Path) -> Path:
 
 def test_the_examples_run(tiny_classifier: str, tiny_embedder: str) -> None:
     bundles = {"classifier": tiny_classifier, "embedder": tiny_embedder}
-    for module in (predictor, kinds):
+    for module in (predictor, inputs):
         assert doctest.testmod(module, extraglobs=bundles, raise_on_error=True).attempted
 
 
@@ -105,7 +104,7 @@ def test_a_pillow_image_is_turned_upright_as_its_file_is(kind: str, picture: Pix
     opened, again = Image.open(io.BytesIO(data)), Image.open(io.BytesIO(data))
     model = beamsight.load(tiny_embedder)
     np.testing.assert_array_equal(
-        kinds.fit_image(data, model.spec), kinds.fit_image(again, model.spec), err_msg="the pixels differ"
+        inputs.fit_image(data, model.spec), inputs.fit_image(again, model.spec), err_msg="the pixels differ"
     )
     vectors = model.predict([data, opened, opened, beamsight.decode(data)])
     np.testing.assert_array_equal(vectors, np.repeat(vectors[:1], 4, axis=0))
@@ -178,7 +177,7 @@ def test_a_refused_image_is_named(tiny_embedder: str) -> None:
 
 def test_images_of_the_input_size_are_taken_as_they_are(tiny_embedder: str, picture: Pixels) -> None:
     model = beamsight.load(tiny_embedder)
-    fitted = kinds.fit_image(picture, model.spec)
+    fitted = inputs.fit_image(picture, model.spec)
     np.testing.assert_array_equal(model.predict_pixels(fitted[None]), model.predict([picture]))
     assert model.predict_pixels(np.zeros((0, 16, 16, 3), np.uint8)).shape == (0, 8)
     for wrong in (np.zeros((1, 15, 16, 3), np.uint8), np.zeros((1, 16, 16, 3), np.float32), fitted):
