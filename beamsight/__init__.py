@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from beamsight.embeddable import to_embeddable_item
     from beamsight.handler import ImageModelHandler
     from beamsight.inputs import decode
     from beamsight.predictor import ClassScore, Predictor, load
@@ -29,6 +30,7 @@ __all__ = [
     "__version__",
     "decode",
     "load",
+    "to_embeddable_item",
 ]
 
 _MODULES = {
@@ -37,6 +39,7 @@ _MODULES = {
     "Predictor": "predictor",
     "decode": "inputs",
     "load": "predictor",
+    "to_embeddable_item": "embeddable",
 }
 
 
