@@ -21,6 +21,7 @@ from apache_beam.ml.inference.base import (
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing import test_stream
 from apache_beam.testing.util import assert_that
+from gcs_server import Bucket
 
 import beamsight
 from beamsight import handler as handler_module
@@ -205,6 +206,42 @@ def test_a_broken_image_is_a_dead_letter_of_its_own(tmp_path: Path, tiny_embedde
         expected = [("broken", "Truncated"), ("missing", "NotFound"), ("number", "UsageError")]
         assert_that(names, lambda got: _equal(sorted(got), expected), "failures")
         assert_that(failed.failed_inferences, lambda got: _equal(got, []), "batches")
+
+
+def test_a_download_that_fails_once_is_tried_again(bucket: Bucket, tiny_embedder: str) -> None:
+    data = [drawn.encode(drawn.draw(seed, 30, 30)) for seed in range(6)]
+    for number, each in enumerate(data):
+        bucket.put(f"in/{number}.jpg", each)
+    failed: set[str] = set()
+
+    def fault(method: str, path: str) -> int | None:
+        if "alt=media" not in path or path in failed:
+            return None
+        failed.add(path)
+        return 503
+
+    bucket.gcs.faults = fault
+    expected = dict(enumerate(beamsight.load(tiny_embedder).predict(data)))
+    handler = beamsight.ImageModelHandler(tiny_embedder)
+
+    def check(results: list[tuple[int, PredictionResult]]) -> None:
+        assert sorted(key for key, _ in results) == list(range(6))
+        for key, result in results:
+            np.testing.assert_array_equal(result.inference, expected[key])
+
+    uris = [(number, bucket.uri(f"in/{number}.jpg")) for number in range(6)]
+    run(uris, KeyedModelHandler(handler).with_preprocess_fn(handler.pixels), check)
+    assert len(failed) == 6
+
+
+def test_a_retried_bundle_gives_the_same_results(tiny_embedder: str) -> None:
+    images = pictures(6)
+    expected = sorted(row.tobytes() for row in beamsight.load(tiny_embedder).predict_pixels(np.stack(images)))
+    options = PipelineOptions(["--direct_runner_bundle_repeat=1"])
+    with beam.Pipeline("BundleBasedDirectRunner", options=options) as pipeline:
+        results = pipeline | beam.Create(images) | RunInference(beamsight.ImageModelHandler(tiny_embedder))
+        rows = results | beam.Map(lambda result: result.inference.tobytes())
+        assert_that(rows, lambda got: _equal(sorted(got), expected))
 
 
 class RefusingHandler(beamsight.ImageModelHandler):

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import doctest
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pictures
 import pytest
 import tables
+from gcs_server import Bucket
 from PIL import Image
 
 import beamsight
@@ -26,6 +28,7 @@ from transforms.errors import (
     NonFinite,
     NotFound,
     Refused,
+    Unreadable,
     UsageError,
 )
 from transforms.imaging import drawn
@@ -221,6 +224,45 @@ def test_known_photos_come_out_as_what_they_are(shared_dir: Path, trained: Mappi
         assert classifier.predict(images).tolist() == [row["probabilities"] for row in predictions], kind
         assert embedder.predict(images).tolist() == [row["embedding"] for row in embeddings], kind
     assert {row["recipe"] for row in embeddings} == {embedder.recipe}
+
+
+def failing_once(part: str) -> Callable[[str, str], int | None]:
+    """503 for the first download of each object whose path has ``part``."""
+    failed: set[str] = set()
+
+    def fault(method: str, path: str) -> int | None:
+        name = path.partition("?")[0]
+        if part not in path or "alt=media" not in path or name in failed:
+            return None
+        failed.add(name)
+        return 503
+
+    return fault
+
+
+def test_a_bundle_and_images_on_gs(
+    bucket: Bucket, tiny_embedder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quick_retries: Any
+) -> None:
+    monkeypatch.setenv("BEAMSIGHT_CACHE", str(tmp_path))
+    for path in Path(tiny_embedder).rglob("*"):
+        if path.is_file():
+            bucket.put(f"model/{path.relative_to(tiny_embedder)}", path.read_bytes())
+    images = [drawn.draw(seed, 40, 30) for seed in range(20)]
+    for number, pixels in enumerate(images):
+        bucket.put(f"in/{number}.png", drawn.encode(pixels, "png"))
+    bucket.gcs.faults = failing_once("in%2F")
+    bucket.gcs.delay = 0.05
+    model = beamsight.load(bucket.uri("model"))
+    vectors = model.predict(bucket.uri(f"in/{number}.png") for number in range(20))
+    np.testing.assert_array_equal(vectors, beamsight.load(tiny_embedder).predict(images))
+    assert bucket.gcs.peak > 4, "objects are read at the same time"
+
+    with pytest.raises(NotFound, match=rf"^image 1: .*{bucket.name}/in/99.png"):
+        model.predict([bucket.uri("in/0.png"), bucket.uri("in/99.png")])
+    bucket.gcs.faults = lambda method, path: 503 if "in%2F3.png" in path else None
+    with pytest.raises(Unreadable, match=r"^image 2: ") as caught:
+        model.predict(map(bucket.uri, ["in/1.png", "in/2.png", "in/3.png"]))
+    assert caught.value.retryable
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
