@@ -24,8 +24,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from beamsight.catalogs import Catalog, CatalogCounts
+    from beamsight.embeddable import to_embeddable_item
+    from beamsight.handler import ImageModelHandler
     from beamsight.images import ProcessedImages, ProcessImages
-    from beamsight.predictor import Predictor, decode, load
+    from beamsight.inputs import decode
+    from beamsight.predictor import Predictor, load
     from beamsight.reading import ListImages, ReadCatalog
     from beamsight.single_models import ClassifyImages, EmbedImages, ImageRows
     from transforms.records import ImageRef
@@ -42,6 +45,7 @@ _MODULES = {
     "EmbeddingRow": "transforms.tables.typed_rows",
     "FailureRow": "transforms.tables.typed_rows",
     "FullPredictionRow": "transforms.tables.typed_rows",
+    "ImageModelHandler": "beamsight.handler",
     "ImageRef": "transforms.records",
     "ImageRows": "beamsight.single_models",
     "ListImages": "beamsight.reading",
@@ -50,8 +54,9 @@ _MODULES = {
     "ProcessImages": "beamsight.images",
     "ProcessedImages": "beamsight.images",
     "ReadCatalog": "beamsight.reading",
-    "decode": "beamsight.predictor",
+    "decode": "beamsight.inputs",
     "load": "beamsight.predictor",
+    "to_embeddable_item": "beamsight.embeddable",
 }
 
 __all__ = [
@@ -63,6 +68,7 @@ __all__ = [
     "EmbeddingRow",
     "FailureRow",
     "FullPredictionRow",
+    "ImageModelHandler",
     "ImageRef",
     "ImageRows",
     "ListImages",
@@ -74,6 +80,7 @@ __all__ = [
     "__version__",
     "decode",
     "load",
+    "to_embeddable_item",
 ]
 
 
