@@ -157,11 +157,11 @@ class Predictor:
             raise UsageError(f"top_k {top_k} is too small; pass 1 or more")
         scores = self.predict(images)
         return [
-            [self._class(int(index), float(row[index])) for index in indices]
+            [self._class(np.int32(index), row[index]) for index in indices]
             for indices, row in zip(heads.top_k(scores, top_k), scores, strict=True)
         ]
 
-    def _class(self, index: int, score: float) -> ClassScore:
+    def _class(self, index: np.int32, score: np.float32) -> ClassScore:
         label = self.labels[index]
         return ClassScore(index, label.wnid, label.name, score)
 
