@@ -194,7 +194,8 @@ def test_the_best_classes(tiny_classifier: str, tiny_embedder: str, picture: Pix
     (best,) = model.classify([picture], top_k=3)
     assert [item.class_id for item in best] == np.argsort(-scores)[:3].tolist()
     assert [item.score for item in best] == np.sort(scores)[::-1][:3].tolist()
-    assert tuple(best[0]) == (scores.argmax(), None, model.labels[scores.argmax()].name, float(scores.max()))
+    expected: tuple[Any, ...] = (scores.argmax(), None, model.labels[scores.argmax()].name, scores.max())
+    assert tuple(best[0]) == expected
     assert model.classify([]) == []
     assert len(model.classify([picture], top_k=99)[0]) == 5
     with pytest.raises(UsageError, match="top_k 0 is too small"):
