@@ -89,6 +89,16 @@ def _convert(image: Image.Image) -> Image.Image:
     return decoding.rotate(colour.to_srgb(image), parsers.orientation(image))
 
 
+def require_several(images: object) -> None:
+    """Raise UsageError for one image, whose characters, bytes or rows would be taken for images."""
+    if isinstance(images, np.ndarray):
+        kind = f"an array of {describe(images)}" if 1 < images.ndim < 4 else ""  # one with fewer may hold paths
+    else:
+        kind = f"a {type(images).__name__}" if isinstance(images, str | bytes | os.PathLike | Image.Image) else ""
+    if kind:
+        raise UsageError(f"{kind} is one image; pass a list of images, such as [image]")
+
+
 def describe(array: npt.NDArray[np.generic]) -> str:
     """Return the type and shape of an array, such as ``uint8[2, 3]``."""
     return f"{array.dtype}{list(array.shape)}"

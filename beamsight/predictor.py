@@ -109,7 +109,7 @@ class Predictor:
         Raises:
             ImageError: An image cannot be read or decoded, or the model has no result for it. The message starts with
                 the index of the image.
-            UsageError: A value is none of these kinds. The message starts with its index.
+            UsageError: A value is none of these kinds. The message starts with its index. Or ``images`` is one image.
             EngineError: The model fails on any image.
 
         Example:
@@ -121,6 +121,7 @@ class Predictor:
             >>> vectors.shape == (2, model.spec.width)
             True
         """
+        inputs.require_several(images)
         remaining = enumerate(images)
         parts = [np.zeros((0, self.spec.width), np.float32)]
         with ThreadPoolExecutor(defaults.THREADS, thread_name_prefix="predict") as pool:

@@ -28,6 +28,7 @@ from beamsight import handler as handler_module
 from transforms.errors import EngineError, ModelError, UsageError
 from transforms.imaging import drawn
 from transforms.imaging.drawn import Pixels
+from transforms.inference.spec import EngineName
 
 KNOWN = {"burger.jpg": 933, "cat_720p.jpg": 285, "parrot.jpg": 88}
 Check = Callable[[list[Any]], None]
@@ -51,8 +52,9 @@ def test_the_example_runs(tiny_classifier: str) -> None:
     assert doctest.testmod(handler_module, extraglobs=bundles, raise_on_error=True).attempted
 
 
-def test_pixels_give_the_numbers_of_predict(tiny_classifier: str) -> None:
-    model = beamsight.load(tiny_classifier)
+@pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
+def test_pixels_give_the_numbers_of_predict(engine: EngineName, tiny_classifier: str) -> None:
+    model = beamsight.load(tiny_classifier, engine=engine)
     images = pictures(7)
     recipe = model.recipe
     expected = {image.tobytes(): row for image, row in zip(images, model.predict_pixels(np.stack(images)), strict=True)}
@@ -63,7 +65,7 @@ def test_pixels_give_the_numbers_of_predict(tiny_classifier: str) -> None:
             assert (inference.dtype, inference.shape, model_id) == (np.float32, (5,), recipe)
             np.testing.assert_array_equal(inference, expected[example.tobytes()])
 
-    run(images, beamsight.ImageModelHandler(tiny_classifier), check)
+    run(images, beamsight.ImageModelHandler(tiny_classifier, engine=engine), check)
 
 
 @pytest.mark.parametrize("kind", ["path", "URI", "bytes"])

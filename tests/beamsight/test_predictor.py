@@ -34,6 +34,7 @@ from transforms.errors import (
 from transforms.imaging import drawn
 from transforms.imaging.drawn import Pixels
 from transforms.inference.engine import Floats
+from transforms.inference.spec import EngineName
 
 KNOWN = {"burger.jpg": (933, "cheeseburger"), "cat_720p.jpg": (285, "Egyptian cat"), "parrot.jpg": (88, "macaw")}
 
@@ -178,6 +179,17 @@ def test_a_refused_image_is_named(tiny_embedder: str) -> None:
     assert not isinstance(caught.value, ImageError), "no image is to blame if the engine is broken"
 
 
+def test_one_image_is_not_a_list_of_images(file: Path, picture: Pixels, tiny_embedder: str) -> None:
+    model = beamsight.load(tiny_embedder)
+    one_image: list[Any] = [str(file), file, file.read_bytes(), Image.open(io.BytesIO(file.read_bytes())), picture]
+    for image in one_image:
+        with pytest.raises(UsageError, match=r"is one image; pass a list of images, such as \[image\]"):
+            model.predict(image)
+    expected = model.predict([picture] * 2)
+    np.testing.assert_array_equal(model.predict(np.stack([picture, picture])), expected)
+    np.testing.assert_array_equal(model.predict(np.array([str(file)] * 2)), expected)
+
+
 def test_images_of_the_input_size_are_taken_as_they_are(tiny_embedder: str, picture: Pixels) -> None:
     model = beamsight.load(tiny_embedder)
     fitted = inputs.fit_image(picture, model.spec)
@@ -204,14 +216,18 @@ def test_the_best_classes(tiny_classifier: str, tiny_embedder: str, picture: Pix
         beamsight.load(tiny_embedder).classify([picture])
 
 
-def test_known_photos_come_out_as_what_they_are(shared_dir: Path, trained: Mapping[str, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["openvino", "tensorflow"])
+def test_known_photos_come_out_as_what_they_are(
+    engine: EngineName, shared_dir: Path, trained: Mapping[str, str], tmp_path: Path
+) -> None:
     photos = sorted((shared_dir / "photos").glob("*.jpg"))
-    options = ["--classifier", trained["classification"], "--embedder", trained["feature_vector"], "--probabilities"]
-    command = ["run", "--images", str(shared_dir / "photos"), "--output", str(tmp_path / "out"), *options]
-    assert app.main(command) == codes.DONE
-    predictions, embeddings = (tables.rows(tmp_path / "out", name, tmp_path) for name in ("predictions", "embeddings"))
+    forms = trained["classification"], trained["feature_vector"]
+    options = ["--classifier", forms[0], "--embedder", forms[1], "--probabilities", "--engine", engine]
+    out = tmp_path / "out"
+    assert app.main(["run", "--images", str(shared_dir / "photos"), "--output", str(out), *options]) == codes.DONE
+    predictions, embeddings = (tables.rows(out, name, tmp_path) for name in ("predictions", "embeddings"))
 
-    classifier, embedder = (beamsight.load(trained[form]) for form in ("classification", "feature_vector"))
+    classifier, embedder = (beamsight.load(form, engine=engine) for form in forms)
     as_kinds: dict[str, list[ImageLike]] = {
         "paths": list(photos),
         "bytes": [path.read_bytes() for path in photos],
