@@ -192,10 +192,10 @@ def test_an_image_of_a_stream_waits_a_bounded_time(pictures: list[str], tiny_emb
     )
 
     def build(pipeline: beam.Pipeline) -> dict[str, Any]:
-        units = pipeline | stream | images._TimedUnits(3, 10, _Clock())
+        source = pipeline | stream
+        units = source | images._TimedUnits(3, 10, _Clock())
         process = images.Process(recipes, RowSettings("r"), unit_size=3, max_wait=10, clock=_Clock())
-        rows = pipeline | "Again" >> stream | process
-        return {"units": units | "Sizes" >> beam.ParDo(_Unit()), "rows": rows[EMBEDDINGS]}
+        return {"units": units | "Sizes" >> beam.ParDo(_Unit()), "rows": (source | process)[EMBEDDINGS]}
 
     found = run(build, streaming=True)
     assert all(len(stems) <= 3 for stems, _ in found["units"])
@@ -264,7 +264,9 @@ def test_rows_go_to_parquet_as_they_are(
     assert read["failures"].to_pylist()[0]["error"] == "NotFound"
 
 
-@pytest.mark.parametrize("kind", ["PredictionRow", "FullPredictionRow", "EmbeddingRow", "FailureRow", "ImageRef"])
+@pytest.mark.parametrize(
+    "kind", ["PredictionRow", "FullPredictionRow", "EmbeddingRow", "FailureRow", "ImageRef", "CatalogCounts"]
+)
 def test_schemas_have_no_types_of_python(kind: str) -> None:
     text = str(typing_to_runner_api(getattr(beamsight, kind)))
     assert "logical" not in text
