@@ -337,7 +337,9 @@ def test_numbers_equal_those_of_the_command_to_the_bit(
             f"command {table}": pipeline | table >> beamsight.ReadCatalog(str(tmp_path / "out"), table)
             for table in ("predictions", "embeddings")
         }
-        return {**tables, "predictions": result.predictions, "embeddings": result.embeddings}
+        # Reshuffle sends the rows through the coder of their schema.
+        own = {"predictions": result.predictions, "embeddings": result.embeddings}
+        return tables | {name: rows | f"Spread {name}" >> beam.Reshuffle() for name, rows in own.items()}
 
     found = run(build)
     for table in ("predictions", "embeddings"):
@@ -345,3 +347,51 @@ def test_numbers_equal_those_of_the_command_to_the_bit(
         assert len(own) == 12
         assert own == command
     assert np.linalg.norm(found["embeddings"][0].embedding) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_faulty_line_of_a_manifest_is_a_failure(tmp_path: Path, pictures: list[str], tiny_embedder: str) -> None:
+    manifest = tmp_path / "list.csv"
+    manifest.write_text(f"uri,note\n{pictures[0]},a\n,b\n")
+
+    def build(pipeline: beam.Pipeline) -> dict[str, Any]:
+        return (pipeline | beamsight.ListImages(str(manifest)) | beamsight.EmbedImages(tiny_embedder))._asdict()
+
+    found = run(build)
+    assert names(found["rows"]) == ["0.png"]
+    ((failure),) = found["failures"]
+    assert (failure.stage, failure.error) == ("list", "ListError")
+
+
+def test_an_image_that_a_model_refuses_is_one_failure(
+    pictures: list[str], tiny_classifier: str, tiny_embedder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transforms.errors import EngineError
+    from transforms.inference import engines
+    from transforms.inference.engine import Floats, Pixels
+
+    load = engines.load
+
+    def load_fussy(*args: Any, **options: Any) -> Any:
+        engine = load(*args, **options)
+        infer = engine.infer
+
+        def refuse_dark(pixels: Pixels) -> Floats:
+            if any(mean < 40 for mean in pixels.mean(axis=(1, 2, 3))):
+                raise EngineError("too dark")
+            return infer(pixels)
+
+        monkeypatch.setattr(engine, "infer", refuse_dark, raising=False)
+        return engine
+
+    monkeypatch.setattr(engines, "load", load_fussy)
+    dark = drawn.encode(np.full((32, 32, 3), 10, np.uint8), "png")
+    elements = [*((uri, Path(uri).read_bytes()) for uri in pictures), ("dark", dark)]
+
+    def build(pipeline: beam.Pipeline) -> dict[str, Any]:
+        process = beamsight.ProcessImages(classifier=tiny_classifier, embedder=tiny_embedder)
+        return (pipeline | beam.Create(elements) | process)._asdict()
+
+    found = run(build)
+    ((failure),) = found["failures"]
+    assert (failure.uri, failure.stage, failure.error, len(failure.tables)) == ("dark", "classify", "Refused", 2)
+    assert len(found["predictions"]) == len(found["embeddings"]) == len(pictures)
