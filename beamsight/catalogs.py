@@ -1,6 +1,7 @@
-"""The PTransform that writes the tables of the command from your own pipeline."""
+"""The PTransform that writes the tables of the command from your own pipeline.
 
-from __future__ import annotations
+This module has no ``from __future__ import annotations``, because Beam reads the types of ``CatalogCounts`` early.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -51,6 +52,9 @@ class CatalogCounts(NamedTuple):
     retryable: int
     files_published: int
     rows_published: int
+
+
+beam.coders.registry.register_coder(CatalogCounts, beam.coders.RowCoder)
 
 
 class Catalog(beam.PTransform):

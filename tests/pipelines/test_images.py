@@ -192,10 +192,10 @@ def test_an_image_of_a_stream_waits_a_bounded_time(pictures: list[str], tiny_emb
     )
 
     def build(pipeline: beam.Pipeline) -> dict[str, Any]:
-        units = pipeline | stream | images._TimedUnits(3, 10, _Clock())
+        source = pipeline | stream
+        units = source | images._TimedUnits(3, 10, _Clock())
         process = images.Process(recipes, RowSettings("r"), unit_size=3, max_wait=10, clock=_Clock())
-        rows = pipeline | "Again" >> stream | process
-        return {"units": units | "Sizes" >> beam.ParDo(_Unit()), "rows": rows[EMBEDDINGS]}
+        return {"units": units | "Sizes" >> beam.ParDo(_Unit()), "rows": (source | process)[EMBEDDINGS]}
 
     found = run(build, streaming=True)
     assert all(len(stems) <= 3 for stems, _ in found["units"])
@@ -264,7 +264,9 @@ def test_rows_go_to_parquet_as_they_are(
     assert read["failures"].to_pylist()[0]["error"] == "NotFound"
 
 
-@pytest.mark.parametrize("kind", ["PredictionRow", "FullPredictionRow", "EmbeddingRow", "FailureRow", "ImageRef"])
+@pytest.mark.parametrize(
+    "kind", ["PredictionRow", "FullPredictionRow", "EmbeddingRow", "FailureRow", "ImageRef", "CatalogCounts"]
+)
 def test_schemas_have_no_types_of_python(kind: str) -> None:
     text = str(typing_to_runner_api(getattr(beamsight, kind)))
     assert "logical" not in text
@@ -335,7 +337,9 @@ def test_numbers_equal_those_of_the_command_to_the_bit(
             f"command {table}": pipeline | table >> beamsight.ReadCatalog(str(tmp_path / "out"), table)
             for table in ("predictions", "embeddings")
         }
-        return {**tables, "predictions": result.predictions, "embeddings": result.embeddings}
+        # Reshuffle sends the rows through the coder of their schema.
+        own = {"predictions": result.predictions, "embeddings": result.embeddings}
+        return tables | {name: rows | f"Spread {name}" >> beam.Reshuffle() for name, rows in own.items()}
 
     found = run(build)
     for table in ("predictions", "embeddings"):
@@ -343,3 +347,51 @@ def test_numbers_equal_those_of_the_command_to_the_bit(
         assert len(own) == 12
         assert own == command
     assert np.linalg.norm(found["embeddings"][0].embedding) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_faulty_line_of_a_manifest_is_a_failure(tmp_path: Path, pictures: list[str], tiny_embedder: str) -> None:
+    manifest = tmp_path / "list.csv"
+    manifest.write_text(f"uri,note\n{pictures[0]},a\n,b\n")
+
+    def build(pipeline: beam.Pipeline) -> dict[str, Any]:
+        return (pipeline | beamsight.ListImages(str(manifest)) | beamsight.EmbedImages(tiny_embedder))._asdict()
+
+    found = run(build)
+    assert names(found["rows"]) == ["0.png"]
+    ((failure),) = found["failures"]
+    assert (failure.stage, failure.error) == ("list", "ListError")
+
+
+def test_an_image_that_a_model_refuses_is_one_failure(
+    pictures: list[str], tiny_classifier: str, tiny_embedder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transforms.errors import EngineError
+    from transforms.inference import engines
+    from transforms.inference.engine import Floats, Pixels
+
+    load = engines.load
+
+    def load_fussy(*args: Any, **options: Any) -> Any:
+        engine = load(*args, **options)
+        infer = engine.infer
+
+        def refuse_dark(pixels: Pixels) -> Floats:
+            if any(mean < 40 for mean in pixels.mean(axis=(1, 2, 3))):
+                raise EngineError("too dark")
+            return infer(pixels)
+
+        monkeypatch.setattr(engine, "infer", refuse_dark, raising=False)
+        return engine
+
+    monkeypatch.setattr(engines, "load", load_fussy)
+    dark = drawn.encode(np.full((32, 32, 3), 10, np.uint8), "png")
+    elements = [*((uri, Path(uri).read_bytes()) for uri in pictures), ("dark", dark)]
+
+    def build(pipeline: beam.Pipeline) -> dict[str, Any]:
+        process = beamsight.ProcessImages(classifier=tiny_classifier, embedder=tiny_embedder)
+        return (pipeline | beam.Create(elements) | process)._asdict()
+
+    found = run(build)
+    ((failure),) = found["failures"]
+    assert (failure.uri, failure.stage, failure.error, len(failure.tables)) == ("dark", "classify", "Refused", 2)
+    assert len(found["predictions"]) == len(found["embeddings"]) == len(pictures)
