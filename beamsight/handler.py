@@ -41,7 +41,8 @@ class ImageModelHandler(ModelHandler[npt.NDArray[np.uint8], PredictionResult, Pr
     Args:
         bundle: The folder of the bundle, on a disk or gs://. It is read when the pipeline is built, and workers refuse
             another model in its place.
-        engine: The engine that runs it; by default openvino on CPUs and tensorflow on GPUs.
+        engine: The engine that runs it; by default openvino, or tensorflow if the machine that builds the pipeline has
+            a GPU. For workers with GPUs, pass ``tensorflow``.
         precision: The numeric precision of the model: f32, bf16, or int8 if the bundle has it.
         engine_threads: Cores that the engine may use. None for all.
         drop_examples: Leave the pixels out of the results. At the input size of B7 they take 1 MB each.

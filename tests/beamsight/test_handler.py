@@ -160,6 +160,19 @@ def test_batches_are_bounded_and_measured(tiny_embedder: str) -> None:
     assert found["inference_batch_latency_micro_secs"].count == sizes.count
 
 
+def test_batches_of_your_own(tiny_embedder: str) -> None:
+    images = pictures(5)
+    expected = beamsight.load(tiny_embedder).predict_pixels(np.stack(images))
+
+    def check(results: list[PredictionResult]) -> None:
+        found = {result.example.tobytes(): result.inference for result in results}
+        for image, row in zip(images, expected, strict=True):
+            np.testing.assert_array_equal(found[image.tobytes()], row)
+
+    handler = beamsight.ImageModelHandler(tiny_embedder)
+    run([images[:2], np.stack(images[2:])], handler.with_no_batching(), check)
+
+
 def test_the_largest_batch_fits_into_memory(tiny_embedder: str) -> None:
     def limits(**options: Any) -> Mapping[str, Any]:
         return beamsight.ImageModelHandler(tiny_embedder, **options).batch_elements_kwargs()
