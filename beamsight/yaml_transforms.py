@@ -34,18 +34,18 @@ class _NamedOutputs(beam.PTransform):
         self._failures = _FAILURES if error_handling is None else _read_name(error_handling)
 
     def expand(self, elements: beam.PCollection) -> dict[str, beam.PCollection]:
-        outputs = {name: rows for name, rows in self._transform.expand(elements)._asdict().items() if rows}
+        result = self._transform.expand(elements)._asdict()
+        outputs = {name: rows for name, rows in result.items() if rows is not None}
         failures = outputs.pop(_FAILURES)
         if self._failures in outputs:
-            raise UsageError(f"error_handling has the output {self._failures!r}, which is that of rows; pass another")
+            raise UsageError(f"error_handling names the output {self._failures!r}, which has rows; pass another name")
         return {**outputs, self._failures: failures}
 
 
-def _read_name(error_handling: Any) -> str:
-    values = error_handling if isinstance(error_handling, Mapping) else error_handling._asdict()  # a row, by a service
-    name = values.get("output")
-    if len(values) != 1 or not isinstance(name, str):
-        raise UsageError(f"error_handling is {dict(values)}; pass only output, the name of the output of failures")
+def _read_name(error_handling: Mapping[str, Any]) -> str:
+    name = error_handling.get("output")
+    if len(error_handling) != 1 or not isinstance(name, str):
+        raise UsageError(f"error_handling is {error_handling}; pass only output, the name of the output of failures")
     return name
 
 
