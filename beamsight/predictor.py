@@ -4,92 +4,101 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
+from beamsight import inputs
+from beamsight.inputs import ImageLike
 from transforms import defaults
-from transforms.errors import UsageError
-from transforms.imaging import colour, fit, slots
-from transforms.imaging import decode as decoding
+from transforms.errors import ImageError, InferenceError, UsageError
 from transforms.inference import bundle, engines, heads
-from transforms.inference.engine import Engine, Floats
+from transforms.inference.engine import Engine, Floats, Pixels, infer_each
 from transforms.inference.labels import Label
-from transforms.inference.spec import EngineName, ModelSpec, Precision
+from transforms.inference.recipe import Recipe
+from transforms.inference.spec import EngineName, Precision
 from transforms.storage import files
-
-ImageLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]"
+from transforms.tables.typed_rows import ClassScore
 
 _CHUNK = 64  # images in memory at once
 
 
-def decode(data: bytes, *, max_pixels: int = defaults.MAX_PIXELS) -> npt.NDArray[np.uint8]:
-    """Decode the bytes of an image file, as a run does.
-
-    Args:
-        data: The file, in any format that Pillow or libheif reads.
-        max_pixels: The most pixels that the file's header may declare.
-
-    Returns:
-        uint8[height, width, 3], RGB in sRGB, upright after EXIF orientation, with transparency on white.
-
-    Raises:
-        DecodeError: The bytes are not an image that can be used.
-
-    Example:
-        >>> import io
-        >>> from PIL import Image
-        >>> file = io.BytesIO()
-        >>> Image.new("RGB", (3, 2), "red").save(file, "png")
-        >>> decode(file.getvalue()).shape
-        (2, 3, 3)
-    """
-    with slots.reserve(data):
-        return decoding.decode_image(data, max_pixels=max_pixels).pixels
-
-
-def load(uri: str | os.PathLike[str], *, engine: EngineName | None = None, precision: Precision = "f32") -> Predictor:
+def load(
+    bundle: str | os.PathLike[str],
+    *,
+    engine: EngineName | None = None,
+    precision: Precision = "f32",
+    engine_threads: int | None = None,
+) -> Predictor:
     """Load a bundle.
 
     Args:
-        uri: The folder of the bundle, on a disk or gs://; ``beamsight models stage`` makes it.
+        bundle: The folder of the bundle, on a disk or gs://; ``beamsight models stage`` makes it.
         engine: The engine that runs it; by default openvino on CPUs and tensorflow on GPUs.
-        precision: The numeric precision of the model.
+        precision: The numeric precision of the model: f32, bf16, or int8 if the bundle has it.
+        engine_threads: Cores that the engine may use. None for all.
 
     Raises:
         ModelError: The folder is not a whole bundle, or does not have the form that the engine needs.
+
+    Example:
+        >>> import beamsight
+        >>> model = beamsight.load(classifier)
+        >>> model.spec.task
+        'classify'
     """
+    return open_recipe(read_recipe(bundle, engine, precision), engine_threads)
+
+
+def read_recipe(uri: str | os.PathLike[str], engine: EngineName | None, precision: Precision) -> Recipe:
+    """Read the description of a bundle, and choose the engine. The recipe is the one of ``beamsight run``."""
     place = files.absolute(os.fspath(uri))
     found = bundle.read(place)
-    name = engines.choose(engine, precision, found, gpu=Path("/dev/nvidia0").exists())
-    form = engines.form(name)
-    folder = bundle.localize(place, found.content_hash, form=form)
-    if files.is_local(place):  # a copy from gs:// is verified while it is made
-        bundle.verify(folder, found.only(form))
-    return Predictor(
-        found.spec, engines.load(name, folder, found.spec, precision), bundle.load_labels(folder, found.spec)
+    return Recipe(
+        spec=found.spec,
+        bundle=place,
+        content_hash=found.content_hash,
+        source=found.source,
+        engine=engines.choose(engine, precision, found, gpu=Path("/dev/nvidia0").exists()),
+        precision=precision,
+        quantized=found.quantized_hash() if precision == "int8" else None,
     )
 
 
+def open_recipe(recipe: Recipe, engine_threads: int | None = None) -> Predictor:
+    """Load the bundle of a recipe. Raises ModelError if it is not whole, or changed since the recipe was made."""
+    form = engines.form(recipe.engine)
+    folder = bundle.localize(recipe.bundle, recipe.content_hash, quantized=recipe.quantized, form=form)
+    if files.is_local(recipe.bundle):  # a copy from gs:// is verified while it is made
+        bundle.verify(folder, bundle.read(recipe.bundle).only(form))
+    engine = engines.load(recipe.engine, folder, recipe.spec, recipe.precision, threads=engine_threads)
+    return Predictor(recipe, engine, bundle.load_labels(folder, recipe.spec))
+
+
 class Predictor:
-    """A loaded model.
+    """A loaded model, which ``beamsight.load`` returns. Threads can share it.
 
     Attributes:
         spec: What the model takes and gives.
+        recipe: The id of the model and of all that changes its numbers, as in the column ``recipe`` of the tables.
         labels: The classes of a classifier, by index; empty for an embedder.
     """
 
-    def __init__(self, spec: ModelSpec, engine: Engine, labels: Sequence[Label]) -> None:
-        self.spec = spec
+    def __init__(self, recipe: Recipe, engine: Engine, labels: Sequence[Label]) -> None:
+        self.spec = recipe.spec
+        self.recipe = recipe.folder
         self.labels = tuple(labels)
         self._engine = engine
 
     def predict(self, images: Iterable[ImageLike]) -> npt.NDArray[np.float32]:
-        """Run the model on images, with the preprocessing of a run.
+        """Run the model on images, in batches, with the preprocessing of a run.
+
+        The images may be of different kinds. For paths, URIs and bytes, the numbers are those of a run. For Pillow
+        images and arrays they are too, except for JPEGs with a shorter side of more than 1,400 pixels: a run decodes
+        them at a reduced size.
 
         Args:
             images: Paths or URIs, bytes of image files, Pillow images, or arrays uint8[height, width, 3] in RGB.
@@ -98,26 +107,106 @@ class Predictor:
             float32[N, D] in the order of the images: probabilities of a classifier, vectors of an embedder.
 
         Raises:
-            ImageError: An image cannot be read or decoded.
-            EngineError: The model fails on a batch.
-            UsageError: A value is none of these kinds.
+            ImageError: An image cannot be read or decoded, or the model has no result for it. The message starts with
+                the index of the image.
+            UsageError: A value is none of these kinds. The message starts with its index. Or ``images`` is one image.
+            EngineError: The model fails on any image.
+
+        Example:
+            >>> import beamsight
+            >>> import numpy as np
+            >>> from PIL import Image
+            >>> model = beamsight.load(embedder)
+            >>> vectors = model.predict([Image.new("RGB", (40, 30), "red"), np.zeros((30, 40, 3), np.uint8)])
+            >>> vectors.shape == (2, model.spec.width)
+            True
         """
-        remaining = iter(images)
-        parts: list[Floats] = [np.zeros((0, self.spec.width), np.float32)]
-        while chunk := [fit.fit_image(self._picture(image), self.spec) for image in islice(remaining, _CHUNK)]:
-            parts.append(self._engine.infer(np.stack(chunk)))
-        outputs = np.concatenate(parts)
+        inputs.require_several(images)
+        remaining = enumerate(images)
+        parts = [np.zeros((0, self.spec.width), np.float32)]
+        with ThreadPoolExecutor(defaults.THREADS, thread_name_prefix="predict") as pool:
+            while chunk := list(islice(remaining, _CHUNK)):
+                pixels = list(pool.map(self._fit, chunk))
+                parts.append(self._infer(pixels, first=chunk[0][0]))
+        return np.concatenate(parts)
+
+    def classify(self, images: Iterable[ImageLike], *, top_k: int = 5) -> list[list[ClassScore]]:
+        """Return the best classes of images.
+
+        Args:
+            images: As for ``predict``.
+            top_k: Number of classes for each image.
+
+        Returns:
+            For each image its classes, best first. Classes with equal scores are in the order of their ids.
+
+        Raises:
+            UsageError: The model is an embedder, or ``top_k`` is less than 1.
+            ImageError, EngineError: As for ``predict``.
+
+        Example:
+            >>> import beamsight
+            >>> from PIL import Image
+            >>> model = beamsight.load(classifier)
+            >>> ((best, second),) = model.classify([Image.new("RGB", (40, 30), "red")], top_k=2)
+            >>> best.label == model.labels[best.class_id].name
+            True
+        """
+        if self.spec.task != "classify":
+            raise UsageError(f"{self.spec.name} is an embedder and has no classes; use predict() for its vectors")
+        if top_k < 1:
+            raise UsageError(f"top_k {top_k} is too small; pass 1 or more")
+        scores = self.predict(images)
+        return [
+            [self._class(np.int32(index), row[index]) for index in indices]
+            for indices, row in zip(heads.top_k(scores, top_k), scores, strict=True)
+        ]
+
+    def _class(self, index: np.int32, score: np.float32) -> ClassScore:
+        label = self.labels[index]
+        return ClassScore(index, label.wnid, label.name, score)
+
+    def predict_pixels(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Run the model on images that have its input size already.
+
+        Args:
+            pixels: uint8[N, size, size, 3], RGB, where size is ``spec.size``.
+
+        Returns:
+            float32[N, D], as for ``predict``.
+
+        Raises:
+            InferenceError: The model has no result for an image. The message starts with its index.
+            UsageError: The array has another type or shape.
+            EngineError: The model fails on any image.
+        """
+        size = self.spec.size
+        if pixels.dtype != np.uint8 or pixels.shape[1:] != (size, size, 3):
+            raise UsageError(
+                f"{inputs.describe(pixels)} is not uint8[N, {size}, {size}, 3], which {self.spec.name} takes"
+            )
+        return self._infer(list(pixels), first=0)
+
+    def _infer(self, pixels: list[Pixels], *, first: int) -> Floats:
+        """Run the model on images of its input size. ``first`` is the index of the first one."""
+        rows = [np.zeros((0, self.spec.width), np.float32)]
+        for index, row in enumerate(infer_each(self._engine, pixels, self.spec) if pixels else [], first):
+            if isinstance(row, InferenceError):
+                _name(row, index)
+                raise row
+            rows.append(row[np.newaxis])
+        outputs = np.concatenate(rows)
         return heads.probabilities(outputs, self.spec.output) if self.spec.task == "classify" else outputs
 
-    def _picture(self, image: ImageLike) -> Image.Image:
-        if isinstance(image, Image.Image):
-            return colour.to_srgb(image)
-        if isinstance(image, np.ndarray):
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-                raise UsageError(f"an array of {image.dtype}{list(image.shape)} is not uint8[height, width, 3]")
-            return Image.fromarray(image)
-        if isinstance(image, str | os.PathLike):
-            image, _ = files.read(files.absolute(os.fspath(image)), timeout=defaults.FETCH_TIMEOUT)
-        if not isinstance(image, bytes):
-            raise UsageError(f"{type(image).__name__} is not an image; give a path, bytes, a Pillow image, or an array")
-        return decoding.decode_image(image, min_side=fit.min_side(self.spec)).image
+    def _fit(self, item: tuple[int, ImageLike]) -> Pixels:
+        index, image = item
+        try:
+            return inputs.fit_image(image, self.spec)
+        except (ImageError, UsageError) as error:
+            _name(error, index)
+            raise
+
+
+def _name(error: ImageError | UsageError, index: int) -> None:
+    """Put the index of the image in front of the message of an error."""
+    error.args = (f"image {index}: {error}",)

@@ -90,33 +90,27 @@ class Race:
         self.unavailable: dict[str, str] = {}
 
     def run(self, contender: Contender) -> None:
-        """Run one repetition of a contender. Skip contenders that failed before."""
+        """Run one repetition of a contender."""
+        for count in [self._count] if contender.is_bare else [1, self._count]:
+            self.run_once(contender, count)
+
+    def run_once(self, contender: Contender, count: int) -> None:
+        """Run a contender on one image or on all. Skip contenders that failed before."""
         if contender.name in self.unavailable:
             return
-        counts = [self._count] if contender.is_bare else [1, self._count]
-        for count in counts:
-            folder = material.one_picture() if count == 1 else material.pictures(count)
-            with tempfile.TemporaryDirectory(dir=self._scratch) as output:
-                done = common.measure(
-                    [
-                        part.format(
-                            folder=folder,
-                            count=count,
-                            output=output,
-                            classifier=self._classifier,
-                            embedder=self._embedder,
-                        )
-                        for part in contender.command
-                    ]
-                )
-                if done.code:
-                    prefix = "" if done.code == UNAVAILABLE else f"exit code {done.code}: "
-                    self.unavailable[contender.name] = f"{prefix}{done.message}"
-                    return
-                if not contender.is_bare and count > 1:
-                    self.answers.setdefault(contender.name, material.read_answers(Path(output)))
-            (self.one if count == 1 else self.all)[contender.name].append(done)
-            common.progress(f"{contender.name}, {count} {'image' if count == 1 else 'images'}: {done.seconds:.1f} s")
+        folder = material.one_picture() if count == 1 else material.pictures(count)
+        with tempfile.TemporaryDirectory(dir=self._scratch) as output:
+            placeholders = {"classifier": self._classifier, "embedder": self._embedder, "count": count}
+            command = [part.format(folder=folder, output=output, **placeholders) for part in contender.command]
+            done = common.measure(command)
+            if done.code:
+                prefix = "" if done.code == UNAVAILABLE else f"exit code {done.code}: "
+                self.unavailable[contender.name] = f"{prefix}{done.message}"
+                return
+            if not contender.is_bare and count > 1:
+                self.answers.setdefault(contender.name, material.read_answers(Path(output)))
+        (self.one if count == 1 else self.all)[contender.name].append(done)
+        common.progress(f"{contender.name}, {count} {'image' if count == 1 else 'images'}: {done.seconds:.1f} s")
 
     def report(self, contender: Contender, figures: Figures) -> None:
         """Add the figures of a contender, which are medians."""

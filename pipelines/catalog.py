@@ -22,25 +22,38 @@ from transforms.process import ProcessUnits
 WriteReport = Callable[[Tally], None]
 
 
-def build(pipeline: beam.Pipeline, options: CatalogOptions, write_report: WriteReport) -> None:
-    """Add the job to a pipeline.
+class Catalog(beam.PTransform):
+    """Pipeline -> the sums of the whole run, as the only element, after everything is published.
 
     Args:
-        pipeline: The pipeline.
         options: The options of the graph.
-        write_report: Called once with the sums of the whole run, after all units.
+        write_report: Called once with the sums.
     """
-    prepared = pipeline | "Prepare" >> publish.Prepare(options.tables, options.settings)
-    missing = pipeline | "Missing" >> Missing(options, [beam.pvalue.AsIter(prepared)])
-    work, tallies = missing.work, [prepared, missing[TALLY]]
-    if options.limit is not None:
-        limited = work | "Limit" >> Limit(options.limit, options.settings.run_id)
-        work, tallies = limited.work, [*tallies, limited[TALLY]]
-    units_ = work | "Units" >> Units(options)
-    process = beam.ParDo(ProcessUnits(options.recipes, options.settings))
-    done = units_ | "Process" >> process.with_outputs(ProcessUnits.TALLY, main="files")
-    published = done.files | "Publish" >> publish.Publish(options.tables, options.settings)
-    _ = (*tallies, done[ProcessUnits.TALLY], published) | "Report" >> _Report(write_report, options.settings.output)
+
+    def __init__(self, options: CatalogOptions, write_report: WriteReport) -> None:
+        super().__init__()
+        self._options = options
+        self._write_report = write_report
+
+    def expand(self, pipeline: beam.Pipeline) -> Any:
+        options = self._options
+        prepared = pipeline | "Prepare" >> publish.Prepare(options.tables, options.settings)
+        missing = pipeline | "Missing" >> Missing(options, [beam.pvalue.AsIter(prepared)])
+        work, tallies = missing.work, [prepared, missing[TALLY]]
+        if options.limit is not None:
+            limited = work | "Limit" >> Limit(options.limit, options.settings.run_id)
+            work, tallies = limited.work, [*tallies, limited[TALLY]]
+        units_ = work | "Units" >> Units(options)
+        process = beam.ParDo(ProcessUnits(options.recipes, options.settings))
+        done = units_ | "Process" >> process.with_outputs(ProcessUnits.TALLY, main="files")
+        published = done.files | "Publish" >> publish.Publish(options.tables, options.settings)
+        report = _Report(self._write_report, options.settings.output)
+        return (*tallies, done[ProcessUnits.TALLY], published) | "Report" >> report
+
+
+def build(pipeline: beam.Pipeline, options: CatalogOptions, write_report: WriteReport) -> None:
+    """Add the job of the command to a pipeline. Its steps have no label in common, so that a console shows them all."""
+    Catalog(options, write_report).expand(pipeline)
 
 
 def count(pipeline: beam.Pipeline, options: CatalogOptions) -> None:
@@ -49,7 +62,7 @@ def count(pipeline: beam.Pipeline, options: CatalogOptions) -> None:
 
 
 class _Report(beam.PTransform):
-    """Tallies of all steps -> one call of ``write_report``."""
+    """Tallies of all steps -> their sum, after one call of ``write_report`` with it."""
 
     def __init__(self, write_report: WriteReport, output: str) -> None:
         super().__init__()
@@ -65,6 +78,7 @@ class _Report(beam.PTransform):
         )
 
 
-def _finish(tally: Tally, write_report: WriteReport, output: str) -> None:
+def _finish(tally: Tally, write_report: WriteReport, output: str) -> Tally:
     unfinished.clear(output)
     write_report(tally)
+    return tally

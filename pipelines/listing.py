@@ -6,25 +6,44 @@ A chunk is a list of refs as plain tuples, and the number of other files in thei
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipelines.options import CatalogOptions
-from transforms import counts, run_state
+from transforms import counts, defaults, run_state
 from transforms.history import subtract
 from transforms.history.known import History
 from transforms.listing import ranges, sources
+from transforms.records import ImageRef
 from transforms.storage.base import KeyRange
-from transforms.tables import layout
 
 Chunk = tuple[list[Any], int]
 
 _RANGES = 8  # of a large source for each worker, so that all workers list until the end
 _MOST_RANGES = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What to list.
+
+    Attributes:
+        images: The sources of the images, see ``sources.list_images``.
+        run_id: The id of the run that counts the images.
+        uri_column: The column of a manifest that has the URIs.
+        leave_out: Files, and folders with a slash at the end, that are not images.
+        days: The logical days of sources that are not for the day of the run.
+    """
+
+    images: tuple[str, ...]
+    run_id: str
+    uri_column: str = defaults.URI_COLUMN
+    leave_out: tuple[str, ...] = ()
+    days: Mapping[str, str] = field(default_factory=dict)
 
 
 class List(beam.PTransform):
@@ -33,24 +52,25 @@ class List(beam.PTransform):
     A range is an element after a shuffle. So a worker that fails repeats its ranges, and not the whole source.
 
     Args:
-        options: The options of the graph. One worker lists each source as a whole.
+        listing: What to list.
+        workers: Number of concurrent workers. A single one lists each source as a whole.
         ready: Side inputs that must exist before anything is listed.
     """
 
-    def __init__(self, options: CatalogOptions, ready: Sequence[Any]) -> None:
+    def __init__(self, listing: Listing, workers: int = 1, ready: Sequence[Any] = ()) -> None:
         super().__init__()
-        self._options = options
-        self._ranges = min(_RANGES * options.workers, _MOST_RANGES) if options.workers > 1 else 1
+        self._listing = listing
+        self._ranges = min(_RANGES * workers, _MOST_RANGES) if workers > 1 else 1
         self._ready = ready
 
     def expand(self, pipeline: beam.Pipeline) -> Any:
         return (
             pipeline
-            | "Sources" >> beam.Create(self._options.images)
+            | "Sources" >> beam.Create(self._listing.images)
             | "Spread sources" >> beam.Reshuffle()
             | "Ranges" >> beam.FlatMap(_split, self._ranges)
             | "Spread ranges" >> beam.Reshuffle()
-            | "List" >> beam.FlatMap(_list, self._options, *self._ready)
+            | "List" >> beam.FlatMap(_list, self._listing, *self._ready)
         )
 
 
@@ -59,15 +79,41 @@ def _split(source: str, wanted: int) -> Iterator[Any]:
         yield source, start, end
 
 
-def _list(part: tuple[Any, ...], options: CatalogOptions, _ready: Any = None) -> Iterator[Chunk]:
+def _list(part: tuple[Any, ...], listing: Listing, _ready: Any = None) -> Iterator[Chunk]:
     source, start, end = part
-    day = options.days.get(source)
-    own_files = layout.own_files(options.settings.output)
-    for chunk in sources.list_images(source, options.uri_column, own_files, keys=KeyRange(start, end)):
+    day = listing.days.get(source)
+    for chunk in sources.list_images(source, listing.uri_column, listing.leave_out, keys=KeyRange(start, end)):
         listed = Counter({counts.LISTED: len(chunk.refs)})
         counts.publish(listed)
-        run_state.of(options.settings.run_id).live.add(listed)
+        run_state.of(listing.run_id).live.add(listed)
         yield [(*ref[:-1], day) for ref in chunk.refs], chunk.ignored
+
+
+class Refs(beam.PTransform):
+    """Sources -> ImageRefs, each URI once. Refs are shuffled only if two sources may name the same image.
+
+    Args:
+        listing: What to list.
+        workers: Number of concurrent workers.
+    """
+
+    def __init__(self, listing: Listing, workers: int = 1) -> None:
+        super().__init__()
+        self._listing = listing
+        self._workers = workers
+
+    def expand(self, pipeline: beam.Pipeline) -> Any:
+        refs = (
+            pipeline | "Chunks" >> List(self._listing, self._workers) | "Refs" >> beam.FlatMap(lambda chunk: chunk[0])
+        )
+        if sources.may_overlap(self._listing.images):
+            refs = (
+                refs
+                | "By URI" >> beam.WithKeys(lambda ref: ref[0])
+                | "Together" >> beam.GroupByKey()
+                | "Newest" >> beam.MapTuple(lambda _, same: subtract.newest(map(ImageRef._make, same)))
+            )
+        return refs | "Typed" >> beam.Map(ImageRef._make).with_output_types(ImageRef)
 
 
 class Shards(beam.PTransform):

@@ -42,7 +42,7 @@ class Missing(beam.PTransform):
     def expand(self, pipeline: beam.Pipeline) -> Any:
         options = self._options
         subtract_ = beam.ParDo(_Subtract(options))
-        chunks = pipeline | "Images" >> listing.List(options, self._ready)
+        chunks = pipeline | "Images" >> listing.List(options.listing(), options.workers, self._ready)
         if sources.may_overlap(options.images):
             chunks = chunks | "Shards" >> listing.Shards(options.history)
         return chunks | "Subtract" >> subtract_.with_outputs(TALLY, main="work")

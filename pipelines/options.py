@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from pipelines.listing import Listing
 from transforms import defaults
 from transforms.errors import UsageError
 from transforms.history.known import History, Retries
@@ -59,6 +60,16 @@ class CatalogOptions:
     def with_lock(self, token: str) -> CatalogOptions:
         """Return the options of a run that holds the lock with this token."""
         return replace(self, settings=replace(self.settings, lock_token=token))
+
+    def listing(self) -> Listing:
+        """Return what to list."""
+        return Listing(
+            images=self.images,
+            run_id=self.settings.run_id,
+            uri_column=self.uri_column,
+            leave_out=layout.own_files(self.settings.output),
+            days=self.days,
+        )
 
     def history(self) -> History:
         """Return what the tables have already."""

@@ -15,3 +15,5 @@ FETCH_TIMEOUT = 300.0  # seconds for an image: 12 downloads of 30 MB at once sti
 MAX_BYTES = 128 * 1024 * 1024  # of an image file
 
 MAX_PIXELS = 100_000_000  # of an image
+
+MAX_WAIT = 10.0  # seconds for which an image of a stream waits for others: one call of B7 and B6 takes less than one

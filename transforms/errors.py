@@ -34,7 +34,8 @@ exit code 2, and ``Locked`` with exit code 4. Any other error is a bug or a brok
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from functools import partial
+from typing import Any, ClassVar, Literal
 
 Stage = Literal["list", "fetch", "decode", "classify", "embed"]
 
@@ -176,6 +177,10 @@ class InferenceError(ImageError):
     def __init__(self, message: str, *, stage: Stage, retryable: bool = False) -> None:
         super().__init__(message, retryable=retryable)
         self.stage = stage  # type: ignore[misc]  # set per instance, because both tasks share the class
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Python's own way calls the class with the message alone, and then the error is lost on its way to a process.
+        return partial(type(self), stage=self.stage), self.args, self.__dict__
 
 
 class NonFinite(InferenceError):

@@ -91,7 +91,7 @@ def _down(storage: str, number: int, error: FetchError) -> StorageDown:
     reason = " ".join(str(error).split())
     return StorageDown(
         f"{storage} does not answer: {number} reads in a row failed, the last one because of "
-        f"{reason}. No attempt is counted; run the command again when the storage is available"
+        f"{reason}. No attempt is counted; run again when the storage is available"
     )
 
 

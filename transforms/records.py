@@ -1,9 +1,7 @@
 """The values that pass between the steps. They are small, immutable and the same on every machine."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 from transforms.errors import ImageError, Stage
 
@@ -20,11 +18,12 @@ class ImageRef(NamedTuple):
         day: The logical day that the image was listed for. None for the day of the run.
     """
 
+    # Beam reads these types when the module is loaded, and makes a column of a schema from Optional only.
     uri: str
-    version: str | None = None
-    size: int | None = None
-    fault: str | None = None
-    day: str | None = None
+    version: Optional[str] = None
+    size: Optional[int] = None
+    fault: Optional[str] = None
+    day: Optional[str] = None
 
 
 class Work(NamedTuple):
@@ -64,7 +63,7 @@ class Failure:
     attempt: int = 1
 
     @classmethod
-    def of(cls, work: Work, error: ImageError) -> Failure:
+    def of(cls, work: Work, error: ImageError) -> "Failure":
         """Return the row for an error: the name of its class and one line of text with at most 500 characters."""
         line = " ".join(str(error).split())
         return cls(

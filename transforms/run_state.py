@@ -6,7 +6,9 @@ in one process have different ids and share nothing.
 
 from __future__ import annotations
 
+import secrets
 import threading
+from datetime import datetime, timezone
 
 from transforms.counts import Sums
 from transforms.errors import Stopped
@@ -52,6 +54,11 @@ class RunState:
 # An entry stays after its run: threads of a stopped run may still ask whether they have to stop. No lock, because
 # signal handlers read it.
 _states: dict[str, RunState] = {}
+
+
+def make_run_id(started: datetime | None = None) -> str:
+    """Return a new id, which begins with the time of the start in UTC. None for now."""
+    return f"{started or datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
 def of(run_id: str) -> RunState:

@@ -10,10 +10,10 @@ from pathlib import Path
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, SetupOptions, WorkerOptions
 from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 
+from beamsight.models import choose
 from beamsight.models.downloads import Report, ignore
 from beamsight.text import nearest
 from runners.dataflow import options
-from runners.jobs import resolve
 from runners.jobs.options import NO_MODEL
 from transforms.errors import FetchError, ModelError, UsageError
 from transforms.inference import bundle
@@ -155,7 +155,7 @@ def stage_model(model: str, task: Task, folder: str, report: Report = ignore) ->
     """
     if model == NO_MODEL:
         return model
-    uri = resolve.find_bundle(model, task, report)
+    uri = choose.find_bundle(model, task, report)
     bundle_ = bundle.read(uri)
     if not files.is_local(uri):
         _require_complete_bundle(uri, bundle_)

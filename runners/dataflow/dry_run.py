@@ -18,7 +18,7 @@ from apache_beam.options.pipeline_options import (
     WorkerOptions,
 )
 
-from beamsight.models import registry
+from beamsight.models import choose, registry
 from beamsight.reports import run_report
 from beamsight.text import columns, count
 from runners.dataflow import checks, estimate, options, sending, submit
@@ -190,7 +190,7 @@ def _read_bundle(model: str, task: Task) -> tuple[str, Bundle]:
         if not files.exists(files.join(uri, bundle.MODEL_JSON)):
             raise UsageError("not staged on this machine yet; `submit` stages it")
     else:
-        uri = resolve.find_bundle(model, task)
+        uri = choose.find_bundle(model, task)
     return uri, bundle.read(uri)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import stat
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -11,17 +10,17 @@ from pathlib import Path
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from beamsight.models import registry, staging
+from beamsight.models import choose
 from beamsight.models.downloads import Report, ignore
 from beamsight.reports import run_report
-from beamsight.text import count, nearest
+from beamsight.text import count
 from pipelines.options import CatalogOptions
 from runners.jobs import beam_options
 from runners.jobs.options import NO_MODEL, RunOptions
+from transforms import run_state
 from transforms.errors import FetchError, UsageError
 from transforms.history.known import Retries
 from transforms.imaging.prepare import Limits
-from transforms.inference import bundle, engines
 from transforms.inference.recipe import Recipe
 from transforms.inference.spec import Task
 from transforms.listing import sources
@@ -45,10 +44,10 @@ def resolve(
         The options of the graph, and the run.
     """
     started = datetime.now(timezone.utc)
-    run_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    run_id = run_state.make_run_id(started)
     output = output_of(options)
     recipes = tuple(
-        make_recipe(options, find_bundle(model, task, report), task, gpu)
+        make_recipe(options, choose.find_bundle(model, task, report), task, gpu)
         for model, task in options.models
         if model != NO_MODEL
     )
@@ -123,43 +122,16 @@ def output_of(options: RunOptions) -> str:
 
 def make_recipe(options: RunOptions, uri: str, task: Task, gpu: bool) -> Recipe:
     """Return the recipe of the table that the bundle at ``uri`` makes."""
-    found = bundle.read(uri)
-    if found.spec.task != task:
-        raise UsageError(
-            f"{uri} is a model to {found.spec.task} with, but the option needs one to {task} with; swap --classifier "
-            "and --embedder"
-        )
-    engine = engines.choose(options.wanted_engine, options.precision, found, gpu=gpu)
-    if files.is_local(uri):  # Workers verify a bundle on gs:// when they copy it.
-        bundle.verify(bundle.localize(uri, found.content_hash), found.only(engines.form(engine)))
-    return Recipe(
-        spec=found.spec,
-        bundle=uri,
-        content_hash=found.content_hash,
-        source=found.source,
-        engine=engine,
+    return choose.make_recipe(
+        uri,
+        task,
+        engine=options.wanted_engine,
         precision=options.precision,
-        quantized=found.quantized_hash() if options.precision == "int8" else None,
+        gpu=gpu,
         top_k=options.top_k,
         probabilities=options.probabilities,
         normalize=options.normalize,
     )
-
-
-def find_bundle(model: str, task: Task, report: Report = ignore) -> str:
-    """Return the URI of the bundle for a registered name or a folder.
-
-    A registered model that was never used on this machine is staged first, with its steps to ``report``.
-    """
-    if registry.find(model, task):
-        return staging.stage_registered(model, task, report=report)
-    if "/" not in model and not Path(model).exists():
-        names = registry.names(task)
-        raise UsageError(
-            f"{model!r} is neither a bundle nor a registered model to {task} with{nearest(model, names)}; the "
-            f"registered models are {', '.join(names)}"
-        )
-    return files.absolute(model)
 
 
 def require_visible(options: RunOptions, beam: PipelineOptions, *, models: bool = True) -> None:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from beamsight import options
-from beamsight.models import registry, staging
+from beamsight.models import choose, registry, staging
 from beamsight.text import duration
 from runners.dataflow import checks
 from runners.dataflow import options as dataflow
@@ -145,7 +145,7 @@ def _ask_output(job: RunOptions) -> None:
 def _ask_model(job: RunOptions, model: str, task: Task, gpu: bool) -> str | None:
     if registry.find(model, task) and not staging.cached_bundle(model, task).exists():
         return f"{model} is not on this machine; the first run downloads it"
-    resolve.make_recipe(job, resolve.find_bundle(model, task), task, gpu)
+    resolve.make_recipe(job, choose.find_bundle(model, task), task, gpu)
     return None
 
 

@@ -112,6 +112,15 @@ def missing(
     return sorted(work, key=lambda item: item.ref.uri), tally
 
 
+def newest(refs: Iterable[ImageRef]) -> ImageRef:
+    """Return the ref with the greatest version among refs of one URI."""
+    best, *others = refs
+    for ref in others:
+        if _precedes(best, ref):
+            best = ref
+    return best
+
+
 def _precedes(before: ImageRef, ref: ImageRef) -> bool:
     """Return whether ``ref`` has a newer version, or the same version for an earlier day."""
     old, new = before.version or "", ref.version or ""

@@ -104,6 +104,9 @@ def _decode(data: bytes, kind: str, min_side: int | None, max_pixels: int) -> De
     orientation = parsers.orientation(image)
     upright = colour.to_srgb(image)
     del image  # before there is one more copy
-    if orientation in _ROTATIONS:
-        upright = upright.transpose(_ROTATIONS[orientation])
-    return Decoded(upright, *(size if orientation < 5 else size[::-1]))
+    return Decoded(rotate(upright, orientation), *(size if orientation < 5 else size[::-1]))
+
+
+def rotate(image: Image.Image, orientation: int) -> Image.Image:
+    """Return an image upright, according to its EXIF orientation, 1 to 8."""
+    return image.transpose(_ROTATIONS[orientation]) if orientation in _ROTATIONS else image

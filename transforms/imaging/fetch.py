@@ -1,4 +1,4 @@
-"""Read the bytes of a listed image, with their version and hash."""
+"""Read the bytes of an image, with their version and hash."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from typing import NamedTuple
 
 from transforms import defaults
-from transforms.errors import ListError, NoCredentials, UsageError
+from transforms.errors import ListError, NoCredentials, TooManyBytes, UsageError
 from transforms.records import ImageRef
 from transforms.storage import files
 
@@ -40,3 +40,18 @@ def fetch(ref: ImageRef, max_bytes: int = defaults.MAX_BYTES, timeout: float = d
     except UsageError as error:  # for example gs://bucket, which names no object
         raise ListError(str(error)) from error
     return Fetched(data, stat.version, hashlib.sha256(data).hexdigest())
+
+
+def accept(ref: ImageRef, data: bytes, max_bytes: int = defaults.MAX_BYTES) -> Fetched:
+    """Return bytes that the caller has already. Their version is that of the ref, or else their hash.
+
+    Raises:
+        ListError: The ref names no image.
+        TooManyBytes: There are more than ``max_bytes``.
+    """
+    if ref.fault is not None:
+        raise ListError(ref.fault)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if len(data) > max_bytes:
+        raise TooManyBytes(f"{ref.uri} has {len(data):,} bytes, more than the limit of {max_bytes:,}", version=sha256)
+    return Fetched(data, ref.version or sha256, sha256)

@@ -190,7 +190,7 @@ PARSERS: dict[str, type[ImageFile.ImageFile]] = {
 }
 
 
-def orientation(image: ImageFile.ImageFile) -> int:
+def orientation(image: Image.Image) -> int:
     """Return the EXIF orientation of a loaded image, 1 to 8. Broken metadata and a HEIC, which is upright, give 1."""
     if isinstance(image, Avif):
         return image.rotation if image.rotation in range(1, 9) else 1

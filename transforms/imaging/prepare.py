@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from transforms import counts, defaults
 from transforms.counts import Tally
@@ -37,7 +38,9 @@ class Prepared:
         height: Height of the image in pixels, after EXIF orientation.
         pixels: uint8[size, size, 3] RGB by the name of the table. A model removes its pixels when it starts.
         tally: Counts and times of the preparation.
+        origin: The value that the caller gave with the image.
         unanswered: Number of models without a result yet.
+        refused: The failures of models that refuse the image, by the name of the table.
     """
 
     work: Work
@@ -47,18 +50,21 @@ class Prepared:
     height: int
     pixels: dict[str, Pixels]
     tally: Tally
+    origin: Any = None
     unanswered: int = field(init=False)
+    refused: dict[str, Failure] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.unanswered = len(self.pixels)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Failed:
-    """An image that cannot be processed, and the counts and times of the attempt."""
+    """An image that cannot be processed, the counts and times of the attempt, and the caller's value."""
 
     failure: Failure
     tally: Tally
+    origin: Any = None
 
 
 def prepare(

@@ -49,6 +49,12 @@ def every_row(uri: str) -> Iterator[pa.Table]:
             yield file.read_row_group(group)
 
 
+def columns(uri: str) -> list[str]:
+    """Return the names of the columns of one file. Raises FetchError."""
+    with _open(uri) as file:
+        return list(file.schema_arrow.names)
+
+
 def footer(uri: str) -> tuple[int, dict[str, str]]:
     """Return the number of rows, and the metadata whose keys start with ``beamsight.``. Raises FetchError."""
     with _open(uri) as file:

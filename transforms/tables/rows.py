@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ from transforms.inference import heads
 from transforms.inference.engine import Floats
 from transforms.inference.labels import Label
 from transforms.inference.recipe import Recipe
-from transforms.tables import schemas
+from transforms.tables import schemas, typed_rows
 
 
 class TableRows:
@@ -37,6 +38,21 @@ class TableRows:
         """Return the rows of a run sorted by URI, so that a repeated unit gives the same file."""
         spec = self.recipe.spec
         order = sorted(range(len(self._images)), key=lambda index: self._images[index].work.ref.uri)
+        schema = (
+            schemas.embeddings(spec.width)
+            if spec.task == "embed"
+            else schemas.predictions(spec.width, probabilities=self.recipe.probabilities)
+        )
+        return schemas.to_arrow(self._columns(order, run_id), schema)
+
+    def to_tuples(self, run_id: str) -> list[Any]:
+        """Return the rows of a run in the order in which they were added, see ``typed_rows``."""
+        kind = typed_rows.kind_of(self.recipe)
+        columns = self._columns(range(len(self._images)), run_id)
+        return [kind._make(row) for row in zip(*(_to_list(columns[name]) for name in kind._fields), strict=True)]
+
+    def _columns(self, order: Sequence[int], run_id: str) -> dict[str, schemas.Column]:
+        spec = self.recipe.spec
         images = [self._images[index] for index in order]
         outputs = np.empty((len(order), spec.width), np.float32)
         for row, index in enumerate(order):
@@ -50,13 +66,10 @@ class TableRows:
         }
         if spec.task == "embed":
             columns["embedding"] = vector_math.unit_length(outputs) if self.recipe.normalize else outputs
-            return schemas.to_arrow(columns, schemas.embeddings(spec.width))
+            return columns
         columns["width"] = [image.width for image in images]
         columns["height"] = [image.height for image in images]
-        return schemas.to_arrow(
-            columns | self._classes(heads.probabilities(outputs, spec.output)),
-            schemas.predictions(spec.width, probabilities=self.recipe.probabilities),
-        )
+        return columns | self._classes(heads.probabilities(outputs, spec.output))
 
     def _classes(self, scores: Floats) -> dict[str, schemas.Column]:
         """Return the columns about classes for probabilities float32[N, classes]."""
@@ -70,6 +83,15 @@ class TableRows:
         }
         return columns | {"top_k": top_k, "probabilities": scores}
 
-    def _class(self, index: int, score: float) -> dict[str, object]:
+    def _class(self, index: int, score: float) -> dict[str, Any]:
         label = self._labels[index]
         return {"class_id": int(index), "wnid": label.wnid, "label": label.name, "score": float(score)}
+
+
+def _to_list(column: Any) -> list[Any]:
+    """Return the values of a column as Beam encodes them: float32 as float, and structs as tuples."""
+    if isinstance(column, np.ndarray):
+        return cast(list[Any], column.tolist())
+    if column and isinstance(column[0], list):
+        return [[typed_rows.ClassScore(**each) for each in top] for top in column]
+    return cast(list[Any], column)

@@ -1,0 +1,82 @@
+"""Choose the bundle for the name of a model, and make the recipe of its table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from beamsight.models import registry, staging
+from beamsight.models.downloads import Report, ignore
+from beamsight.text import nearest
+from transforms.errors import UsageError
+from transforms.inference import bundle, engines
+from transforms.inference.recipe import Recipe
+from transforms.inference.spec import EngineName, Precision, Task
+from transforms.storage import files
+
+_ROLES = {"classify": "classifier", "embed": "embedder"}
+
+
+def find_bundle(model: str, task: Task, report: Report = ignore) -> str:
+    """Return the URI of the bundle for a registered name or a folder.
+
+    A registered model that was never used on this machine is staged first, with its steps to ``report``.
+    """
+    if registry.find(model, task):
+        return staging.stage_registered(model, task, report=report)
+    if "/" not in model and not Path(model).exists():
+        names = registry.names(task)
+        raise UsageError(
+            f"{model!r} is neither a bundle nor a registered model to {task} with{nearest(model, names)}; the "
+            f"registered models are {', '.join(names)}"
+        )
+    return files.absolute(model)
+
+
+def make_recipe(
+    uri: str,
+    task: Task,
+    *,
+    engine: EngineName | None = None,
+    precision: Precision = "f32",
+    gpu: bool = False,
+    top_k: int = 5,
+    probabilities: bool = False,
+    normalize: bool = False,
+) -> Recipe:
+    """Return the recipe of the table that the bundle at ``uri`` makes. The arguments are those of ``Recipe``.
+
+    Args:
+        uri: The bundle.
+        task: The task that the model must have.
+        engine: The engine. None for the one that suits the workers.
+        precision: Numeric precision of the model.
+        gpu: Whether the workers have a GPU.
+        top_k: Number of best classes in a row of a classifier.
+        probabilities: Write all probabilities of a classifier.
+        normalize: Scale the vectors of an embedder to unit length.
+
+    Raises:
+        UsageError: The model has another task.
+        ModelError: The bundle is damaged, or does not have the form that the engine needs.
+    """
+    found = bundle.read(uri)
+    if found.spec.task != task:
+        raise UsageError(
+            f"{uri} is a model to {found.spec.task} with, but the {_ROLES[task]} needs one to {task} with; swap the "
+            "classifier and the embedder"
+        )
+    name = engines.choose(engine, precision, found, gpu=gpu)
+    if files.is_local(uri):  # Workers verify a bundle on gs:// when they copy it.
+        bundle.verify(bundle.localize(uri, found.content_hash), found.only(engines.form(name)))
+    return Recipe(
+        spec=found.spec,
+        bundle=uri,
+        content_hash=found.content_hash,
+        source=found.source,
+        engine=name,
+        precision=precision,
+        quantized=found.quantized_hash() if precision == "int8" else None,
+        top_k=top_k,
+        probabilities=probabilities,
+        normalize=normalize,
+    )
