@@ -109,7 +109,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not page.length:
             self.close_connection = True
             lines.append("Connection: close")
-        head = "\r\n".join(lines).encode() + b"\r\n\r\n"
+        head = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
         body = b"" if is_head else page.body
         if page.fault:
             self.close_connection = True

@@ -6,7 +6,7 @@ import re
 import socket
 
 from urllib3 import BaseHTTPResponse
-from urllib3.exceptions import NameResolutionError
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError
 
 from transforms.errors import FetchError, NotFound, Unreadable
 from transforms.storage import web_responses
@@ -45,10 +45,11 @@ def of_status(response: BaseHTTPResponse, uri: str, host: Host) -> FetchError | 
 
 def of_exception(uri: str, exc: Exception, host: Host) -> Failed:
     """Return the failure of a request without a whole response."""
-    # A name that does not exist will not exist in a second.
+    # A name that does not exist will not exist in a second. Old lists name many hosts that are gone.
     unknown = isinstance(exc, NameResolutionError) and getattr(exc.__cause__, "errno", None) == socket.EAI_NONAME
+    gone = unknown or (isinstance(exc, ConnectTimeoutError) and not host.answers)
     error = Unreadable(f"{uri}: {type(exc).__name__}: {reason(exc)}", retryable=True)
-    return Failed(error, host, again=not unknown)
+    return Failed(error, host, again=not gone)
 
 
 def reason(exc: Exception) -> str:

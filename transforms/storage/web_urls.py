@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from urllib.parse import urljoin
 
 from urllib3 import BaseHTTPResponse
@@ -39,6 +40,8 @@ def without_login(uri: str) -> str:
 def redirect_target(response: BaseHTTPResponse, uri: str, url: Url) -> Url | None:
     """Return where a response redirects to. None if it does not. Raises Unreadable for a target that is refused."""
     location = response.headers.get("Location", "")
+    with suppress(UnicodeError):
+        location = location.encode("latin-1").decode()  # as browsers read it; http.client takes it for Latin-1
     if response.status not in _REDIRECTS or not location:
         return None
     try:

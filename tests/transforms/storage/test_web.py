@@ -158,6 +158,14 @@ def test_redirects_are_followed_up_to_five(server: WebServer, web: WebFiles) -> 
     assert not caught.value.retryable
 
 
+def test_a_redirect_to_a_name_that_is_not_ascii(server: WebServer, web: WebFiles) -> None:
+    server.put("/gr%C3%B6%C3%9Fer.jpg", BODY)
+    location = "/größer.jpg".encode().decode("latin-1")  # the bytes of UTF-8
+    server.pages["/a"] = Page(status=302, headers={"Location": location})
+    assert web.read(f"{server.url}/a")[0] == BODY
+    assert web.read(f"{server.url}/größer.jpg")[0] == BODY
+
+
 @pytest.mark.parametrize("location", ["ftp://h/a.jpg", "file:///etc/passwd", "gopher://h/", "http://[::"])
 def test_a_redirect_to_something_else_is_refused(server: WebServer, web: WebFiles, location: str) -> None:
     with pytest.raises(Unreadable, match=r"redirects to .*, which is not an http\(s\) URL") as caught:
@@ -447,6 +455,24 @@ def test_a_name_that_does_not_exist_is_looked_up_once(web: WebFiles) -> None:
         web.read("http://images.invalid/a.jpg")
     assert caught.value.retryable
     assert time.monotonic() - start < 5
+
+
+def test_a_connection_that_is_never_made_is_tried_once() -> None:
+    looked_up: list[float] = []
+
+    def resolve(*_: Any) -> list[tuple[Any, ...]]:
+        looked_up.append(time.monotonic())
+        time.sleep(5)
+        return []
+
+    web = WebFiles(Pacing(connect=0.2, limit=2), resolve)
+    for _ in range(2):
+        with pytest.raises(Unreadable, match=r"no answer to the look-up of images\.example in the DNS") as caught:
+            web.read("http://images.example/a.jpg")
+        assert caught.value.retryable
+    with pytest.raises(Unreadable, match="is not asked"):
+        web.read("http://images.example/a.jpg")
+    assert len(looked_up) == 2
 
 
 # https
