@@ -10,6 +10,8 @@ UNIT_SIZE = 512  # images: 2 minutes of work on 2 cores, so little is lost with 
 
 THREADS = 12  # concurrent downloads: most of a download is waiting for the network
 
+PER_HOST = 8  # concurrent requests to a host of http(s)://: what a browser would send, and a bit more
+
 FETCH_TIMEOUT = 300.0  # seconds for an image: 12 downloads of 30 MB at once still end on a link of 10 Mbit/s
 
 MAX_BYTES = 128 * 1024 * 1024  # of an image file

@@ -15,6 +15,7 @@
         │   ├── NotFound      the file or object does not exist
         │   ├── Changed       the file was overwritten after it was listed
         │   ├── TooManyBytes  the file has more bytes than ``--max-bytes``
+        │   ├── Disallowed    the server forbids this use of the image
         │   └── Unreadable    no permission, no response, or a wrong checksum
         ├── DecodeError       the bytes cannot be decoded
         │   ├── EmptyFile     there are no bytes
@@ -118,6 +119,10 @@ class Changed(FetchError):
 
 class TooManyBytes(FetchError):
     """The file is larger than the limit."""
+
+
+class Disallowed(FetchError):
+    """The server of the image forbids this use of it, with the header ``X-Robots-Tag``."""
 
 
 class Unreadable(FetchError):

@@ -13,12 +13,15 @@ from transforms.errors import Changed, FetchError, NotFound, StorageDown, Unread
 # As many as download at the same time by default. Each was retried before it failed, so a short fault does not count.
 LIMIT = 12
 
+_WEB = re.compile("https?://", re.IGNORECASE)
+
 
 class Outage:
     """Counts the reads in a row to which a storage gave no answer, over all threads of a worker. Thread-safe.
 
     Any answer ends the row, also that an image does not exist or that its read is forbidden. Each bucket is counted
-    by itself.
+    by itself. Hosts of http:// and https:// are not counted: the images of a manifest may be on thousands of hosts, of
+    which some are gone for good. ``web_hosts`` makes failures of such a host quick.
     """
 
     def __init__(self, limit: int = LIMIT) -> None:
@@ -37,6 +40,9 @@ class Outage:
             StorageDown: The read failed, and with it too many in a row.
         """
         storage = storage_of(uri)
+        if _WEB.match(storage):
+            yield
+            return
         with self._lock:
             answers = self._answers[storage]
         try:

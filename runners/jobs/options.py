@@ -13,6 +13,8 @@ from beamsight.reports.criteria import MaxFailures
 from runners.jobs.webhook import Webhook
 from transforms import defaults
 from transforms.inference.spec import EngineName, Precision, Task
+from transforms.storage import files, web
+from transforms.storage.web_access import Access
 
 NO_MODEL = "none"
 
@@ -57,7 +59,7 @@ class RunOptions:
         metavar="SOURCE",
         help="Images to process: a file, a folder, a glob ('*' within a folder, '**' across folders), or a manifest "
         "(.txt, .csv, .tsv, .jsonl, .parquet, also .gz); on a disk, gs://, or another file system of Beam; may be "
-        "repeated",
+        "repeated; images on https:// are named in a manifest",
         pattern=f"{_URI}([|]{_URI})*",  # the launcher of a template sees no disk but its own
     )
     output: str = option(group=IMAGES, metavar="FOLDER", help="Folder of the tables, on a disk or gs://", pattern=_URI)
@@ -104,7 +106,24 @@ class RunOptions:
         group=LIMITS,
         metavar="SECONDS",
         above=0,
-        help="Maximum time for the download of an image from gs://, over all attempts, in seconds",
+        help="Maximum time for the download of an image from gs:// or https://, over all attempts, in seconds",
+    )
+    per_host: int = option(
+        defaults.PER_HOST,
+        group=LIMITS,
+        help="Maximum number of concurrent requests to a host of https:// or http://, from each worker",
+    )
+    allow_private_hosts: bool = option(
+        False,
+        group=LIMITS,
+        help="Images on https:// and http:// from hosts whose addresses are not public; by default, these are refused, "
+        "also as the target of a redirect",
+    )
+    ignore_robots_tags: bool = option(
+        False,
+        group=LIMITS,
+        help="Images whose server forbids their use with the header X-Robots-Tag (noai, noimageai, noindex, "
+        "noimageindex, none); by default, these fail",
     )
     max_failures: MaxFailures = option(
         MaxFailures(share=0.1),
@@ -141,6 +160,14 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         options.check(self)
+        for image in self.images:
+            if files.is_web(image):  # before anything sends a request
+                web.refuse_source(f"--images {image}")
+
+    @property
+    def access(self) -> Access:
+        """Which hosts of https:// and http:// may be asked, and how often."""
+        return Access(self.per_host, self.allow_private_hosts, not self.ignore_robots_tags)
 
     @property
     def models(self) -> tuple[tuple[str, Task], ...]:

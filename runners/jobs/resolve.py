@@ -56,7 +56,12 @@ def resolve(
         day=f"{started:%Y-%m-%d}",
         run_id=run_id,
         version=metadata.version("beamsight"),
-        limits=Limits(max_bytes=options.max_bytes, max_pixels=options.max_pixels, fetch_timeout=options.fetch_timeout),
+        limits=Limits(
+            max_bytes=options.max_bytes,
+            max_pixels=options.max_pixels,
+            fetch_timeout=options.fetch_timeout,
+            access=options.access,
+        ),
         batch=options.batch_size,
         engine_threads=options.engine_threads,
         threads=options.threads,
@@ -92,6 +97,11 @@ def require_images(options: RunOptions) -> None:
 def require_output(options: RunOptions) -> None:
     """Raise UsageError for an output that is no folder. Asks the storage whether there is a file of that name."""
     files.check(options.output)
+    if files.is_web(options.output):
+        raise UsageError(
+            f"--output {options.output} is on the web, where nothing can be written; name a folder on a disk or in a "
+            "bucket"
+        )
     if reason := explain_output(options):
         raise UsageError(reason)
 

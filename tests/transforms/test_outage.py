@@ -120,3 +120,18 @@ def test_slow_failures_among_quick_answers_are_no_outage() -> None:
 )
 def test_what_fails_together(uri: str, storage: str) -> None:
     assert storage_of(uri) == storage
+
+
+@pytest.mark.parametrize("uri", ["https://h/a.jpg", "HTTP://h:8080/a.jpg"])
+def test_hosts_of_the_web_are_no_storage_that_can_be_down(uri: str) -> None:
+    outage = Outage(limit=2)
+    for _ in range(5):
+        error = Unreadable("503", retryable=True)
+        with pytest.raises(Unreadable) as caught, outage.watch(uri):
+            raise error
+        assert caught.value is error
+
+    def fails(_: str) -> None:
+        raise error
+
+    outage.require_answer(fails)

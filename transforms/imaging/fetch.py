@@ -25,7 +25,8 @@ def fetch(ref: ImageRef, max_bytes: int = defaults.MAX_BYTES, timeout: float = d
     Args:
         ref: The image.
         max_bytes: Maximum size of the file.
-        timeout: Maximum number of seconds for the download from gs://, over all attempts.
+        timeout: Maximum number of seconds for the download from gs:// or https://, over all
+            attempts.
 
     Raises:
         ListError: The line of a manifest names no image.

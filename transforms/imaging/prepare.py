@@ -15,15 +15,18 @@ from transforms.imaging.fetch import Fetched
 from transforms.imaging.opening import OpenImage, Pixels, Stopwatch
 from transforms.inference.spec import ModelSpec
 from transforms.records import Failure, ImageRef, Work
+from transforms.storage import web_access
+from transforms.storage.web_access import Access
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Maximum number of bytes in a file, of pixels in an image, and of seconds for a download."""
+    """Maximum number of bytes in a file, of pixels in an image, and of seconds for a download; and allowed hosts."""
 
     max_bytes: int = defaults.MAX_BYTES
     max_pixels: int = defaults.MAX_PIXELS
     fetch_timeout: float = defaults.FETCH_TIMEOUT
+    access: Access = field(default_factory=Access)
 
 
 @dataclass(slots=True)
@@ -78,7 +81,8 @@ def prepare(
     tally: Tally = Counter()
     stamp = Stopwatch(tally)
     try:
-        fetched = fetch_image(work.ref, limits.max_bytes, limits.fetch_timeout)
+        with web_access.using(limits.access):
+            fetched = fetch_image(work.ref, limits.max_bytes, limits.fetch_timeout)
         tally[counts.BYTES] += len(fetched.data)
         stamp("fetch")
         try:

@@ -123,6 +123,8 @@ class Bundle:
 def read(uri: str) -> Bundle:
     """Read the description of the bundle in a folder. Raises ModelError if there is no bundle."""
     path = files.join(uri, MODEL_JSON)
+    if files.is_web(uri):
+        raise ModelError(f"{uri} is not a bundle, which is a folder on a disk or in a bucket; copy its files to one")
     try:
         data, _ = files.read(path)
     except NotFound as error:

@@ -13,8 +13,9 @@ from transforms import defaults
 from transforms.errors import FetchError, Unreadable, UsageError
 from transforms.listing import explain, left_out, manifests
 from transforms.records import ImageRef
-from transforms.storage import files
+from transforms.storage import files, web, web_access, web_urls
 from transforms.storage.base import ALL_KEYS, KeyRange, Stat
+from transforms.storage.web_access import Access
 
 CHUNK = 16_384  # refs in one element of a PCollection
 
@@ -124,12 +125,18 @@ def may_overlap(images: Sequence[str]) -> bool:
     return any(after.startswith(before) for before, after in pairwise(prefixes))
 
 
-def look_up(refs: list[ImageRef]) -> list[ImageRef]:
-    """Fill in the current version of refs that have none. A ref without a version stays as it is after an error."""
+def look_up(refs: list[ImageRef], access: Access | None = None) -> list[ImageRef]:
+    """Fill in the current version of refs that have none. A ref without a version stays as it is after an error.
+
+    Args:
+        refs: Listed images.
+        access: Which hosts of https:// may be asked. None for public hosts.
+    """
 
     def with_version(ref: ImageRef) -> ImageRef:
         try:
-            stat = files.stat(ref.uri)
+            with web_access.using(access or Access()):
+                stat = files.stat(ref.uri)
         except (FetchError, UsageError):
             return ref
         return ref._replace(version=stat.version, size=stat.size)
@@ -148,6 +155,8 @@ def _refs(
 ) -> Iterator[ImageRef | object | None]:
     """Yield the images of a source, None for each other file in a folder, and ``_MORE`` at the limit."""
     uri = files.absolute(source)
+    if files.is_web(uri):
+        web.refuse_source(uri)
     refusal = explain.explain_kind(uri)
     unreadable = None
     # A slash marks a folder, also if an empty object on gs:// has this name. A range is part of a folder or glob.
@@ -217,7 +226,7 @@ def _manifest(manifest: Stat, uri_column: str) -> Iterator[ImageRef]:
         try:
             files.check(uri)
         except UsageError as error:
-            yield _fault(manifest, number, f"names {name[:200]!r}: {error}")
+            yield _fault(manifest, number, f"names {web_urls.without_login(name)[:200]!r}: {error}")
         else:
             yield ImageRef(uri)
 

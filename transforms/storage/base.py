@@ -25,8 +25,9 @@ class Stat:
     Attributes:
         uri: The URI as a user writes it.
         size: The number of stored bytes.
-        version: The generation on gs://, ``<mtime_ns>-<size>`` on a local disk, ``<mtime>-<size>`` elsewhere. It
-            changes whenever the content changes. A listing and ``stat`` give the same version.
+        version: The generation on gs://, ``<mtime_ns>-<size>`` on a local disk, the ETag or another value of the
+            response on https:// (see ``web.WebFiles``), ``<mtime>-<size>`` elsewhere. It changes whenever the content
+            changes. A listing and ``stat`` give the same version.
     """
 
     uri: str
@@ -77,7 +78,8 @@ class FileSystem(Protocol):
             version: The version to read. None for the current version.
             max_bytes: Maximum size. It is checked before the download if the size is known by then.
             size: The listed size of ``version``. With both, gs:// needs one request instead of two.
-            timeout: Maximum number of seconds on gs://, over all attempts. None for the limits of the file system.
+            timeout: Maximum number of seconds on gs:// and https://, over all attempts. None for the limits of the
+                file system.
 
         Raises:
             Changed: The file has another version.

@@ -2,6 +2,7 @@
 
     photos/a.jpg, /data/a.jpg, file:///data/a.jpg   a local disk
     gs://bucket/a.jpg                               Google Cloud Storage
+    https://host/a.jpg, http://host/a.jpg           images to read that a manifest names
     s3://, azfs://, hdfs://                         file systems of Apache Beam
 
 Wildcards: ``*``, ``?`` and ``[a-z]`` match within a folder, ``**`` matches any number of folders, also none.
@@ -17,13 +18,14 @@ from datetime import datetime
 from typing import BinaryIO
 
 from transforms.errors import Changed, NotFound, UsageError
-from transforms.storage import beam_files, bucket_names, gcs, gcs_client
+from transforms.storage import beam_files, bucket_names, gcs, gcs_client, web
 from transforms.storage.base import ALL_KEYS, FileSystem, KeyRange, Stat
 from transforms.storage.beam_files import BeamFiles
 from transforms.storage.local import LocalFiles, path_of
 
+_WEB = web.WebFiles()
 # Beam serves all other schemes. A test may add a file system of its own.
-SYSTEMS: dict[str, FileSystem] = {"file": LocalFiles(), "gs": gcs.GcsObjects()}
+SYSTEMS: dict[str, FileSystem] = {"file": LocalFiles(), "gs": gcs.GcsObjects(), "http": _WEB, "https": _WEB}
 _BEAM = BeamFiles()
 
 _REREADS = 3  # of a file that is overwritten during the read
@@ -51,10 +53,16 @@ def is_local(uri: str) -> bool:
     return scheme(uri) == "file"
 
 
+def is_web(uri: str) -> bool:
+    """Return whether a URI is on http:// or https://, where files are read one by one and nothing else."""
+    return scheme(uri) in ("http", "https")
+
+
 def check(uri: str) -> None:
     """Raise UsageError for a URI that cannot name a file. Sends no request."""
     _system(uri)
-    {"file": path_of, "gs": gcs_client.check}.get(scheme(uri), beam_files.check)(uri)
+    checks = {"file": path_of, "gs": gcs_client.check, "http": web.check, "https": web.check}
+    checks.get(scheme(uri), beam_files.check)(uri)
     if scheme(uri) == "gs":
         bucket_names.check(uri)
 
@@ -131,7 +139,7 @@ def delete_if(uri: str, version: str) -> bool:
 
 def has_conditions(uri: str) -> bool:
     """Return whether ``write_if`` is atomic, so that one of two concurrent calls fails."""
-    return scheme(uri) in SYSTEMS
+    return scheme(uri) in SYSTEMS and not is_web(uri)
 
 
 def written_at(uri: str) -> datetime:
@@ -232,8 +240,6 @@ def _system(uri: str) -> FileSystem:
     kind = scheme(uri)
     if (system := SYSTEMS.get(kind)) is not None:
         return system
-    if kind in ("http", "https"):
-        raise UsageError(f"{uri}: {kind}:// is not supported; download the files first, or copy them to a bucket")
     known = sorted(SYSTEMS.keys() | beam_files.schemes())
     if kind not in known:
         raise UsageError(f"{uri}: {kind}:// is not supported; use a local path, {', '.join(f'{k}://' for k in known)}")

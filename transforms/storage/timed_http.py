@@ -26,7 +26,7 @@ class TimedAdapter(requests.adapters.HTTPAdapter):
     def get_connection_with_tls_context(self, *args: Any, **options: Any) -> Any:
         """Return the connection pool of a request. It creates timed connections."""
         pool = super().get_connection_with_tls_context(*args, **options)
-        pool.ConnectionCls = _TimedHTTPS if pool.scheme == "https" else _TimedHTTP
+        pool.ConnectionCls = TimedHTTPS if pool.scheme == "https" else TimedHTTP
         return pool
 
 
@@ -59,9 +59,9 @@ class _TimedResponse(http.client.HTTPResponse):
         self.fp = io.BufferedReader(_TimedReader(self.fp.detach(), sock))
 
 
-class _TimedHTTP(HTTPConnection):
+class TimedHTTP(HTTPConnection):
     response_class = _TimedResponse
 
 
-class _TimedHTTPS(HTTPSConnection):
+class TimedHTTPS(HTTPSConnection):
     response_class = _TimedResponse

@@ -307,7 +307,7 @@ def test_the_column_that_is_asked_for(tmp_path: Path) -> None:
 def test_bad_lines_are_faults_and_other_lines_are_read(tmp_path: Path) -> None:
     manifest = filled(
         tmp_path / "m.csv",
-        b'id,uri\n1,/a.jpg\n2,\n3\n4,\xff.jpg\n5,ftp://h/a.jpg\n6,https://h/a.jpg\n7,gs://b\n8,"/c\n9,/d.jpg\n',
+        b'id,uri\n1,/a.jpg\n2,\n3\n4,\xff.jpg\n5,ftp://h/a.jpg\n6,https://u:p@h/a.jpg\n7,gs://b\n8,"/c\n9,/d.jpg\n',
     )
     refs = [ref for chunk in sources.list_images(manifest.uri) for ref in chunk.refs]
     good = [ref for ref in refs if ref.fault is None]
@@ -322,8 +322,10 @@ def test_bad_lines_are_faults_and_other_lines_are_read(tmp_path: Path) -> None:
     assert text == "line 5 is not UTF-8"
     assert ftp is not None
     assert ftp.startswith("line 6 names 'ftp://h/a.jpg': ftp://h/a.jpg: ftp:// is not supported; use a local path, ")
-    assert web is not None
-    assert web.startswith("line 7 names 'https://h/a.jpg': https://h/a.jpg: https:// is not supported; download")
+    assert web == (
+        "line 7 names 'https://…@h/a.jpg': https://…@h/a.jpg has a user name or a password, which tables and logs "
+        "would show; remove them"
+    )
     assert bucket == "line 8 names 'gs://b': gs://b names a bucket but no object; write gs://b/NAME"
     assert quote == "line 9 is not a valid row: unexpected end of data; check for a quote that is not closed"
 
@@ -396,8 +398,9 @@ def test_check_refuses(tmp_path: Path, bucket: Bucket, where: str, name: str, me
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("https://h/a.jpg", "https:// is not supported; download the files first"),
-        ("https://h/*.jpg", "https:// is not supported"),
+        ("https://h/a.jpg", "name the images in a manifest"),
+        ("https://h/*.jpg", "name the images in a manifest"),
+        ("HTTP://h/list.csv", "name the images in a manifest"),
         ("ftp://h/a.jpg", "ftp:// is not supported; use a local path, "),
         ("ftp://h/m.csv", "ftp:// is not supported"),
         ("gs://", "gs:// names no bucket"),
