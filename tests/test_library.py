@@ -22,6 +22,7 @@ import yaml
 from apache_beam.io.gcp.pubsub import PubsubMessage
 from apache_beam.options.pipeline_options import StandardOptions
 from apache_beam.testing import test_stream
+from apache_beam.transforms.window import FixedWindows, TimestampedValue
 from collecting import run
 from gcs_server import Bucket
 from loopback import JsonHandler, Loopback
@@ -187,10 +188,34 @@ def test_streaming(photos: list[Path], bucket: Bucket, recipe: Recipe, monkeypat
     assert failures == {bucket.uri("broken.jpg"): "Truncated", bucket.uri("gone.jpg"): "NotFound"}
 
     pipelines: list[beam.Pipeline] = []
-    monkeypatch.setattr(beam.Pipeline, "run", lambda pipeline, *_: (pipelines.append(pipeline), _Done())[1])
+
+    def keep(pipeline: beam.Pipeline, *_: Any) -> _Done:
+        pipelines.append(pipeline)
+        return _Done()
+
+    monkeypatch.setattr(beam.Pipeline, "run", keep)
     names["main"]()  # it builds the pipeline, which only Pub/Sub can run
     labels = {label.partition("/")[0] for label in pipelines[0].applied_labels}
     assert {"ReadFromPubSub", "Embed", "Publish rows", "Publish failures"} <= labels
+
+
+def test_rows_can_be_grouped_in_a_window_with_allowed_lateness(photos: list[Path], tiny_embedder: str) -> None:
+    stamped = [TimestampedValue(str(path), 5) for path in photos]
+    stream = (
+        test_stream.TestStream()
+        .advance_watermark_to(0)
+        .add_elements(stamped)
+        .advance_watermark_to(90)
+        .advance_watermark_to_infinity()
+    )
+
+    def build(pipeline: beam.Pipeline) -> dict[str, Any]:
+        windows = pipeline | stream | beam.WindowInto(FixedWindows(60), allowed_lateness=600)
+        rows = (windows | beamsight.EmbedImages(tiny_embedder)).rows
+        return {"groups": rows | beam.Map(lambda row: ("", Path(row.uri).name)) | beam.GroupByKey()}
+
+    ((_, names),) = run(build, streaming=True)["groups"]
+    assert sorted(names) == sorted(CLASSES)
 
 
 def test_notebook(photos: list[Path], tmp_path: Path, recipe: Recipe, capsys: pytest.CaptureFixture[str]) -> None:

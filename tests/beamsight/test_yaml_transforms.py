@@ -60,7 +60,7 @@ def test_the_example_runs_as_it_stands(shared_dir: Path, trained: Mapping[str, s
     assert {Path(uri).name: row["class_id"] for uri, row in predictions.items()} == PHOTOS
     assert all(len(row["top_k"]) == 3 for row in predictions.values())
     vectors = beamsight.load(trained["feature_vector"]).predict(photos)
-    np.testing.assert_array_equal(np.float32([embeddings[uri]["embedding"] for uri in photos]), vectors)
+    np.testing.assert_array_equal([embeddings[uri]["embedding"] for uri in photos], vectors)
 
     lines = "".join(path.read_text() for path in (tmp_path / "out").glob("failures-*")).splitlines()
     failures = sorted((row["uri"], row["error"], row["tables"][0].split("/")[0]) for row in map(json.loads, lines))
