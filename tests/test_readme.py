@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
+from apache_beam.options.pipeline_options import StandardOptions
 from pinned import ROOT
 
 from beamsight import options
@@ -18,6 +20,7 @@ from runners.jobs.options import RunOptions
 from transforms.errors import UsageError
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.+?)```", README, re.DOTALL)
 SQL = re.findall(r"```sql\n(.+?)```", README, re.DOTALL)
 COMMANDS = [
     line.partition("  #")[0].strip()
@@ -63,6 +66,39 @@ def test_the_first_rows_are_those_of_the_photos(catalog: Path) -> None:
     for row in rows(query, catalog):
         shown = rf"{Path(row['uri']).name} +{row['class_id']} +{row['label']} +{row['score']:.3f} +{row['width']} +"
         assert re.search(shown + str(row["height"]), README)
+
+
+def test_the_pipeline_and_the_model_give_the_classes_of_the_photos(
+    shared_dir: Path, trained: Mapping[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert PYTHON[0].count("\n") <= 10
+    photos = sorted((shared_dir / "photos").glob("*.jpg"))
+    (tmp_path / "images.txt").write_text("\n".join(map(str, [*photos, tmp_path / "missing.jpg"])))
+    for name, photo in zip(("a.jpg", "b.jpg"), photos, strict=False):
+        (tmp_path / name).symlink_to(photo)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(StandardOptions, "DEFAULT_RUNNER", "FnApiRunner")  # the default one may need the network
+    places = {
+        "efficientnet-b7": trained["classification"],
+        "efficientnet-b6": trained["feature_vector"],
+        "models/b7": trained["classification"],
+    }
+    names: dict[str, Any] = {}
+    for block in PYTHON:
+        exec(re.sub("|".join(places), lambda found: places[found[0]], block), names)
+
+    rows = {
+        table: [row for path in tmp_path.glob(f"{table}-*") for row in pq.read_table(path).to_pylist()]
+        for table in ("predictions", "embeddings", "failures")
+    }
+    assert {Path(row["uri"]).name: row["class_id"] for row in rows["predictions"]} == {
+        "burger.jpg": 933,
+        "cat_720p.jpg": 285,
+        "parrot.jpg": 88,
+    }
+    assert {row["uri"] for row in rows["embeddings"]} == set(map(str, photos))
+    assert [(Path(row["uri"]).name, row["error"]) for row in rows["failures"]] == [("missing.jpg", "NotFound")]
+    assert names["best"] == ["cheeseburger", "Egyptian cat"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
