@@ -142,8 +142,8 @@ def test_errors_name_the_index_of_the_image(file: Path, tmp_path: Path, tiny_emb
         model.predict([Image.new("RGB", (0, 4))])
     with pytest.raises(UsageError, match=r"^image 2: int is not an image"):
         model.predict([good, good, 7])  # type: ignore[list-item]
-    with pytest.raises(UsageError, match=r"^image 0: https://example.org/a.jpg: https:// is not supported"):
-        model.predict(["https://example.org/a.jpg"])
+    with pytest.raises(UsageError, match=r"^image 0: ftp://example.org/a.jpg: ftp:// is not supported"):
+        model.predict(["ftp://example.org/a.jpg"])
 
 
 class FakeEngine:
