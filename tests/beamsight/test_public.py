@@ -42,19 +42,32 @@ print(json.dumps([seconds, before == state(), loaded]))
 
 
 def describe(name: str) -> str:
-    """A public name with its parameters or columns, one a line."""
+    """A public name with its parameters or columns, one a line, and its own methods."""
     value = getattr(beamsight, name)
     if isinstance(value, str):
         return f"{name}: str"
     if hasattr(value, "_fields"):
         return "\n".join([f"{name}, a named tuple", *(f"    {_field(value, field)}" for field in value._fields)])
+    if not inspect.isclass(value):
+        return "\n".join(_signature(name, value))
+    own = [method for method in vars(value).values() if inspect.isfunction(method) and _is_own(value, method.__name__)]
+    return "\n".join(
+        [*_signature(name, value), *(line for each in own for line in _signature(each.__qualname__, each))]
+    )
+
+
+def _is_own(kind: type, method: str) -> bool:
+    return not method.startswith("_") and not any(hasattr(base, method) for base in kind.__bases__)
+
+
+def _signature(name: str, value: Any) -> list[str]:
     lines = [name]
-    parameters = list(inspect.signature(value).parameters.values())
+    parameters = [each for each in inspect.signature(value).parameters.values() if each.name != "self"]
     for number, parameter in enumerate(parameters):
         if parameter.kind is parameter.KEYWORD_ONLY and parameters[number - 1].kind is not parameter.KEYWORD_ONLY:
             lines.append("    *")
         lines.append(f"    {str(parameter).replace(chr(39), '')}")
-    return "\n".join(lines)
+    return lines
 
 
 def _field(kind: Any, field: str) -> str:
