@@ -66,7 +66,7 @@ def describe(run: RunOptions, where: SubmitOptions, arguments: Sequence[str], fi
     resolve.require_visible(run, beam, models=False)
     checks.require_complete(beam)
     checks.require_python(beam)
-    files.check(run.output)
+    resolve.check_output(run)
     run = submit.for_machines(run, beam)
     facts = _look_up(run, figures)
     engine = _engine(run, facts, options.gpu_of(beam) is not None)

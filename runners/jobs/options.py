@@ -13,7 +13,6 @@ from beamsight.reports.criteria import MaxFailures
 from runners.jobs.webhook import Webhook
 from transforms import defaults
 from transforms.inference.spec import EngineName, Precision, Task
-from transforms.storage import files, web
 from transforms.storage.web_access import Access
 
 NO_MODEL = "none"
@@ -160,9 +159,6 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         options.check(self)
-        for image in self.images:
-            if files.is_web(image):  # before anything sends a request
-                web.refuse_source(f"--images {image}")
 
     @property
     def access(self) -> Access:

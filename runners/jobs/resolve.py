@@ -25,7 +25,7 @@ from transforms.inference.recipe import Recipe
 from transforms.inference.spec import Task
 from transforms.listing import sources
 from transforms.process import Settings
-from transforms.storage import files, local
+from transforms.storage import files, local, web
 from transforms.tables import layout
 
 
@@ -96,14 +96,16 @@ def require_images(options: RunOptions) -> None:
 
 def require_output(options: RunOptions) -> None:
     """Raise UsageError for an output that is no folder. Asks the storage whether there is a file of that name."""
-    files.check(options.output)
-    if files.is_web(options.output):
-        raise UsageError(
-            f"--output {options.output} is on the web, where nothing can be written; name a folder on a disk or in a "
-            "bucket"
-        )
+    check_output(options)
     if reason := explain_output(options):
         raise UsageError(reason)
+
+
+def check_output(options: RunOptions) -> None:
+    """Raise UsageError for an output that can be no folder whatever the storage has. Sends no request."""
+    files.check(options.output)
+    if files.is_web(options.output):
+        web.refuse_output(f"--output {options.output}")
 
 
 def explain_output(options: RunOptions) -> str | None:

@@ -102,6 +102,8 @@ def explain_missing(pattern: str) -> str | None:
     None if it exists, or if the storage does not answer.
     """
     part = day_patterns.fixed_part(pattern)
+    if files.is_web(pattern):
+        return None  # it is refused as a source, without a request
     try:
         if part is None or _exists(files.absolute(part)):
             return None

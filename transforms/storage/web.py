@@ -89,7 +89,10 @@ class WebFiles:
             if version is not None and given and version not in given:
                 raise Changed(f"{uri} was overwritten: version {version} was listed, the current version is {given[0]}")
             data = web_responses.read_body(response, uri, max_bytes)
-            return data, Stat(uri, len(data), version or (given or [web_responses.version_of_bytes(data)])[0])
+            own = web_responses.version_of_bytes(data)
+            if version is not None and version != own and not given and version.startswith("sha256-"):
+                raise Changed(f"{uri} was overwritten: version {version} is known, the current version is {own}")
+            return data, Stat(uri, len(data), version or (given or [own])[0])
 
         return self._sent().send("GET", uri, use, timeout or defaults.FETCH_TIMEOUT)
 
@@ -106,31 +109,31 @@ class WebFiles:
 
     def write(self, uri: str, data: bytes) -> None:  # noqa: ARG002
         """Raise UsageError."""
-        _refuse_write(uri)
+        refuse_output(uri)
 
     def create(self, uri: str) -> AbstractContextManager[BinaryIO]:
         """Raise UsageError."""
-        _refuse_write(uri)
+        refuse_output(uri)
 
     def delete(self, uri: str) -> None:
         """Raise UsageError."""
-        _refuse_write(uri)
+        refuse_output(uri)
 
     def write_if(self, uri: str, data: bytes, version: str | None) -> str | None:  # noqa: ARG002
         """Raise UsageError."""
-        _refuse_write(uri)
+        refuse_output(uri)
 
     def delete_if(self, uri: str, version: str) -> bool:  # noqa: ARG002
         """Raise UsageError."""
-        _refuse_write(uri)
+        refuse_output(uri)
 
     def written_at(self, uri: str) -> datetime:
         """Raise UsageError."""
-        _refuse_write(uri)
+        refuse_output(uri)
 
     def half_written(self, prefix: str, *, recursive: bool = True) -> Iterator[str]:  # noqa: ARG002
         """Raise UsageError."""
-        _refuse_write(prefix)
+        refuse_output(prefix)
 
     def walk(
         self,
@@ -149,7 +152,8 @@ def refuse_source(uri: str) -> NoReturn:
     _refuse(uri, "its folders cannot be listed; name the images in a manifest, such as a .txt with one URI a line")
 
 
-def _refuse_write(uri: str) -> NoReturn:
+def refuse_output(uri: str) -> NoReturn:
+    """Raise UsageError for a URI that is to be written."""
     _refuse(uri, "nothing can be written there; name a folder on a disk or in a bucket")
 
 

@@ -40,7 +40,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     [
         (["--images", "nowhere"], ["--images nowhere", "no such file"]),
         (["--images", "{folder}/*.png"], ["*.png", "no file matches", "'**'"]),
-        (["--images", "https://host/a.jpg"], ["https://host/a.jpg", "download the files first"]),
+        (["--images", "https://host/a.jpg"], ["https://host/a.jpg", "name the images in a manifest"]),
         (["--images", "ftp://host/a.jpg"], ["ftp://", "gs://", "s3://"]),
         (["--images", "{photo}", "--clasifier", "none"], ["--clasifier", "did you mean '--classifier'?"]),
         (["--images", "{photo}", "b.jpg"], ["b.jpg", "quotes"]),

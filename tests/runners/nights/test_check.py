@@ -109,7 +109,7 @@ def test_what_is_missing_does_not_hide_the_rest(tiny_embedder: str) -> None:
         ({"classifier": "nowhere/b7"}, "is not a bundle"),
         ({"classifier": "none"}, "leave nothing to do"),
         ({"precision": "int8"}, "int8"),
-        ({"images": ("http://host/a.jpg",)}, "http:// is not supported"),
+        ({"images": ("http://host/a.jpg",)}, "name the images in a manifest"),
         ({"images": ("in/{day}",)}, "{day} is not a day"),
     ],
 )

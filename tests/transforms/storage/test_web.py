@@ -89,6 +89,11 @@ def test_a_server_that_refuses_head_is_asked_for_one_byte(server: WebServer, web
 
 
 def test_a_server_without_versions(server: WebServer, web: WebFiles) -> None:
+    version = web.read(server.put("/b.jpg", BODY))[1].version
+    assert web.read(f"{server.url}/b.jpg", version=version)[0] == BODY
+    server.put("/b.jpg", BODY[1:])
+    with pytest.raises(Changed, match=f"version {version} is known"):
+        web.read(f"{server.url}/b.jpg", version=version)
     with pytest.raises(Unreadable, match="no ETag and no Last-Modified"):
         web.stat(server.put("/a.jpg", BODY))
     with pytest.raises(NotFound):
