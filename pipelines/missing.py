@@ -58,7 +58,8 @@ class _Subtract(beam.DoFn):
     def process(self, chunk: tuple[list[Any], int]) -> Iterator[Any]:
         refs, ignored = chunk
         self._history = self._history or self._options.history()
-        look_up = sources.look_up if self._options.check_versions else None
+        access = self._options.settings.limits.access
+        look_up = partial(sources.look_up, access=access) if self._options.check_versions else None
         work, tally = subtract.missing([refs], self._history.find, self._options.tables, look_up)
         tally[counts.IGNORED] = ignored
         unlisted = Counter({name: count for name, count in tally.items() if name != counts.LISTED})  # List adds those

@@ -150,3 +150,20 @@ def test_robots_tags_can_be_ignored(server: WebServer, tmp_path: Path, tiny_clas
     options = ["--allow-private-hosts", "--ignore-robots-tags"]
     assert app.main(command(tmp_path, [url], tiny_classifier, *options)) == codes.DONE
     assert len(tables.rows(tmp_path / "out", "predictions", tmp_path)) == 1
+
+
+def test_the_versions_of_web_images_are_looked_up(server: WebServer, tmp_path: Path, tiny_classifier: str) -> None:
+    urls = [server.put(f"/{number}.jpg", GOOD[number], headers={"ETag": '"1"'}) for number in range(4)]
+    urls.append(server.put("/none.jpg", GOOD[4]))  # without a version, it counts as unchanged
+    arguments = command(tmp_path, urls, tiny_classifier, "--allow-private-hosts", "--check-versions")
+    assert app.main(arguments) == codes.DONE
+    server.put("/2.jpg", GOOD[5], headers={"ETag": '"2"'})
+    server.put("/none.jpg", GOOD[6])
+    server.requests.clear()
+    assert app.main(arguments) == codes.DONE
+    assert [path for method, path, headers in server.requests if method == "GET" and "range" not in headers] == [
+        "/2.jpg"
+    ]
+    rows = tables.rows(tmp_path / "out", "predictions", tmp_path)
+    assert sorted(row["version"] for row in rows if row["uri"] == urls[2]) == ["1", "2"]
+    assert len(rows) == 6
