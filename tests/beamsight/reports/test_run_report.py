@@ -164,11 +164,11 @@ def test_summary_names_failed_images_and_the_command_that_lists_all(
     require_command_lists_images(command, tmp_path / "user", uris)
 
 
-def test_summary_reads_a_bounded_number_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_summary_reads_a_bounded_number_of_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     output = Nights(str(tmp_path / "out"), str(tmp_path / "photos"))
     monkeypatch.setattr(publish, "FILE_ROWS", 1)  # each unit of one image becomes a published file
     report, _ = write_failures(output)
-    monkeypatch.setattr(run_report, "_FILES", 2)
+    monkeypatch.setattr(run_report, "_ROWS", 2)
     text = run_report.summary(report, output.output)
     assert text.count(".jpg") == 2
     assert "5 decode: Truncated" in text

@@ -35,6 +35,14 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return said.err
 
 
+ON_DATAFLOW = (
+    "--runner=DataflowRunner",
+    "--region=europe-west4",
+    "--temp_location=gs://bucket/t",
+    "--sdk_container_image=i",
+)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -71,7 +79,7 @@ def refused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["--images", "{photo}", "--output", "/dev/null"], ["--output /dev/null is a fifo, a socket, or a device"]),
         (["--images", "{photo}", "--runner=DataflowRunner"], ["--images {photo}", "copy it to a bucket"]),
         (["--images", "gs://b/a.jpg", "--runner=DataflowRunner"], ["--output {folder}/out", "in a bucket"]),
-        (["--images", "gs://b/a.jpg", "--output", "gs://b/out", "--runner=DataflowRunner"], ["--project"]),
+        (["--images", "gs://b/a.jpg", "--output", "gs://b/out", *ON_DATAFLOW], ["--project"]),
         (
             ["--images", "gs://b/a", "--output", "gs://b/out", "--runner=FlinkRunner", "--environment_type=DOCKER"],
             ["--classifier {classifier}", "--to gs://"],

@@ -185,7 +185,10 @@ def test_resolves_the_days_of_a_run(tmp_path: Path) -> None:
         f"{tmp_path}/always.txt",
         f"{tmp_path}/in/{back(1)}",
     )
-    assert tonight.options.night == Night(asked.images, (f"{back(2)}", f"{back(1)}", f"{DAY}"), (f"{DAY}",))
+    by_source = {f"{tmp_path}/in/{day}": f"{day}" for day in (back(2), back(1))}
+    by_source[f"{tmp_path}/always.txt"] = f"{back(2)}"  # a source of more days belongs to the first of them
+    night = Night(asked.images, (f"{back(2)}", f"{back(1)}", f"{DAY}"), (f"{DAY}",), by_source=by_source)
+    assert tonight.options.night == night
     assert json.loads(json.dumps(tonight.options.to_json()))["night"]["waiting"] == [f"{DAY}"]
     assert tonight.messages == (
         f"images of {back(2)} to {DAY}",
@@ -202,7 +205,8 @@ def test_files_of_the_output_are_no_images_of_a_night(tmp_path: Path) -> None:
     (tmp_path / f"{DAY}/out/runs").mkdir(parents=True)
     (tmp_path / f"{DAY}/out/runs/a.json").write_text("{}", encoding="utf-8")
     tonight = nightly.resolve_days(asked, NightlyOptions(), at(DAY))
-    assert tonight.options.night == Night(asked.images, (f"{DAY}",), (f"{DAY}",))
+    by_source = {f"{tmp_path}/{DAY}/**": f"{DAY}"}
+    assert tonight.options.night == Night(asked.images, (f"{DAY}",), (f"{DAY}",), by_source=by_source)
 
 
 @pytest.fixture
