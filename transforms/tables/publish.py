@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from transforms import defaults
-from transforms.errors import NotFound, Stopped
+from transforms.errors import FetchError, NotFound, Stopped
 from transforms.storage import files
 from transforms.tables import key_index, layout, reader, writer
 from transforms.tables.key_index import IndexFile, KeyIndex
@@ -129,7 +129,7 @@ def publish(group_: Group, output: str, token: str, run_id: str) -> Published:
     written = duplicates = 0
     with suppress(_NothingNew), files.create(target) as sink, ExitStack() as stack:
         groups: writer.RowGroups | None = None
-        for unit in _read(uris):
+        for unit in _read(uris, output, token):
             new = unit.filter(keys.add(unit))
             written, duplicates = written + new.num_rows, duplicates + unit.num_rows - new.num_rows
             if groups is None:
@@ -203,11 +203,15 @@ class _NewKeys:
         return key_index.sort_keys(pa.Table.from_arrays(arrays, schema=schema))
 
 
-def _read(uris: Sequence[str]) -> Iterator[pa.Table]:
+def _read(uris: Sequence[str], output: str, token: str) -> Iterator[pa.Table]:
     """Yield the tables of the units in their order, with some of them read ahead."""
-    with ThreadPoolExecutor(_READERS) as pool:
-        for start in range(0, len(uris), _READERS):
-            yield from pool.map(_read_unit, uris[start : start + _READERS])
+    try:
+        with ThreadPoolExecutor(_READERS) as pool:
+            for start in range(0, len(uris), _READERS):
+                yield from pool.map(_read_unit, uris[start : start + _READERS])
+    except FetchError:
+        require_lock(output, token)  # a run that took over the lock publishes these units too, and deletes them
+        raise
 
 
 def _read_unit(uri: str) -> pa.Table:
