@@ -6,7 +6,6 @@ This module has no ``from __future__ import annotations``, because Beam reads th
 import dataclasses
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -19,6 +18,7 @@ from runners.jobs.options import NO_MODEL, RunOptions
 from transforms import counts
 from transforms.counts import Tally
 from transforms.errors import UsageError
+from transforms.inference import engines
 
 # Criteria for the exit code of a command, and what a command does at its end.
 _OF_THE_COMMAND = {"night", "on_finish", "max_failures", "expect_at_least"}
@@ -110,7 +110,7 @@ class Catalog(beam.PTransform):
         resolve.require_visible(self._options, options)
         resolve.require_output(self._options)
         resolve.require_images(self._options)
-        job, run = resolve.resolve(self._options, options, gpu=Path("/dev/nvidia0").exists())
+        job, run = resolve.resolve(self._options, options, gpu=engines.has_gpu())
         tally = pipeline | "Catalog" >> catalog.Catalog(job, partial(run_report.write, run=run))
         return tally | "Counts" >> beam.Map(_count, run.run_id).with_output_types(CatalogCounts)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import apache_beam as beam
@@ -13,6 +12,7 @@ from runners.jobs import beam_options
 from transforms import defaults
 from transforms.errors import UsageError
 from transforms.imaging.prepare import Limits
+from transforms.inference import engines
 from transforms.inference.recipe import Recipe
 from transforms.inference.spec import EngineName, Precision, Task
 from transforms.process_rows import EMBEDDINGS, FAILURES, PREDICTIONS, RowSettings
@@ -127,8 +127,8 @@ class ProcessImages(beam.PTransform):
         for uri, task in bundles:
             if files.is_local(uri) and not beam_options.sees_this_disk(options):
                 raise UsageError(
-                    f"the model {uri} to {task} with is on this machine, where the workers of the runner cannot see "
-                    "it; stage a bundle with `beamsight models stage ... --to gs://...` and name that"
+                    f"{choose.ROLES[task]} {uri} is on this machine, where the workers of the runner cannot see it; "
+                    "stage a bundle with `beamsight models stage ... --to gs://...` and name that"
                 )
         rows = images | "Process" >> graph.Process(
             tuple(self._make_recipe(uri, task) for uri, task in bundles),
@@ -140,13 +140,15 @@ class ProcessImages(beam.PTransform):
         return ProcessedImages(rows.get(PREDICTIONS), rows.get(EMBEDDINGS), rows[FAILURES])
 
     def _make_recipe(self, uri: str, task: Task) -> Recipe:
-        return choose.make_recipe(
+        recipe = choose.make_recipe(
             uri,
             task,
             engine=self._engine,
             precision=self._precision,
-            gpu=Path("/dev/nvidia0").exists(),
+            gpu=engines.has_gpu(),
             top_k=self._top_k,
             probabilities=self._probabilities,
             normalize=self._normalize,
         )
+        choose.verify_here(recipe)
+        return recipe

@@ -6,16 +6,16 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from beamsight import inputs
 from beamsight.inputs import ImageLike
+from beamsight.models import choose
 from transforms import defaults
 from transforms.errors import ImageError, InferenceError, UsageError
-from transforms.inference import bundle, engines, heads
+from transforms.inference import engines, heads, loading
 from transforms.inference.engine import Engine, Floats, Pixels, infer_each
 from transforms.inference.labels import Label
 from transforms.inference.recipe import Recipe
@@ -56,26 +56,14 @@ def load(
 def read_recipe(uri: str | os.PathLike[str], engine: EngineName | None, precision: Precision) -> Recipe:
     """Read the description of a bundle, and choose the engine. The recipe is the one of ``beamsight run``."""
     place = files.absolute(os.fspath(uri))
-    found = bundle.read(place)
-    return Recipe(
-        spec=found.spec,
-        bundle=place,
-        content_hash=found.content_hash,
-        source=found.source,
-        engine=engines.choose(engine, precision, found, gpu=Path("/dev/nvidia0").exists()),
-        precision=precision,
-        quantized=found.quantized_hash() if precision == "int8" else None,
-    )
+    return choose.make_recipe(place, None, engine=engine, precision=precision, gpu=engines.has_gpu())
 
 
 def open_recipe(recipe: Recipe, engine_threads: int | None = None) -> Predictor:
     """Load the bundle of a recipe. Raises ModelError if it is not whole, or changed since the recipe was made."""
-    form = engines.form(recipe.engine)
-    folder = bundle.localize(recipe.bundle, recipe.content_hash, quantized=recipe.quantized, form=form)
-    if files.is_local(recipe.bundle):  # a copy from gs:// is verified while it is made
-        bundle.verify(folder, bundle.read(recipe.bundle).only(form))
-    engine = engines.load(recipe.engine, folder, recipe.spec, recipe.precision, threads=engine_threads)
-    return Predictor(recipe, engine, bundle.load_labels(folder, recipe.spec))
+    choose.verify_here(recipe)
+    (model,) = loading.load([recipe], threads=engine_threads)
+    return Predictor(recipe, model.engine, model.labels)
 
 
 class Predictor:

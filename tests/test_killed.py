@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import signal
 import sys
 import threading
@@ -117,7 +118,7 @@ def test_two_runs_that_overlap_leave_each_row_once(
     second = start(command(images, tiny_classifier, tiny_embedder, "--unit-size", "7"))
     said = [each.communicate(timeout=240)[1] for each in (first, second)]
     assert (first.returncode, second.returncode) == (codes.RUN_FAILED, codes.DONE), said
-    assert "lock" in said[0]
+    assert re.search("lost the lock|the lock .* was taken over", said[0])  # between two files, or by a heartbeat
     require_complete(tmp_path)
     assert app.main(arguments) == codes.DONE  # publishes what the first one left
     assert not tables.units_of(tmp_path / "out", "*")

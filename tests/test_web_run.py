@@ -118,7 +118,7 @@ def test_a_dead_host_among_others_stops_nothing(server: WebServer, tmp_path: Pat
         assert other.peak["127.0.0.2"] <= 8
     assert {row["uri"] for row in tables.rows(tmp_path / "out", "predictions", tmp_path)} == set(good)
     assert failures(tmp_path) == dict.fromkeys([*dead, *silent], ("Unreadable", True, 1))
-    assert len(server.requests) < 2 * len(silent)  # without a pause of the host, each read makes three attempts
+    assert len(server.requests) < 100  # a few reads with three attempts each, and then none
 
 
 def test_the_whole_list_on_a_dead_host_stops_nothing(tmp_path: Path, tiny_classifier: str) -> None:

@@ -13,7 +13,7 @@ from transforms.inference.recipe import Recipe
 from transforms.inference.spec import EngineName, Precision, Task
 from transforms.storage import files
 
-_ROLES = {"classify": "classifier", "embed": "embedder"}
+ROLES = {"classify": "classifier", "embed": "embedder"}
 
 
 def find_bundle(model: str, task: Task, report: Report = ignore) -> str:
@@ -34,7 +34,7 @@ def find_bundle(model: str, task: Task, report: Report = ignore) -> str:
 
 def make_recipe(
     uri: str,
-    task: Task,
+    task: Task | None,
     *,
     engine: EngineName | None = None,
     precision: Precision = "f32",
@@ -47,7 +47,7 @@ def make_recipe(
 
     Args:
         uri: The bundle.
-        task: The task that the model must have.
+        task: The task that the model must have. None for any.
         engine: The engine. None for the one that suits the workers.
         precision: Numeric precision of the model.
         gpu: Whether the workers have a GPU.
@@ -57,26 +57,34 @@ def make_recipe(
 
     Raises:
         UsageError: The model has another task.
-        ModelError: The bundle is damaged, or does not have the form that the engine needs.
+        ModelError: The folder is not a bundle, or does not have the form that the engine needs.
     """
     found = bundle.read(uri)
-    if found.spec.task != task:
+    if task is not None and found.spec.task != task:
         raise UsageError(
-            f"{uri} is a model to {found.spec.task} with, but the {_ROLES[task]} needs one to {task} with; swap the "
+            f"{uri} is a model to {found.spec.task} with, but the {ROLES[task]} needs one to {task} with; swap the "
             "classifier and the embedder"
         )
-    name = engines.choose(engine, precision, found, gpu=gpu)
-    if files.is_local(uri):  # Workers verify a bundle on gs:// when they copy it.
-        bundle.verify(bundle.localize(uri, found.content_hash), found.only(engines.form(name)))
     return Recipe(
         spec=found.spec,
         bundle=uri,
         content_hash=found.content_hash,
         source=found.source,
-        engine=name,
+        engine=engines.choose(engine, precision, found, gpu=gpu),
         precision=precision,
         quantized=found.quantized_hash() if precision == "int8" else None,
         top_k=top_k,
         probabilities=probabilities,
         normalize=normalize,
     )
+
+
+def verify_here(recipe: Recipe) -> None:
+    """Verify the files of a bundle on this disk. A bundle on gs:// is verified when it is copied.
+
+    Raises:
+        ModelError: A file is missing or damaged, or the bundle changed since the recipe was made.
+    """
+    if files.is_local(recipe.bundle):
+        folder = bundle.localize(recipe.bundle, recipe.content_hash)
+        bundle.verify(folder, bundle.read(recipe.bundle).only(engines.form(recipe.engine)))

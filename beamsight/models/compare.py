@@ -52,7 +52,7 @@ def compare(options: CompareOptions) -> str:
     """
     uri = files.absolute(options.bundle)
     model = bundle.read(uri)
-    gpu = Path("/dev/nvidia0").exists()
+    gpu = engines.has_gpu()
     precisions: tuple[Precision, Precision] = ("f32", options.precision)
     names = [engines.choose(options.wanted_engine, precision, model, gpu=gpu) for precision in precisions]
     sample = _sample(options, model)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-from pathlib import Path
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -21,6 +20,7 @@ from runners.jobs.options import NO_MODEL, RunOptions
 from transforms import counts, run_state
 from transforms.counts import Tally
 from transforms.errors import BeamsightError
+from transforms.inference import engines
 from transforms.inference.spec import Task
 from transforms.tables import layout, rebuild
 
@@ -46,7 +46,7 @@ def describe(options: RunOptions, beam_options: PipelineOptions) -> str:
     ]
     if asked and not present:
         return f"{columns(rows)}\n\nnothing was processed or written"
-    job, run = resolve.resolve(here, beam_options, gpu=Path("/dev/nvidia0").exists())
+    job, run = resolve.resolve(here, beam_options, gpu=engines.has_gpu())
     tally = _count(job)
     missing = tally[counts.MISSING] if options.limit is None else min(options.limit, tally[counts.MISSING])
     rows += [

@@ -134,7 +134,7 @@ def output_of(options: RunOptions) -> str:
 
 def make_recipe(options: RunOptions, uri: str, task: Task, gpu: bool) -> Recipe:
     """Return the recipe of the table that the bundle at ``uri`` makes."""
-    return choose.make_recipe(
+    recipe = choose.make_recipe(
         uri,
         task,
         engine=options.wanted_engine,
@@ -144,6 +144,8 @@ def make_recipe(options: RunOptions, uri: str, task: Task, gpu: bool) -> Recipe:
         probabilities=options.probabilities,
         normalize=options.normalize,
     )
+    choose.verify_here(recipe)
+    return recipe
 
 
 def require_visible(options: RunOptions, beam: PipelineOptions, *, models: bool = True) -> None:

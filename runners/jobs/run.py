@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from functools import partial
-from pathlib import Path
 from typing import Any, TextIO
 
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -18,6 +17,7 @@ from runners.jobs.options import RunOptions
 from runners.lock import cleanup, lock
 from runners.lock.lock import Lock, StillRuns
 from transforms import run_state
+from transforms.inference import engines
 
 _HURRY = 3.0  # seconds for --on-finish when somebody waits for the command to end
 
@@ -51,7 +51,7 @@ def run(
     resolve.require_images(options)
     shown = stream if show else None
     with progress.steps(shown) as report:
-        job, run_ = resolve.resolve(options, beam, gpu=Path("/dev/nvidia0").exists(), report=report)
+        job, run_ = resolve.resolve(options, beam, gpu=engines.has_gpu(), report=report)
     command = "beamsight nightly" if options.night else "beamsight run"
     stop = run_state.of(run_.run_id).stop
     with lock.hold(

@@ -34,6 +34,11 @@ def choose(wanted: EngineName | None, precision: Precision, made: Bundle, *, gpu
     return name
 
 
+def has_gpu() -> bool:
+    """Return whether this machine has a GPU."""
+    return Path("/dev/nvidia0").exists()
+
+
 def form(name: EngineName) -> str:
     """Return the form of a bundle that an engine runs."""
     return bundle.OPENVINO if name == "openvino" else bundle.SAVED_MODEL

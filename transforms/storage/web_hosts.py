@@ -44,7 +44,7 @@ class Closed(Exception):
 
 
 class Host:
-    """A host and its slots. Thread-safe."""
+    """A host, with its port if the URL names one, and its slots. Thread-safe."""
 
     def __init__(self, name: str, per_host: int, pacing: Pacing) -> None:
         self.name = name

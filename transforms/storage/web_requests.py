@@ -109,7 +109,7 @@ class Requests:
             Unreadable: Any other error.
         """
         url = web_urls.parse(uri)
-        with self._hosts.use(str(url.host)) as host:
+        with self._hosts.use(str(url.netloc)) as host:
             read = _Read(method, uri, url, self._headers | (headers or {}), seconds, {host: host.answers})
             while True:
                 read.attempts += 1
@@ -146,7 +146,7 @@ class Requests:
         """Send one request, and one for each redirect. A host's slot is free again before the next host is asked."""
         url = read.url
         for _ in range(REDIRECTS + 1):
-            with self._hosts.use(str(url.host)) as host:
+            with self._hosts.use(str(url.netloc)) as host:
                 read.answers.setdefault(host, host.answers)
                 try:
                     read.require_open(host)

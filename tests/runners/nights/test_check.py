@@ -199,7 +199,7 @@ def test_nothing_is_asked_of_a_schedule_in_the_cloud(gcs: GcsServer, bucket: Buc
 
 def test_invisible_files_are_all_named(night: dict[str, Any]) -> None:
     found = faults(night, *ON_DATAFLOW, ask=False)
-    assert list(dict.fromkeys(line.split(" ")[0] for line in found)) == ["no", "--images", "--output"]
+    assert [line.split(" ")[0] for line in found] == [*["no"] * 4, "--images", "--output"]
 
 
 @pytest.mark.parametrize(
