@@ -27,6 +27,7 @@ LAYERS = (
         "transforms.machine",
         "beamsight.text",
     ),
+    ("transforms.member_uris",),
     (
         "transforms.records",
         "transforms.counts",
@@ -36,6 +37,7 @@ LAYERS = (
         "beamsight.options",
     ),
     ("transforms.storage", "transforms.run_state", "transforms.inference.spec", "transforms.inference.libraries"),
+    ("transforms.shards",),
     ("transforms.imaging",),
     ("transforms.inference",),
     ("transforms.tables", "transforms.listing"),

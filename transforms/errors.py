@@ -23,6 +23,7 @@
         │   ├── Truncated     the bytes end before the image does
         │   ├── Corrupt       the format is known, but the content is broken
         │   ├── Fatal         the image ends the process that decodes it
+        │   ├── BrokenShard   a shard cannot be read to its end
         │   ├── TooManyPixels the image has more pixels than ``--max-pixels``
         │   └── TooLittleMemory  the machine has too little memory at the moment
         └── InferenceError    a model has no result for the image
@@ -163,6 +164,10 @@ class Corrupt(DecodeError):
 
 class Fatal(DecodeError):
     """The image ends the process that decodes it, or needs too much memory."""
+
+
+class BrokenShard(DecodeError):
+    """A shard of images cannot be read to its end. The images before the fault are not affected."""
 
 
 class TooManyPixels(DecodeError):

@@ -1,0 +1,1 @@
+"""Read images inside shards: tar, zip, Parquet and TFRecord."""
