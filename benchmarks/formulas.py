@@ -27,7 +27,7 @@ class Parameters:
     page: int = 1000  # objects in one listing request
     page_seconds: float = 0.2
     manifest_rate: float = 340e3  # rows a second, for one source
-    shard_bytes: float = 58.0  # an encoded ref on its way to its shard; only for manifests and sources that overlap
+    part_bytes: float = 58.0  # an encoded ref on its way to its part; only for manifests and sources that overlap
     unit_bytes: float = 74.0  # an encoded ref on its way to its unit
     vector_bytes: float = 8.53e3  # a row of the embeddings: 2304 floats, which compress little, and the rest
     class_bytes: float = 200.0  # a row of the predictions; assumed

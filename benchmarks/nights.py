@@ -66,10 +66,11 @@ class CountedFiles(LocalFiles):
         self._add("read", len(data))
         return data, stat
 
-    def open(self, uri: str) -> BinaryIO:
+    def open(self, uri: str, version: str | None = None) -> tuple[BinaryIO, Stat]:
         """See ``FileSystem.open``. Counts the whole file."""
-        self._add("read", self.stat(uri).size)
-        return super().open(uri)
+        opened = super().open(uri, version)
+        self._add("read", opened[1].size)
+        return opened
 
     def walk(self, prefix: str, **options: Any) -> Iterator[Stat]:
         """See ``FileSystem.walk``."""

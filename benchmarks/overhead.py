@@ -72,8 +72,13 @@ def write_recipe(registered: ModelSpec, folder: Path) -> Recipe:
     return Recipe(spec=spec, bundle=str(folder), content_hash=free.content_hash, source=free.source)
 
 
-def run(folder: Path) -> None:
-    """Run the pipeline over a folder of images in this process, and print seconds and images as JSON."""
+def run(folder: Path, images: str) -> None:
+    """Run the pipeline over images in this process, and print seconds and images as JSON.
+
+    Args:
+        folder: Where bundles and tables are written.
+        images: A source.
+    """
     from apache_beam import Pipeline
     from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
@@ -87,7 +92,7 @@ def run(folder: Path) -> None:
     # The pipeline loads every engine through this function, so replacing it replaces the models.
     engines.load = lambda _name, _folder, spec, *_, **__: FreeEngine(spec)
     settings = Settings(output=str(folder / "catalog"), day="2026-01-01", run_id="overhead", version="0")
-    options = CatalogOptions(images=(str(folder / "pictures"),), recipes=recipes, settings=settings)
+    options = CatalogOptions(images=(images,), recipes=recipes, settings=settings)
     sums: Counter[str] = Counter()
     since = time.perf_counter()
     pipeline = Pipeline(runner=FnApiRunner())
@@ -107,7 +112,7 @@ def main() -> None:
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)  # for the processes that main starts
     arguments = parser.parse_args()
     if arguments.inside is not None:
-        run(arguments.inside)
+        run(arguments.inside, str(arguments.inside / "pictures"))
         return
     figures = common.Figures(arguments)
     first = f"{arguments.counts[0]:,} pictures"

@@ -87,10 +87,10 @@ def encoded() -> dict[str, float]:
 
     coder = FastPrimitivesCoder()
     refs = [tuple(ImageRef(uri)) for uri in histories.images(0)[0][: sources.CHUNK]]
-    shard = ((0, 0), (refs, 0))
+    part = ((0, 0), (refs, 0))
     unit = next(units.Cutter(defaults.UNIT_SIZE, "2026-01-01").add([(ref, histories.TABLES, 1) for ref in refs]))
     return {
-        "a ref to its shard": len(coder.encode(shard)) / len(refs),
+        "a ref to its part": len(coder.encode(part)) / len(refs),
         "a ref to its worker": len(coder.encode(unit)) / len(unit.work),
     }
 

@@ -14,10 +14,11 @@ import apache_beam as beam
 from pipelines import publish
 from pipelines.missing import TALLY, Limit, Missing, Units
 from pipelines.options import CatalogOptions
+from pipelines.processing import ProcessUnits
+from pipelines.shards import ShardTasks
 from transforms import counts
 from transforms.counts import Tally
 from transforms.history import unfinished
-from transforms.process import ProcessUnits
 
 WriteReport = Callable[[Tally], None]
 
@@ -41,11 +42,16 @@ class Catalog(beam.PTransform):
         missing = pipeline | "Missing" >> Missing(options, [beam.pvalue.AsIter(prepared)])
         work, tallies = missing.work, [prepared, missing[TALLY]]
         if options.limit is not None:
-            limited = work | "Limit" >> Limit(options.limit, options.settings.run_id)
+            limited = work | "Limit" >> Limit(options.limit, options)
             work, tallies = limited.work, [*tallies, limited[TALLY]]
-        units_ = work | "Units" >> Units(options)
-        process = beam.ParDo(ProcessUnits(options.recipes, options.settings))
-        done = units_ | "Process" >> process.with_outputs(ProcessUnits.TALLY, main="files")
+        units = work | "Units" >> Units(options)
+        tasks = work | "Shards" >> ShardTasks()
+        process = beam.ParDo(ProcessUnits(options))
+        done = (
+            (units, tasks)
+            | "All" >> beam.Flatten()
+            | "Process" >> process.with_outputs(ProcessUnits.TALLY, main="files")
+        )
         published = done.files | "Publish" >> publish.Publish(options.tables, options.settings)
         report = _Report(self._write_report, options.settings.output)
         return (*tallies, done[ProcessUnits.TALLY], published) | "Report" >> report

@@ -80,7 +80,7 @@ class Process(beam.PTransform):
 
 
 class _CountedUnits(beam.PTransform):
-    """Bounded images -> (shard, Elements). A unit may have images of several windows."""
+    """Bounded images -> (unit, Elements). A unit may have images of several windows."""
 
     def __init__(self, size: int, workers: int) -> None:
         super().__init__()
@@ -94,9 +94,11 @@ class _CountedUnits(beam.PTransform):
             | "One window" >> beam.WindowInto(GlobalWindows())
         )
         total = elements | "Total" >> beam.combiners.Count.Globally()
-        shard = beam.ParDo(_Shard(self._size, self._workers), beam.pvalue.AsSingleton(total))
+        spread = beam.ParDo(_Spread(self._size, self._workers), beam.pvalue.AsSingleton(total))
         return (
-            elements | "Shard" >> shard.with_output_types(tuple[int, tuple[Any, ...]]) | "By shard" >> beam.GroupByKey()
+            elements
+            | "Spread" >> spread.with_output_types(tuple[int, tuple[Any, ...]])
+            | "By unit" >> beam.GroupByKey()
         )
 
 
@@ -147,8 +149,8 @@ class _Reify(beam.DoFn):
         yield tuple(ref), data, timestamp, (window,) if self._keep_windows else None
 
 
-class _Shard(beam.DoFn):
-    """Elements -> (shard, Element), in turn, so that all shards are equally large."""
+class _Spread(beam.DoFn):
+    """Elements -> (unit, Element), in turn, so that all units are equally large."""
 
     def __init__(self, size: int, workers: int) -> None:
         self._size = size
@@ -156,10 +158,10 @@ class _Shard(beam.DoFn):
         self._next: int | None = None
 
     def process(self, element: tuple[Any, ...], total: int) -> Iterator[Any]:
-        shards = max(ceil(total / self._size), min(self._workers, total))
+        units = max(ceil(total / self._size), min(self._workers, total))
         if self._next is None:
-            self._next = random.randrange(shards)  # else many workers fill the first shards only
-        self._next = (self._next + 1) % shards
+            self._next = random.randrange(units)  # else many workers fill the first units only
+        self._next = (self._next + 1) % units
         yield self._next, element
 
 

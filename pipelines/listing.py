@@ -35,6 +35,7 @@ class Listing:
         images: The sources of the images, see ``sources.list_images``.
         run_id: The id of the run that counts the images.
         uri_column: The column of a manifest that has the URIs.
+        image_column: The column of Parquet files with the bytes of images. None for the only such column.
         leave_out: Files, and folders with a slash at the end, that are not images.
         days: The logical days of sources that are not for the day of the run.
     """
@@ -42,6 +43,7 @@ class Listing:
     images: tuple[str, ...]
     run_id: str
     uri_column: str = defaults.URI_COLUMN
+    image_column: str | None = None
     leave_out: tuple[str, ...] = ()
     days: Mapping[str, str] = field(default_factory=dict)
 
@@ -82,8 +84,11 @@ def _split(source: str, wanted: int) -> Iterator[Any]:
 def _list(part: tuple[Any, ...], listing: Listing, _ready: Any = None) -> Iterator[Chunk]:
     source, start, end = part
     day = listing.days.get(source)
-    for chunk in sources.list_images(source, listing.uri_column, listing.leave_out, keys=KeyRange(start, end)):
-        listed = Counter({counts.LISTED: len(chunk.refs)})
+    chunks = sources.list_images(
+        source, listing.uri_column, listing.leave_out, keys=KeyRange(start, end), image_column=listing.image_column
+    )
+    for chunk in chunks:
+        listed = Counter({counts.LISTED: sum(not subtract.is_shard(ref) for ref in chunk.refs)})
         counts.publish(listed)
         run_state.of(listing.run_id).live.add(listed)
         yield [(*ref[:-1], day) for ref in chunk.refs], chunk.ignored
@@ -116,8 +121,8 @@ class Refs(beam.PTransform):
         return refs | "Typed" >> beam.Map(ImageRef._make).with_output_types(ImageRef)
 
 
-class Shards(beam.PTransform):
-    """Chunks -> one chunk for each shard, which has all refs of a URI. Its keys are in one part of the key index.
+class Parts(beam.PTransform):
+    """Chunks -> one chunk for each part, which has all refs of a URI. Its keys are in one part of the key index.
 
     Args:
         history: Returns what the tables have already.
@@ -131,37 +136,37 @@ class Shards(beam.PTransform):
         total = chunks | "Count" >> beam.Map(lambda chunk: len(chunk[0])) | "Total" >> beam.CombineGlobally(sum)
         return (
             chunks
-            | "Shard" >> beam.ParDo(_Shard(self._history), beam.pvalue.AsSingleton(total))
-            | "By shard" >> beam.GroupByKey()
+            | "Part" >> beam.ParDo(_Part(self._history), beam.pvalue.AsSingleton(total))
+            | "By part" >> beam.GroupByKey()
             | "Together" >> beam.MapTuple(_together)
         )
 
 
-class _Shard(beam.DoFn):
-    """Chunks -> chunks of one shard each. Refs of a bundle are collected, so that these chunks are large too."""
+class _Part(beam.DoFn):
+    """Chunks -> chunks of one part each. Refs of a bundle are collected, so that these chunks are large too."""
 
     def __init__(self, history: Callable[[], History]) -> None:
         self._history = history
         self._plan: subtract.Ranges | None = None  # the same for all bundles
-        self._sharder: subtract.Sharder | None = None
+        self._partitioner: subtract.Partitioner | None = None
         self._ignored = 0
 
     def process(self, chunk: Chunk, total: int) -> Iterator[Any]:
         refs, ignored = chunk
-        if self._sharder is None:
+        if self._partitioner is None:
             self._plan = self._plan or subtract.plan_ranges(self._history().boundaries(), total)
-            self._sharder = subtract.Sharder(self._plan, sources.CHUNK)
+            self._partitioner = subtract.Partitioner(self._plan, sources.CHUNK)
             self._ignored = 0
         self._ignored += ignored
-        for shard, part in self._sharder.add(refs):
-            yield shard, (part, 0)
+        for part, chunk_ in self._partitioner.add(refs):
+            yield part, (chunk_, 0)
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        sharder, self._sharder = self._sharder, None
-        if sharder is None:
+        partitioner, self._partitioner = self._partitioner, None
+        if partitioner is None:
             return
-        for shard, part in sharder.rest():
-            yield GlobalWindows.windowed_value((shard, (part, 0)))
+        for part, chunk in partitioner.rest():
+            yield GlobalWindows.windowed_value((part, (chunk, 0)))
         if self._ignored:
             yield GlobalWindows.windowed_value(((0, 0), ([], self._ignored)))
 

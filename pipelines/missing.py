@@ -9,20 +9,21 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
 
-from pipelines import listing
+from pipelines import listing, shards
 from pipelines.options import CatalogOptions
-from transforms import counts, run_state
+from transforms import counts, process_shards, run_state
+from transforms.counts import Tally
 from transforms.history import subtract, units
 from transforms.history.known import History
 from transforms.listing import sources
-from transforms.records import Unit
+from transforms.records import ImageRef, Unit, Work
 
 TALLY = "tally"  # the tag of the counts
 
@@ -44,7 +45,7 @@ class Missing(beam.PTransform):
         subtract_ = beam.ParDo(_Subtract(options))
         chunks = pipeline | "Images" >> listing.List(options.listing(), options.workers, self._ready)
         if sources.may_overlap(options.images):
-            chunks = chunks | "Shards" >> listing.Shards(options.history)
+            chunks = chunks | "Parts" >> listing.Parts(options.history)
         return chunks | "Subtract" >> subtract_.with_outputs(TALLY, main="work")
 
 
@@ -60,9 +61,16 @@ class _Subtract(beam.DoFn):
         self._history = self._history or self._options.history()
         access = self._options.settings.limits.access
         look_up = partial(sources.look_up, access=access) if self._options.check_versions else None
-        work, tally = subtract.missing([refs], self._history.find, self._options.tables, look_up)
+        shards = [ref for ref in refs if subtract.is_shard(ref)]
+        images = [ref for ref in refs if not subtract.is_shard(ref)] if shards else refs
+        work, tally = subtract.missing([images], self._history.find, self._options.tables, look_up)
         tally[counts.IGNORED] = ignored
         unlisted = Counter({name: count for name, count in tally.items() if name != counts.LISTED})  # List adds those
+        if shards:
+            to_open, in_shards = subtract.missing_shards(shards, self._history, self._options.tables, look_up)
+            work += to_open
+            unlisted.update(in_shards)
+            tally.update(in_shards)
         counts.publish(unlisted)
         state = run_state.of(self._options.settings.run_id)
         state.live.add(unlisted)
@@ -72,35 +80,55 @@ class _Subtract(beam.DoFn):
 
 
 class Limit(beam.PTransform):
-    """Work -> ``work``: the first missing images by URI."""
+    """Work -> ``work``: the first missing images by URI. Shards are opened in turn until there are enough of them."""
 
-    def __init__(self, limit: int, run_id: str) -> None:
+    def __init__(self, limit: int, options: CatalogOptions) -> None:
         super().__init__()
         self._limit = limit
-        self._run_id = run_id
+        self._options = options
 
     def expand(self, work: beam.PCollection) -> Any:
-        total = work | "Count" >> beam.Map(len) | "Total" >> beam.CombineGlobally(sum).as_singleton_view()
+        images = work | "Count" >> beam.Map(_count_images) | "Total" >> beam.CombineGlobally(sum).as_singleton_view()
         return (
             work
             | "First" >> beam.CombineGlobally(partial(_first, limit=self._limit))
-            | "Leave the rest" >> beam.FlatMap(_count_rest, total, self._run_id).with_outputs(TALLY, main="work")
+            | "Leave the rest"
+            >> beam.FlatMap(_leave_rest, self._limit, images, self._options).with_outputs(TALLY, main="work")
         )
+
+
+def _count_images(work: list[Any]) -> int:
+    return sum(not subtract.is_shard(ref) for ref, _, _ in work)
 
 
 def _first(parts: Iterable[list[Any]], limit: int) -> list[Any]:
     return heapq.nsmallest(limit, chain.from_iterable(parts))
 
 
-def _count_rest(work: list[Any], total: int, run_id: str) -> Iterator[Any]:
-    rest = total - len(work)
-    tally = Counter({counts.MISSING: -rest, counts.LEFT: rest})  # "Missing" counted the rest as missing
+def _leave_rest(work: list[Any], limit: int, images: int, options: CatalogOptions) -> Iterator[Any]:
+    taken: list[Any] = []
+    tally: Tally = Counter()
+    for ref, tables, attempt in work:
+        if len(taken) == limit:
+            break
+        if not subtract.is_shard(ref):
+            taken.append((ref, tables, attempt))
+            images -= 1
+            continue
+        shard = Work(ImageRef._make(ref), tuple(tables), attempt)
+        missing = process_shards.list_missing(shard, options.settings, options.history().find)
+        members = [(tuple(item.ref), item.tables, item.attempt) for item in islice(missing, limit - len(taken))]
+        taken += members
+        in_shard = sum(not subtract.is_shard(member) for member, _, _ in members)
+        tally.update({counts.LISTED: in_shard, counts.MISSING: in_shard})
+    # "Missing" counted all other images as missing, but none in shards. How many are left in shards is not known.
+    tally.update({counts.MISSING: -images, counts.LEFT: images})
     counts.publish(tally)
-    state = run_state.of(run_id)
+    state = run_state.of(options.settings.run_id)
     state.live.add(tally)
     state.finished.add(tally)
     yield beam.pvalue.TaggedOutput(TALLY, tally)
-    yield from _chunks(work)
+    yield from _chunks(taken)
 
 
 def _chunks(work: list[Any]) -> Iterator[list[Any]]:
@@ -110,15 +138,16 @@ def _chunks(work: list[Any]) -> Iterator[list[Any]]:
 
 
 class Units(beam.PTransform):
-    """Work -> Units. Their size depends on the total number of images."""
+    """Work -> Units of the images that are files. Their size depends on the total number of these."""
 
     def __init__(self, options: CatalogOptions) -> None:
         super().__init__()
         self._options = options
 
     def expand(self, work: beam.PCollection) -> Any:
-        total = work | "Count" >> beam.Map(len) | "Total" >> beam.CombineGlobally(sum).as_singleton_view()
-        return work | "Cut" >> beam.ParDo(_Cut(self._options), total) | "Spread units" >> beam.Reshuffle()
+        images = work | "Files" >> beam.Map(lambda items: [item for item in items if not shards.is_in_shard(item)])
+        total = images | "Count" >> beam.Map(len) | "Total" >> beam.CombineGlobally(sum).as_singleton_view()
+        return images | "Cut" >> beam.ParDo(_Cut(self._options), total) | "Spread units" >> beam.Reshuffle()
 
 
 class _Cut(beam.DoFn):

@@ -67,11 +67,12 @@ class CatalogOptions:
             images=self.images,
             run_id=self.settings.run_id,
             uri_column=self.uri_column,
+            image_column=self.settings.shards.image_column,
             leave_out=layout.own_files(self.settings.output),
             days=self.days,
         )
 
     def history(self) -> History:
         """Return what the tables have already."""
-        own = dict.fromkeys((*self.tables, layout.FAILURES), (self.settings.output,))
+        own = dict.fromkeys(layout.with_logs(self.tables), (self.settings.output,))
         return History({**own, **self.index_places}, self.tables, self.retries)

@@ -26,7 +26,7 @@ class Prepare(beam.PTransform):
 
     def __init__(self, tables: tuple[str, ...], settings: Settings) -> None:
         super().__init__()
-        self._tables = (*tables, layout.FAILURES)
+        self._tables = layout.with_logs(tables)
         self._settings = settings
 
     def expand(self, pipeline: beam.Pipeline) -> Any:
@@ -79,7 +79,7 @@ class Publish(beam.PTransform):
 
     def __init__(self, tables: tuple[str, ...], settings: Settings) -> None:
         super().__init__()
-        self._tables = (*tables, layout.FAILURES)
+        self._tables = layout.with_logs(tables)
         self._settings = settings
 
     def expand(self, units: beam.PCollection) -> Any:

@@ -44,6 +44,7 @@ LAYERS = (
     ("transforms.history",),
     ("transforms.stream",),
     ("transforms.process", "transforms.process_rows"),
+    ("transforms.process_shards",),
     ("pipelines", "beamsight.models", "beamsight.reports"),
     ("runners.lock",),
     ("runners.jobs",),
@@ -120,6 +121,7 @@ def test_every_direct_import_is_a_declared_dependency() -> None:
         "google.cloud.dataflow_v1beta3": "google-cloud-dataflow-client",
         "google.cloud.scheduler_v1": "google-cloud-scheduler",
         "google.cloud.storage": "google-cloud-storage",
+        "google.protobuf": "protobuf",
     }
     others = {"PIL": "pillow", "tomllib": "tomli"}
     known = {*sys.stdlib_module_names, *PACKAGES}

@@ -18,10 +18,10 @@ import pytest
 import tables
 from long_runs import IMAGES, command, reports, require_complete, start, wait_for_files
 
+from pipelines import processing
 from runners.cli import app, codes
 from runners.lock import cleanup
-from transforms import process
-from transforms.records import Unit
+from transforms.records import ShardTask, Unit
 from transforms.tables import publish
 
 
@@ -41,19 +41,20 @@ def test_readers_do_not_see_incomplete_files(
     assert app.main(command(images, tiny_classifier, tiny_embedder)) == codes.DONE
 
 
-class _LosesTwo(process.ProcessUnits):
+class _LosesTwo(processing.ProcessUnits):
     """Fails once before the work on the first unit, and once after that on the second, as lost workers do."""
 
     tries: ClassVar[dict[str, int]] = {}
     lock = threading.Lock()
 
-    def process(self, unit: Unit) -> Any:
+    def process(self, work: Unit | ShardTask) -> Any:
+        assert isinstance(work, Unit)
         with self.lock:
-            self.tries[unit.name] = self.tries.get(unit.name, 0) + 1
-            first, place = self.tries[unit.name] == 1, list(self.tries).index(unit.name)
+            self.tries[work.name] = self.tries.get(work.name, 0) + 1
+            first, place = self.tries[work.name] == 1, list(self.tries).index(work.name)
         if first and place == 0:
             raise RuntimeError("lost before")
-        done = list(super().process(unit))
+        done = list(super().process(work))
         if first and place == 1:
             raise RuntimeError("lost after the files were written")
         return done

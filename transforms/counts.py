@@ -13,12 +13,14 @@ from functools import cache
 from typing import Any
 
 LISTED = "listed"
-IGNORED = "ignored"
+IGNORED = "ignored"  # files in folders, and members of shards, that are no images
 DUPLICATES = "duplicates"
 DONE_BEFORE = "done before"  # images that no table lacks
 FAILED_BEFORE = "failed before"  # images that a table lacks because they failed permanently
 MISSING = "missing"  # images that this run has to process
 LEFT = "left"  # missing images beyond --limit, which a later run processes
+SHARDS = "shards"  # files that hold images
+SHARDS_DONE = "shards done before"  # of these, those that need not be opened
 IMAGES = "images"  # images that this run has processed, with or without a failure
 OK = "ok"  # by table
 FAILED = "failed"  # by stage
@@ -81,6 +83,8 @@ _METRICS = {
     FAILED_BEFORE: "skipped_failed_before",
     MISSING: "images_to_do",
     LEFT: "skipped_by_limit",
+    SHARDS: "shards_listed",
+    SHARDS_DONE: "shards_done_before",
     IMAGES: "images_done",
     TRANSIENT: "failed_for_now",
     BYTES: "bytes_fetched",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 URI_COLUMN = "uri"  # of a manifest
 
+IMAGE_FEATURE = "image/encoded"  # of a tf.train.Example, as the datasets of TensorFlow name it
+
 MAX_ATTEMPTS = 5  # an error that lasts five nights is not transient
 
 UNIT_SIZE = 512  # images: 2 minutes of work on 2 cores, so little is lost with a worker, and files exceed 4 MB
@@ -19,3 +21,10 @@ MAX_BYTES = 128 * 1024 * 1024  # of an image file
 MAX_PIXELS = 100_000_000  # of an image
 
 MAX_WAIT = 10.0  # seconds for which an image of a stream waits for others: one call of B7 and B6 takes less than one
+
+# Folders and shards contain other files too, so only files with these suffixes are listed. A glob lists all files
+# that match.
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
+    *(".heic", ".heif", ".hif", ".avif", ".jp2", ".j2k"),
+)

@@ -22,7 +22,10 @@ SUFFIXES: dict[Kind, tuple[str, ...]] = {
     "tfrecord": (".tfrecord", ".tfrecords", ".tfrecord.gz", ".tfrecords.gz"),
 }
 
-_PART = re.compile(r"(.*\.tfrecords?|.*[^/])-\d{5}-of-\d{5}(\.gz)?")  # the names that TensorFlow gives to shards
+_IMAGES = frozenset({".jpg", ".JPG", "jpeg", "JPEG", ".png", "webp"})  # a shortcut for millions of names
+_ENDINGS = tuple({suffix[suffix.rfind(".") :] for suffixes in SUFFIXES.values() for suffix in suffixes})
+
+_PART = re.compile(r".*[^/]-\d{5}-of-\d{5}(\.gz)?", re.DOTALL)  # the names that TensorFlow gives to shards
 _CHAINED = re.compile(r"(tar|zip)://(.*)::(.+)", re.DOTALL)
 _NUMBERED = re.compile(r"(.+)#(row|record)=(\d+)", re.DOTALL)
 _SORTED = re.compile(r"(.+)::(tar|zip)://(.*)", re.DOTALL)
@@ -36,12 +39,16 @@ class MemberUri(NamedTuple):
 
 
 def kind(uri: str) -> Kind | None:
-    """Return the kind of a shard by the name of its file. None if the name is not that of a shard."""
-    name = uri.lower()
-    for found, suffixes in SUFFIXES.items():
-        if name.endswith(suffixes):
-            return found
-    return "tfrecord" if _PART.fullmatch(name) else None
+    """Return the kind of a shard by the name of its file. None for other files, and for images in shards."""
+    if uri[-4:] in _IMAGES:
+        return None
+    if uri[-1:].isdigit():
+        return "tfrecord" if _PART.fullmatch(uri) and split(uri) is None else None
+    name = uri[uri.rfind("/") + 1 :].lower()
+    if not name.endswith(_ENDINGS) or split(uri) is not None:
+        return None
+    found = (kind_ for kind_, suffixes in SUFFIXES.items() if name.endswith(suffixes))
+    return next(found, "tfrecord" if _PART.fullmatch(name) else None)
 
 
 def join(kind_: Kind, shard: str, name: str) -> str:
@@ -56,6 +63,8 @@ def split(uri: str) -> MemberUri | None:
 
     The name of a file may contain ``#row=1``, so this counts only after the name of a shard.
     """
+    if "#" not in uri and "::" not in uri:
+        return None
     if chained := _CHAINED.fullmatch(uri):
         return MemberUri(chained[3], chained[2])
     numbered = _NUMBERED.fullmatch(uri)
@@ -70,9 +79,18 @@ def file_of(uri: str) -> str:
     return member.shard if member else uri
 
 
+def with_shard(uri: str, shard: str) -> str:
+    """Return the URI of the same member in another shard, for a URI of a member."""
+    before = split(uri)
+    if before is None:
+        raise ValueError(f"{uri!r} is not the URI of an image in a shard")
+    start = uri.rfind(before.shard)
+    return uri[:start] + shard + uri[start + len(before.shard) :]
+
+
 def to_key(uri: str) -> str:
     """Return a URI in the form by which the key index sorts: the members of a shard are beside each other."""
-    chained = _CHAINED.fullmatch(uri)
+    chained = _CHAINED.fullmatch(uri) if "::" in uri else None
     return f"{chained[3]}::{chained[1]}://{chained[2]}" if chained else uri
 
 

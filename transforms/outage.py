@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from transforms import member_uris
 from transforms.errors import Changed, FetchError, NotFound, StorageDown, Unreadable
 
 # As many as download at the same time by default. Each was retried before it failed, so a short fault does not count.
@@ -51,7 +52,7 @@ class Outage:
             if not _is_unanswered(error):
                 self._count_answer(storage)
                 raise
-            self._folders[storage] = uri.rpartition("/")[0]
+            self._folders[storage] = member_uris.file_of(uri).rpartition("/")[0]
             number = self._count_unanswered(storage, answers)
             if number < self._limit:
                 raise
@@ -103,7 +104,7 @@ def _down(storage: str, number: int, error: FetchError) -> StorageDown:
 
 def storage_of(uri: str) -> str:
     """Return what fails together with ``uri``: ``gs://bucket`` for an object, or the local file system."""
-    found = re.match(r"(?!file:)[a-z0-9+.-]+://[^/]*", uri, re.IGNORECASE)
+    found = re.match(r"(?!file:)[a-z0-9+.-]+://[^/]*", member_uris.file_of(uri), re.IGNORECASE)
     return found[0] if found else "the local file system"
 
 

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from functools import partial
-from typing import Any
 
-import apache_beam as beam
-from apache_beam.utils.shared import Shared
+import pyarrow as pa
 
 from transforms import counts, defaults, run_state
 from transforms.counts import Tally
 from transforms.history import unfinished
 from transforms.imaging.prepare import Failed, Limits
-from transforms.inference import loading
 from transforms.inference.concurrent import Model
-from transforms.inference.recipe import Recipe
-from transforms.records import Failure, Unit
+from transforms.records import Failure, ShardCount, Unit
+from transforms.shards.container import ShardOptions
 from transforms.stream import Answers, Input, Stream
 from transforms.tables import layout, schemas, writer
 from transforms.tables.publish import UnitFile
@@ -43,6 +39,7 @@ class Settings:
         threads: Number of concurrent downloads.
         window: Maximum number of images ahead of the models. Their pixels take 2 MB each for B7 and B6 together. None
             for the default, which keeps the models busy.
+        shards: How to find the images in shards.
     """
 
     output: str
@@ -55,34 +52,26 @@ class Settings:
     threads: int = defaults.THREADS
     window: int | None = None
     lock_token: str = ""
+    shards: ShardOptions = field(default_factory=ShardOptions)
 
 
-class ProcessUnits(beam.DoFn):
-    """Unit -> its files, and its counts with the tag ``TALLY``.
-
-    Each worker process loads the models once, and its threads share them.
-    """
-
-    TALLY = "tally"
-
-    def __init__(self, recipes: tuple[Recipe, ...], settings: Settings) -> None:
-        self._settings = settings
-        self._load = partial(loading.load, recipes, batch=settings.batch, threads=settings.engine_threads)
-        self._shared = Shared()
-        self._models: list[Model] = []
-
-    def process(self, unit: Unit) -> Iterator[Any]:
-        # Not in setup: it also runs on workers without work, and models take seconds and gigabytes.
-        self._models = self._models or self._shared.acquire(self._load)
-        unit_files, tally = process_unit(unit, self._models, self._settings)
-        yield from map(tuple, unit_files)
-        yield beam.pvalue.TaggedOutput(self.TALLY, tally)
-
-
-def process_unit(unit: Unit, models: list[Model], settings: Settings) -> tuple[list[UnitFile], Tally]:
+def process_unit(
+    unit: Unit,
+    models: list[Model],
+    settings: Settings,
+    inputs: Iterable[Input] | None = None,
+    shards: Sequence[ShardCount] = (),
+) -> tuple[list[UnitFile], Tally]:
     """Process a unit and write its files. Return the files and the counts.
 
     Each image ends as a row in each table that lacks it, or as one failure row. See ``Stream.process`` for the memory.
+
+    Args:
+        unit: The images. It has none if only ``shards`` are to be written.
+        models: The models of all tables.
+        settings: How to process the unit, and where to write its files.
+        inputs: How to read the images. None to read each from its URI. Their origin is the count of their shard.
+        shards: The shards whose last image is in this unit or in an earlier one.
 
     Raises:
         StorageDown: The storage of the images does not answer. Nothing is written.
@@ -90,15 +79,15 @@ def process_unit(unit: Unit, models: list[Model], settings: Settings) -> tuple[l
     """
     state = run_state.of(settings.run_id)
     state.stop.check()
-    tables = {table for work in unit.work for table in work.tables}
+    tables = {table for work in (*unit.work, *(shard.work for shard in shards)) for table in work.tables}
     models = [model for model in models if model.recipe.table in tables]
     stream = Stream(models, state, limits=settings.limits, threads=settings.threads, window=settings.window)
     rows = _UnitRows(models)
     with unfinished.mark(settings.output, settings.run_id, unit) as suspects:
-        for result in stream.process(map(Input, unit.work), suspects):
+        for result in stream.process(map(Input, unit.work) if inputs is None else inputs, suspects):
             rows.add(result)
         start = time.perf_counter_ns()
-        unit_files = rows.write(unit, settings)
+        unit_files = rows.write(unit, settings, shards)
         time_key = counts.key(counts.NANOSECONDS, "write")
         stream.count(Counter({time_key: time.perf_counter_ns() - start, counts.UNITS: 1}))
     state.finished.add(stream.tally)
@@ -115,13 +104,18 @@ class _UnitRows:
     def add(self, result: Answers | Failed) -> None:
         if isinstance(result, Failed):
             self._failures.append(result.failure)
+            if result.origin is not None:
+                result.origin.add_failure(result.failure.uri, retryable=result.failure.retryable)
             return
         rows = self._rows[result.model.recipe.table]
         for image, output in zip(result.images, result.outputs, strict=True):
             rows.add(image, output)
 
-    def write(self, unit: Unit, settings: Settings) -> list[UnitFile]:
-        """Write the tables first and the failures last. If the process dies in between, the failures are retried."""
+    def write(self, unit: Unit, settings: Settings, shards: Sequence[ShardCount]) -> list[UnitFile]:
+        """Write the rows, then the failures, and then the shards.
+
+        If the process dies in between, the failures are retried, and the shards are opened again.
+        """
         footer = {"version": settings.version, "run_id": settings.run_id}
         written = []
         failures = sorted(self._failures, key=lambda failure: failure.uri)
@@ -129,8 +123,15 @@ class _UnitRows:
         for table, rows, metadata in (
             *((table, rows.to_arrow(settings.run_id), rows.recipe.metadata()) for table, rows in self._rows.items()),
             (layout.FAILURES, failure_rows, {}),
+            *(self._shard_rows(shards, settings.run_id) if shards else ()),
         ):
             uri = layout.unit_file(settings.output, settings.run_id, table, unit.day, unit.name)
             if size := writer.put(uri, rows, metadata | footer):
                 written.append(UnitFile(table, unit.day, uri, size, rows.num_rows))
         return written
+
+    def _shard_rows(self, shards: Sequence[ShardCount], run_id: str) -> Iterator[tuple[str, pa.Table, dict[str, str]]]:
+        for table, rows in self._rows.items():
+            own = [shard for shard in shards if table in shard.work.tables]
+            arrow = schemas.shards_to_arrow(own, rows.recipe.folder, run_id)
+            yield layout.shards_of(table), arrow, rows.recipe.metadata()

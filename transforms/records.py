@@ -50,6 +50,19 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
+class ShardTask:
+    """The work of one call of the DoFn in shards, which are files of many images. It results in one or more units.
+
+    Attributes:
+        shards: The shards, each with the tables that may lack some of its images.
+        members: The images to process if they are not all, which are in the only shard.
+    """
+
+    shards: tuple[Work, ...]
+    members: tuple[Work, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """A row of the failures table without ``run_id`` and ``failed_at``."""
 
@@ -76,3 +89,32 @@ class Failure:
             tables=work.tables,
             attempt=work.attempt,
         )
+
+
+@dataclass(slots=True)
+class ShardCount:
+    """What was read of a shard so far.
+
+    Attributes:
+        work: The shard, in the version that is read, and the tables that lacked some of its images.
+        images: The number of images, also of those that were done before.
+        others: The number of other members.
+        failed: The number of images that failed, in this run or before.
+        broken: Whether the shard itself failed, because it cannot be read to its end or has no images.
+        retryable: Whether one of the failures is transient.
+    """
+
+    work: Work
+    images: int = 0
+    others: int = 0
+    failed: int = 0
+    broken: bool = False
+    retryable: bool = False
+
+    def add_failure(self, uri: str, *, retryable: bool) -> None:
+        """Count the failure of an image, or of the shard itself."""
+        if uri == self.work.ref.uri:
+            self.broken = True
+        else:
+            self.failed += 1
+        self.retryable |= retryable

@@ -7,7 +7,7 @@ turn it into rows, see ``transforms.process_rows``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -31,12 +31,13 @@ class Input(NamedTuple):
 
     Attributes:
         work: The image and the tables to fill.
-        data: The bytes of the image. None to read them from the URI.
+        data: The bytes of the image, or a function that reads them and may raise ImageError. None to read them from the
+            URI.
         origin: Any value of the caller, which is returned with the results of the image.
     """
 
     work: Work
-    data: bytes | None = None
+    data: bytes | Callable[[], bytes] | None = None
     origin: Any = None
 
 

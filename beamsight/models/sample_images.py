@@ -6,14 +6,16 @@ import hashlib
 import heapq
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 
 import numpy as np
 
-from transforms import defaults
-from transforms.errors import UsageError
+from transforms import defaults, member_uris
+from transforms.errors import BrokenShard, UsageError
+from transforms.history import members, subtract
 from transforms.imaging import prepare
 from transforms.imaging.opening import Pixels
 from transforms.imaging.prepare import Failed, Limits, Prepared
@@ -21,8 +23,10 @@ from transforms.inference.spec import ModelSpec
 from transforms.listing import sources
 from transforms.prefetch import prefetch
 from transforms.records import ImageRef, Work
+from transforms.shards.container import ShardOptions
 
 LISTED = 100_000  # images that a sample is drawn from
+_SHARDS = 4  # that are opened for a sample
 
 _TABLE = "sample"
 
@@ -31,7 +35,7 @@ def choose(images: Sequence[str], limit: int, uri_column: str = defaults.URI_COL
     """Return at most ``limit`` images of the sources, the same ones each time.
 
     The images with the smallest hash of the URI are chosen, because the first ones of a folder are often alike. Only
-    the first ``LISTED`` images are considered.
+    the first ``LISTED`` images are considered, and those in a few of the shards.
 
     Raises:
         UsageError: A source has no images.
@@ -39,7 +43,17 @@ def choose(images: Sequence[str], limit: int, uri_column: str = defaults.URI_COL
     sources.check(images, uri_column)
     refs = (ref for source in images for part in sources.list_images(source, uri_column) for ref in part.refs)
     named = {ref.uri: ref for ref in islice(refs, LISTED)}
-    return heapq.nsmallest(limit, named.values(), key=lambda ref: hashlib.sha256(ref.uri.encode()).digest())
+    shards = heapq.nsmallest(_SHARDS, (ref for ref in named.values() if subtract.is_shard(ref)), key=_hash)
+    named = {uri: ref for uri, ref in named.items() if not subtract.is_shard(ref)}
+    for shard in shards:
+        with suppress(BrokenShard):  # The images before the fault are as good as others.
+            named.update((ref.uri, ref) for ref in islice(members.list_refs(shard, ShardOptions()), LISTED))
+    chosen = heapq.nsmallest(limit, named.values(), key=_hash)
+    return sorted(chosen, key=lambda ref: member_uris.to_key(ref.uri))  # so that each shard is copied once
+
+
+def _hash(ref: ImageRef) -> bytes:
+    return hashlib.sha256(ref.uri.encode()).digest()
 
 
 @dataclass(slots=True)

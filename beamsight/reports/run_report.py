@@ -96,6 +96,8 @@ def compose(
         "counts": {
             "listed": tally[counts.LISTED],
             "ignored": tally[counts.IGNORED],
+            "shards": tally[counts.SHARDS],
+            "shards_already_done": tally[counts.SHARDS_DONE],
             "duplicates": tally[counts.DUPLICATES],
             "already_done": tally[counts.DONE_BEFORE],
             "failed_before": tally[counts.FAILED_BEFORE],
@@ -155,6 +157,8 @@ def summary(report: Mapping[str, Any], output: str) -> str:
     ]
     if skipped:
         lines.append(f"  skipped: {', '.join(skipped)}")
+    if shards := numbers["shards"]:
+        lines.append(f"  opened {shards - numbers['shards_already_done']:,} of {count(shards, 'shard')}")
     if leftover := numbers["published"]["rows_of_earlier_runs"]:
         lines.append(f"  published {count(leftover, 'row')} that earlier runs had finished")
     lines.append(f"  report: {layout.run_report(output, report['run_id'])}")

@@ -75,7 +75,7 @@ def _remove(asked: TablesOptions, output: str) -> str:
 def _describe(contents: Contents) -> Iterator[str]:
     """Yield the tables, the recipes, and the units that are not published."""
     from beamsight.reports import recipes
-    from transforms.tables import inventory
+    from transforms.tables import inventory, layout
 
     rows: list[tuple[str, ...]] = [_HEADINGS]
     known = []
@@ -85,7 +85,7 @@ def _describe(contents: Contents) -> Iterator[str]:
         figures = (f"{len(days):,}", *(days[:1] or ["-"]), *(days[-1:] or ["-"]), f"{inventory.count_rows(found):,}")
         bytes_ = size(sum(each.size for each in found))
         rows.append((table, *figures, f"{len(found):,}", bytes_, inventory.index_state(contents, table)))
-        if found and "/model=" in table:
+        if found and "/model=" in table and not layout.is_of_shards(table):
             facts = recipes.read_facts(contents.output, table, found[-1].uri)
             known.append((table.partition("/model=")[2], recipes.describe(table, facts)))
     yield columns(rows, right=(1, 4, 5, 6))

@@ -27,6 +27,7 @@ from runners.jobs import beam_options, resolve
 from runners.jobs.options import NO_MODEL, RunOptions
 from transforms import time_limit
 from transforms.errors import BeamsightError, UsageError
+from transforms.history import subtract
 from transforms.inference import bundle, engines
 from transforms.inference.bundle import Bundle
 from transforms.inference.spec import EngineName, Task
@@ -196,8 +197,13 @@ def _read_bundle(model: str, task: Task) -> tuple[str, Bundle]:
 
 def _count(run: RunOptions, listed: Counter[str]) -> bool:
     for source in run.images:
-        for part in sources.list_images(source, run.uri_column, layout.own_files(run.output)):
-            listed["images"] += len(part.refs)
+        own_files = layout.own_files(run.output)
+        for part in sources.list_images(source, run.uri_column, own_files, image_column=run.image_column):
+            shards = sum(map(subtract.is_shard, part.refs))
+            listed["images"] += len(part.refs) - shards
+            if shards:
+                listed.clear()  # they may be a small part of the images
+                raise UsageError("images in shards are counted when the shards are opened")
     return True
 
 

@@ -56,9 +56,10 @@ class RunOptions:
     images: tuple[str, ...] = option(
         group=IMAGES,
         metavar="SOURCE",
-        help="Images to process: a file, a folder, a glob ('*' within a folder, '**' across folders), or a manifest "
-        "(.txt, .csv, .tsv, .jsonl, .parquet, also .gz); on a disk, gs://, or another file system of Beam; may be "
-        "repeated; images on https:// are named in a manifest",
+        help="Images to process: a file, a folder, a glob ('*' within a folder, '**' across folders), a shard that "
+        "holds images (.tar, .tar.gz, .zip, .parquet, .tfrecord), or a manifest (.txt, .csv, .tsv, .jsonl, .parquet, "
+        "also .gz); on a disk, gs://, or another file system of Beam; may be repeated; images on https:// are named in "
+        "a manifest",
         pattern=f"{_URI}([|]{_URI})*",  # the launcher of a template sees no disk but its own
     )
     output: str = option(group=IMAGES, metavar="FOLDER", help="Folder of the tables, on a disk or gs://", pattern=_URI)
@@ -77,6 +78,15 @@ class RunOptions:
         pattern=_MODEL,
     )
     uri_column: str = option(defaults.URI_COLUMN, group=IMAGES, help="Column of the manifests that holds the URIs")
+    image_column: str | None = option(
+        None,
+        group=IMAGES,
+        help="Column of Parquet files that holds the bytes of images",
+        default_text="the only column of bytes",
+    )
+    image_feature: str = option(
+        defaults.IMAGE_FEATURE, group=IMAGES, help="Feature of the records in TFRecord files that holds the bytes"
+    )
     precision: Precision = option(
         "f32",
         group=MODELS,

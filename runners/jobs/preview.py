@@ -48,6 +48,7 @@ def describe(options: RunOptions, beam_options: PipelineOptions) -> str:
         return f"{columns(rows)}\n\nnothing was processed or written"
     job, run = resolve.resolve(here, beam_options, gpu=engines.has_gpu())
     tally = _count(job)
+    to_open = tally[counts.SHARDS] - tally[counts.SHARDS_DONE]
     missing = tally[counts.MISSING] if options.limit is None else min(options.limit, tally[counts.MISSING])
     rows += [
         *(("table", table) for table in job.tables),
@@ -56,7 +57,8 @@ def describe(options: RunOptions, beam_options: PipelineOptions) -> str:
         ("done before", count(tally[counts.DONE_BEFORE], "image")),
         ("failed before", count(tally[counts.FAILED_BEFORE], "image")),
         ("to process", count(missing, "image")),
-        ("estimated time", _estimate(missing, run.output, job)),
+        *([("to open", f"{count(to_open, 'shard')}, whose images are counted when it is read")] if to_open else []),
+        ("estimated time", "not known, because of the shards" if to_open else _estimate(missing, run.output, job)),
     ]
     return f"{columns(rows)}\n\nnothing was processed or written"
 
@@ -72,7 +74,7 @@ def _count(job: CatalogOptions) -> Tally:
     A run first completes the key indexes of the output. Here they are completed in a temporary folder.
     """
     with tempfile.TemporaryDirectory(prefix="beamsight-") as scratch:
-        places = rebuild.complete(job.settings.output, (*job.tables, layout.FAILURES), scratch)
+        places = rebuild.complete(job.settings.output, layout.with_logs(job.tables), scratch)
         pipeline = beam.Pipeline(runner=FnApiRunner())
         catalog.count(pipeline, dataclasses.replace(job, index_places=places))
         pipeline.run().wait_until_finish()

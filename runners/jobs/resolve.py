@@ -25,6 +25,7 @@ from transforms.inference.recipe import Recipe
 from transforms.inference.spec import Task
 from transforms.listing import sources
 from transforms.process import Settings
+from transforms.shards.container import ShardOptions
 from transforms.storage import files, local, web
 from transforms.tables import layout
 
@@ -65,6 +66,7 @@ def resolve(
         batch=options.batch_size,
         engine_threads=options.engine_threads,
         threads=options.threads,
+        shards=ShardOptions(options.image_column, options.image_feature, options.max_bytes),
     )
     job = CatalogOptions(
         images=options.images,
@@ -87,7 +89,8 @@ def require_images(options: RunOptions) -> None:
     if options.night is not None:
         return
     try:
-        sources.check(options.images, options.uri_column, layout.own_files(output_of(options)))
+        own_files = layout.own_files(output_of(options))
+        sources.check(options.images, options.uri_column, own_files, options.image_column)
     except UsageError as error:
         if "{date" not in str(error) and "{yesterday" not in str(error):
             raise

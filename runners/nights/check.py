@@ -152,7 +152,8 @@ def _ask_model(job: RunOptions, model: str, task: Task, gpu: bool) -> str | None
 def _ask_images(pattern: str, source: str, job: RunOptions) -> str | None:
     if missing := nightly.explain_missing(pattern):
         return missing
-    reason = sources.explain_empty(source, job.uri_column, layout.own_files(resolve.output_of(job)))
+    own_files = layout.own_files(resolve.output_of(job))
+    reason = sources.explain_empty(source, job.uri_column, own_files, image_column=job.image_column)
     return f"--images {source}: {reason}" if reason and source == pattern else None  # A day may have no images yet.
 
 

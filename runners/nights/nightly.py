@@ -82,7 +82,8 @@ def _check_sources(names: Sequence[str], options: RunOptions) -> dict[str, bool]
 
     def has_image(source: str) -> tuple[str, bool]:
         try:
-            return source, sources.explain_empty(source, options.uri_column, own_files) is None
+            reason = sources.explain_empty(source, options.uri_column, own_files, image_column=options.image_column)
+            return source, reason is None
         except FetchError as error:
             if not error.retryable:
                 raise UsageError(f"--images {source}: {error}") from error

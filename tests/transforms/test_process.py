@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import fragile_decoder
 import numpy as np
 import pytest
 import tables
+from fake_models import CLASSIFIER, EMBEDDER, FakeEngine, model
 from PIL import Image
 
 from transforms import counts
@@ -21,47 +21,12 @@ from transforms.history.units import make_unit
 from transforms.imaging import drawn, fit
 from transforms.inference.concurrent import Model
 from transforms.inference.engine import Floats, Pixels
-from transforms.inference.labels import Label
-from transforms.inference.recipe import Recipe
 from transforms.inference.spec import ModelSpec
 from transforms.process import Settings, process_unit
 from transforms.records import ImageRef, Unit, Work
 from transforms.storage import files
 from transforms.tables import layout
 from transforms.tables.publish import UnitFile
-
-CLASSIFIER = ModelSpec(name="fake", task="classify", size=16, width=3, output="probabilities")
-EMBEDDER = ModelSpec(name="fake", task="embed", size=24, width=4, output="features")
-LABELS = (Label("n01", "a"), Label("n02", "b"), Label("n03", "c"))
-
-
-class FakeEngine:
-    """The mean of the picture over 255, then zeros. ``refuses`` looks at the means of a batch, 0..255."""
-
-    def __init__(
-        self, width: int, refuses: Callable[[Floats], EngineError | None] = lambda _: None, batch: int = 8
-    ) -> None:
-        self.batch = batch
-        self.parallel = 1
-        self.sizes: list[int] = []
-        self._width = width
-        self._refuses = refuses
-
-    def infer(self, pixels: Pixels) -> Floats:
-        self.sizes.append(len(pixels))
-        means = pixels.mean(axis=(1, 2, 3), dtype=np.float32)
-        error = self._refuses(means)
-        if error is not None:
-            raise error
-        outputs = np.zeros((len(pixels), self._width), np.float32)
-        outputs[:, 0] = means / 255
-        return outputs
-
-
-def model(spec: ModelSpec, engine: FakeEngine | None = None) -> Model:
-    recipe = Recipe(spec, bundle="", content_hash=spec.task, source="fake")
-    return Model(recipe, engine or FakeEngine(spec.width), LABELS if spec.task == "classify" else ())
-
 
 DAY = "2026-01-02"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from apache_beam.transforms.window import GlobalWindow
-from test_process import CLASSIFIER, EMBEDDER, FakeEngine, model
+from fake_models import CLASSIFIER, EMBEDDER, FakeEngine, model
 
 from transforms import process_rows
 from transforms.errors import EngineError

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from transforms import defaults
-from transforms.tables import layout
+import pyarrow as pa
+
+from transforms import counts, defaults, member_uris
+from transforms.counts import Tally
+from transforms.records import ImageRef
+from transforms.tables import key_index, layout
 from transforms.tables.key_index import KeyIndex
 
 Key = tuple[str, str | None]  # URI and version
@@ -50,7 +54,8 @@ class History:
     """What the tables of a run have already.
 
     Args:
-        places: The folders with key indexes of each table that the run writes, and of the failures. They add up.
+        places: The folders with key indexes of each table that the run writes, of its shards, and of the failures.
+            They add up.
         tables: The tables that the run writes. Failures in other tables are ignored.
         retries: Which failures are retried.
     """
@@ -59,6 +64,11 @@ class History:
         self._tables = frozenset(tables)
         self._retries = retries
         self._done = [KeyIndex(place, table) for table in tables for place in places[table]]
+        self._shards = [
+            (table, KeyIndex(place, shards))
+            for table, shards in zip(tables, map(layout.shards_of, tables), strict=True)
+            for place in places.get(shards, ())
+        ]
         self._failed = [KeyIndex(place, layout.FAILURES) for place in places[layout.FAILURES]]
 
     def boundaries(self) -> list[str]:
@@ -74,13 +84,44 @@ class History:
                 yield KnownKeys(index.table, False, list(keys))
         for index in self._failed:
             yield from self._failures(index, uris)
+        for table, index in self._shards:
+            if index.files:
+                yield from self._read_shards(table, index, [uri for uri in uris if member_uris.kind(uri)])
+
+    def count_images(self, shards: Sequence[ImageRef]) -> Tally:
+        """Return the counts of the images in shards that were read to their ends, or failed as a whole."""
+        found: dict[Key, tuple[int, int, bool]] = {}
+        for _, index in self._shards:
+            keys = key_index.sort_keys(index.find(sorted(ref.uri for ref in shards)))
+            for uri, version, *numbers in _rows(keys, "uri", "version", "images", "failed", "broken"):
+                for key in ((uri, version), (uri, None)):
+                    images, failed, broken = map(max, numbers, found.get(key, (0, 0, False)))
+                    found[key] = images, failed, broken
+        tally: Tally = Counter()
+        for ref in shards:
+            images, failed, broken = found.get((ref.uri, ref.version), (0, 0, True))
+            tally[counts.LISTED] += images + broken
+            tally[counts.DONE_BEFORE] += images - failed
+            tally[counts.FAILED_BEFORE] += failed + broken
+        return tally
+
+    def _read_shards(self, table: str, index: KeyIndex, uris: Sequence[str]) -> Iterator[KnownKeys]:
+        """Yield the shards that were read to their ends. One with failures counts as failed."""
+        done, final, again = KnownKeys(table, False, []), KnownKeys(table, True, []), KnownKeys(table, True, [], [])
+        columns = ("uri", "version", "attempts", "retryable", "failed", "broken")
+        for uri, version, attempts, retryable, *failed in _rows(key_index.sort_keys(index.find(uris)), *columns):
+            if any(failed) and self._retries.tries(retryable, attempts):
+                again.keys.append((uri, version))
+                again.attempts.append(attempts)  # type: ignore[union-attr]
+            else:
+                (final if any(failed) else done).keys.append((uri, version))
+        yield from (known for known in (done, final, again) if known.keys)
 
     def _failures(self, index: KeyIndex, uris: Sequence[str]) -> Iterator[KnownKeys]:
-        columns = index.find(uris).to_pydict()
         again: defaultdict[str, KnownKeys] = defaultdict(lambda: KnownKeys("", True, [], []))
         final: defaultdict[str, list[Key]] = defaultdict(list)
-        rows = zip(*(columns[name] for name in ("uri", "version", "table", "attempts", "retryable")), strict=True)
-        for uri, version, table, attempts, retryable in rows:
+        columns = ("uri", "version", "table", "attempts", "retryable")
+        for uri, version, table, attempts, retryable in _rows(index.find(uris), *columns):
             if table not in self._tables:
                 continue
             if self._retries.tries(retryable, attempts):
@@ -91,3 +132,7 @@ class History:
                 final[table].append((uri, version))
         yield from (known._replace(table=table) for table, known in again.items())
         yield from (KnownKeys(table, True, keys) for table, keys in final.items())
+
+
+def _rows(keys: pa.Table, *columns: str) -> Iterator[tuple[Any, ...]]:
+    return zip(*(keys[name].to_pylist() for name in columns), strict=True)

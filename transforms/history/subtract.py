@@ -8,33 +8,34 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from transforms import counts
+from transforms import counts, member_uris
 from transforms.counts import Tally
-from transforms.history.known import KnownKeys
+from transforms.history.known import History, KnownKeys
 from transforms.records import ImageRef, Work
 
-Ranges = tuple[list[str], int]  # boundaries between ranges of URIs, and the number of shards of each range
-Shard = tuple[int, int]  # range, and number in the range
+Ranges = tuple[list[str], int]  # boundaries between ranges of URIs, and the number of parts of each range
+Part = tuple[int, int]  # range, and number in the range
+Find = Callable[[Sequence[str]], Iterable[KnownKeys]]  # returns the keys that the tables have of sorted URIs
 PlainRef = tuple[Any, ...]  # an ImageRef as it is shuffled
 
-_SHARD_REFS = 65_536  # about 25 MB
+_PART_REFS = 65_536  # about 25 MB
 _HELD_REFS = 262_144  # about 60 MB, because refs are plain tuples of short strings
 
 
 def plan_ranges(boundaries: list[str], refs: int) -> Ranges:
-    """Return how to split listed refs into shards of about ``_SHARD_REFS``, each of which needs one part of the index.
+    """Return how to split listed refs into parts of about ``_PART_REFS``, each of which needs one part of the index.
 
     Args:
         boundaries: URIs between which the index has similar numbers of keys.
         refs: The number of listed refs.
     """
-    return boundaries, max(1, refs // (_SHARD_REFS * (len(boundaries) + 1)))
+    return boundaries, max(1, refs // (_PART_REFS * (len(boundaries) + 1)))
 
 
-class Sharder:
-    """Splits a stream of refs into shards, and collects the refs of a shard into chunks.
+class Partitioner:
+    """Splits a stream of refs into parts, and collects the refs of a part into chunks.
 
-    The shard of a URI is the same on every machine.
+    The part of a URI is the same on every machine. Images of one shard are in the same part, if its range has them all.
 
     Args:
         ranges: The result of ``plan_ranges``.
@@ -45,32 +46,33 @@ class Sharder:
     def __init__(self, ranges: Ranges, chunk: int, held: int = _HELD_REFS) -> None:
         self._boundaries, self._salts = ranges
         self._chunk, self._most = chunk, held
-        self._shards: defaultdict[Shard, list[PlainRef]] = defaultdict(list)
+        self._parts: defaultdict[Part, list[PlainRef]] = defaultdict(list)
         self._held = 0
 
-    def add(self, refs: Iterable[PlainRef]) -> Iterator[tuple[Shard, list[PlainRef]]]:
-        """Take some refs, and yield the chunks that are full, each with its shard."""
+    def add(self, refs: Iterable[PlainRef]) -> Iterator[tuple[Part, list[PlainRef]]]:
+        """Take some refs, and yield the chunks that are full, each with its part."""
         for ref in refs:
-            uri = ref[0]
-            shard = bisect_right(self._boundaries, uri), zlib.crc32(uri.encode()) % self._salts
-            held = self._shards[shard]
+            key = member_uris.to_key(ref[0])
+            salt = zlib.crc32(member_uris.file_of(ref[0]).encode()) % self._salts  # the same for images of one shard
+            part = bisect_right(self._boundaries, key), salt
+            held = self._parts[part]
             held.append(ref)
             self._held += 1
             if len(held) == self._chunk:
                 self._held -= len(held)
-                yield shard, self._shards.pop(shard)
+                yield part, self._parts.pop(part)
             elif self._held == self._most:
                 yield from self.rest()
 
-    def rest(self) -> Iterator[tuple[Shard, list[PlainRef]]]:
-        """Yield chunks of what is left, each with its shard."""
-        shards, self._shards, self._held = self._shards, defaultdict(list), 0
-        yield from shards.items()
+    def rest(self) -> Iterator[tuple[Part, list[PlainRef]]]:
+        """Yield chunks of what is left, each with its part."""
+        parts, self._parts, self._held = self._parts, defaultdict(list), 0
+        yield from parts.items()
 
 
 def missing(
-    refs: Iterable[Sequence[ImageRef]],
-    find: Callable[[Sequence[str]], Iterable[KnownKeys]],
+    refs: Iterable[Sequence[PlainRef]],
+    find: Find,
     tables: Sequence[str],
     look_up: Callable[[list[ImageRef]], list[ImageRef]] | None = None,
 ) -> tuple[list[Work], Tally]:
@@ -110,6 +112,31 @@ def missing(
             work.append(Work(ImageRef._make(distinct[uri]), to_do, attempt))
     tally[counts.MISSING], tally[counts.FAILED_BEFORE] = len(work), len(lacking) - len(work)
     return sorted(work, key=lambda item: item.ref.uri), tally
+
+
+def missing_shards(
+    refs: Sequence[PlainRef],
+    history: History,
+    tables: Sequence[str],
+    look_up: Callable[[list[ImageRef]], list[ImageRef]] | None = None,
+) -> tuple[list[Work], Tally]:
+    """Find the shards that may have missing images, see ``missing``.
+
+    Returns:
+        The shards to open, and the counts of all shards and of the images in the others.
+    """
+    work, listed = missing([refs], history.find, tables, look_up)
+    to_open = {item.ref.uri for item in work}
+    others = {ref[0]: ImageRef._make(ref) for ref in refs if ref[0] not in to_open}
+    tally = history.count_images(list(others.values()))
+    tally.update({counts.SHARDS: len(work) + len(others), counts.SHARDS_DONE: len(others)})
+    tally[counts.DUPLICATES] = listed[counts.DUPLICATES]
+    return work, tally
+
+
+def is_shard(ref: PlainRef) -> bool:
+    """Return whether a ref is a shard, and not an image."""
+    return ImageRef._make(ref).fault is None and member_uris.kind(ref[0]) is not None
 
 
 def newest(refs: Iterable[ImageRef]) -> ImageRef:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from transforms import member_uris
 from transforms.errors import FetchError
 from transforms.listing import manifests
-from transforms.storage import files, local
+from transforms.storage import files, local, patterns
 
 _BUCKET = re.compile(r"[a-z][a-z0-9+.-]*://[^/]*/*", re.IGNORECASE)
 
 _REMEDIES = {
     "write one JSON object a line, and name the file .jsonl": (".json", ".geojson", ".ndjson"),
-    "unpack it, and pass the folder of its images": (
-        *(".zip", ".tar", ".tgz", ".tbz2", ".txz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"),
-        *(".tfrecord", ".tfrecords"),
+    "unpack it, and pass the folder of its images; .tar, .tar.gz and .zip are read as they are": (
+        *(".tar.bz2", ".tar.xz", ".tar.zst", ".tbz2", ".txz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"),
     ),
     "write the URIs of the images to a .txt, one a line": (
         *(".md", ".rst", ".log", ".html", ".htm", ".xml", ".yaml", ".yml", ".toml", ".ini", ".pdf"),
@@ -25,14 +25,14 @@ _REMEDIES = {
 
 
 def explain_kind(uri: str) -> str | None:
-    """Return why a file with this name is no source. None if it can be an image or a manifest."""
+    """Return why a file with this name is no source. None if it can be an image, a shard or a manifest."""
     name = uri.lower()
-    if manifests.kind(name):
+    if manifests.kind(name) or member_uris.kind(name):
         return None
     for shown in (name.removesuffix(".gz"), name):
         for remedy, suffixes in _REMEDIES.items():
             if shown.endswith(suffixes):
-                return f"{uri} is neither an image nor a manifest; {remedy}"
+                return f"{uri} is neither an image, a shard nor a manifest; {remedy}"
     return None
 
 
@@ -49,7 +49,7 @@ def explain_empty(source: str, ignored: int, *, own: bool) -> str:
         return f"no file among {ignored} has an image suffix; to include all files, pass '{source.rstrip('/')}/**'"
     if own:
         return "it has only files of --output, which are never listed; choose the folder of the images"
-    if files.has_magic(source) and not is_folder(uri):
+    if patterns.has_magic(source) and not is_folder(uri):
         return "no file matches; '*' matches within a folder, '**' also in all folders below it"
     if manifests.kind(source) and _exists(uri):
         return "the manifest names no images"

@@ -15,7 +15,7 @@ from itertools import islice, pairwise
 
 from transforms.errors import FetchError, NotFound, UsageError
 from transforms.listing import sources
-from transforms.storage import files
+from transforms.storage import files, patterns
 from transforms.storage.base import ALL_KEYS, KeyRange
 
 PAGE = 5_000  # names: a range with fewer is not split
@@ -39,7 +39,7 @@ def split(source: str, wanted: int, page: int = PAGE) -> list[KeyRange]:
     uri = files.absolute(source)
     if wanted < 2 or not files.lists_ranges(uri) or _is_file(uri):
         return [ALL_KEYS]
-    prefix = files.literal_prefix(uri) if files.has_magic(uri) else sources.as_folder(uri)
+    prefix = patterns.literal_prefix(uri) if patterns.has_magic(uri) else sources.as_folder(uri)
 
     def first(keys: KeyRange, count: int) -> list[str]:
         return [stat.uri for stat in islice(files.walk(prefix, keys=keys, page=count), count)]

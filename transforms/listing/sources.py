@@ -1,36 +1,27 @@
-"""List the images of a source: a file, folder, glob or manifest on any file system."""
+"""List the images and shards of a source: a file, folder, glob or manifest on any file system."""
 
 from __future__ import annotations
 
-import posixpath
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, pairwise
 from typing import NamedTuple
 
-from transforms import defaults
+from transforms import defaults, member_uris
 from transforms.errors import FetchError, Unreadable, UsageError
-from transforms.listing import explain, left_out, manifests
+from transforms.listing import explain, left_out, manifest_refs, manifests
+from transforms.listing.parquet_kinds import ParquetKinds
 from transforms.records import ImageRef
-from transforms.storage import files, web, web_access, web_urls
+from transforms.storage import files, patterns, web, web_access
 from transforms.storage.base import ALL_KEYS, KeyRange, Stat
 from transforms.storage.web_access import Access
 
 CHUNK = 16_384  # refs in one element of a PCollection
 
-# Folders contain other files too, so only files with these suffixes are listed. A glob lists all files that match.
-IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"),
-    *(".heic", ".heif", ".hif", ".avif", ".jp2", ".j2k"),
-)
-
 _BEGINNING = 1_000  # files of a source that a check looks at: one small response of gs://
 _LOOK_UPS = 32  # concurrent requests
 
 _MORE = object()  # after the last file within a limit
-
-_ROOT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/]*")  # gs://bucket
 
 
 class Chunk(NamedTuple):
@@ -41,10 +32,15 @@ class Chunk(NamedTuple):
     more: bool = False
 
 
-def check(images: Iterable[str], uri_column: str = defaults.URI_COLUMN, leave_out: Sequence[str] = ()) -> None:
+def check(
+    images: Iterable[str],
+    uri_column: str = defaults.URI_COLUMN,
+    leave_out: Sequence[str] = (),
+    image_column: str | None = None,
+) -> None:
     """Look at the beginning of each source. One response of gs:// decides: images may follow after the files in it.
 
-    ``leave_out`` as for ``list_images``.
+    The arguments are those of ``list_images``.
 
     Raises:
         UsageError: A source has no images or cannot be read. The message gives the reason.
@@ -52,7 +48,7 @@ def check(images: Iterable[str], uri_column: str = defaults.URI_COLUMN, leave_ou
     for source in images:
         try:
             limit = _BEGINNING if files.lists_ranges(source) else None
-            reason = explain_empty(source, uri_column, leave_out, limit)
+            reason = explain_empty(source, uri_column, leave_out, limit, image_column)
         except FetchError as error:
             raise UsageError(f"--images {source}: {error}") from error
         if reason is not None:
@@ -60,28 +56,36 @@ def check(images: Iterable[str], uri_column: str = defaults.URI_COLUMN, leave_ou
 
 
 def explain_empty(
-    source: str, uri_column: str = defaults.URI_COLUMN, leave_out: Sequence[str] = (), limit: int | None = None
+    source: str,
+    uri_column: str = defaults.URI_COLUMN,
+    leave_out: Sequence[str] = (),
+    limit: int | None = None,
+    image_column: str | None = None,
 ) -> str | None:
-    """Return why a source has no images. None as soon as one is found. Raises as ``list_images``.
+    """Return why a source has no images. None as soon as one, or a shard, is found. Raises as ``list_images``.
 
     Args:
         source: A file, folder, glob or manifest.
         uri_column: The column of a manifest that has the URIs.
         leave_out: As for ``list_images``.
         limit: Return None too if there is no image among this many files at the beginning.
+        image_column: As for ``list_images``.
     """
     if not source.strip():
         raise UsageError(f"--images {source!r} is empty; check the shell variable that it comes from")
     found = ignored = 0
     to_its_end = source.lower().endswith(".gz")  # only the end shows whether it is truncated
-    for part in list_images(source, uri_column, leave_out, chunk=CHUNK if to_its_end else 1, limit=limit):
+    parts = list_images(
+        source, uri_column, leave_out, chunk=CHUNK if to_its_end else 1, limit=limit, image_column=image_column
+    )
+    for part in parts:
         found += len(part.refs)
         ignored += part.ignored
         if part.more or (found and not to_its_end):
             return None
     if found:
         return None
-    own = bool(leave_out) and any(True for _ in list_images(source, uri_column, chunk=1))
+    own = bool(leave_out) and any(True for _ in list_images(source, uri_column, chunk=1, image_column=image_column))
     return explain.explain_empty(source, ignored, own=own)
 
 
@@ -92,8 +96,9 @@ def list_images(
     chunk: int = CHUNK,
     keys: KeyRange = ALL_KEYS,
     limit: int | None = None,
+    image_column: str | None = None,
 ) -> Iterator[Chunk]:
-    """Yield the images of a source in chunks. Relative local paths become absolute.
+    """Yield the images and shards of a source in chunks. Relative local paths become absolute.
 
     Folders and globs on a disk and on gs:// are listed in the order of the URIs.
 
@@ -105,12 +110,14 @@ def list_images(
         chunk: Maximum number of files in a chunk.
         keys: The part of a folder or glob to list, from ``ranges.split``.
         limit: Stop after this many files of a folder or glob, whether they are images or not.
+        image_column: The column of Parquet files with the bytes of images. None for the only such column.
 
     Raises:
         UsageError: The source is invalid, for example a manifest without the column.
         FetchError: The source cannot be read.
     """
-    refs = _refs(source, uri_column, left_out.matcher(leave_out), keys, limit)
+    parquets = ParquetKinds(uri_column, image_column)
+    refs = _refs(source, uri_column, left_out.matcher(leave_out), keys, limit, parquets)
     while part := list(islice(refs, chunk)):
         more = part[-1] is _MORE
         found = [ref for ref in part if isinstance(ref, ImageRef)]
@@ -121,7 +128,7 @@ def may_overlap(images: Sequence[str]) -> bool:
     """Return whether two sources, or one manifest, may name an image twice. Sends no request."""
     if any(manifests.kind(source) for source in images):
         return True
-    prefixes = sorted(files.literal_prefix(files.absolute(source)) for source in images)
+    prefixes = sorted(patterns.literal_prefix(files.absolute(source)) for source in images)
     return any(after.startswith(before) for before, after in pairwise(prefixes))
 
 
@@ -151,10 +158,29 @@ def _lacks_version(ref: ImageRef) -> bool:
 
 
 def _refs(
-    source: str, uri_column: str, is_left_out: Callable[[str], bool], keys: KeyRange, limit: int | None
+    source: str,
+    uri_column: str,
+    is_left_out: Callable[[str], bool],
+    keys: KeyRange,
+    limit: int | None,
+    parquets: ParquetKinds,
 ) -> Iterator[ImageRef | object | None]:
-    """Yield the images of a source, None for each other file in a folder, and ``_MORE`` at the limit."""
+    """Yield the images and shards of a source, None for each other file in a folder, and ``_MORE`` at the limit."""
     uri = files.absolute(source)
+    if member_uris.split(uri) is not None:
+        yield ImageRef(uri, files.stat(uri).version)
+        return
+
+    def is_manifest(stat: Stat) -> bool:
+        is_parquet = member_uris.kind(stat.uri) == "parquet"
+        return bool(manifests.kind(stat.uri)) and not (is_parquet and parquets.is_shard(stat.uri, in_folder=False))
+
+    def is_listed(uri: str) -> bool:
+        if uri.lower().endswith(defaults.IMAGE_SUFFIXES):
+            return True
+        kind = member_uris.kind(uri)
+        return kind is not None and (kind != "parquet" or parquets.is_shard(uri, in_folder=True))
+
     if files.is_web(uri):
         web.refuse_source(uri)
     refusal = explain.explain_kind(uri)
@@ -170,14 +196,15 @@ def _refs(
         else:
             if refusal:
                 raise UsageError(refusal)
-            yield from _manifest(named, uri_column) if manifests.kind(uri) else [_ref(named)]
+            yield from manifest_refs.read(named, uri_column) if is_manifest(named) else [_ref(named)]
             return
-    if files.has_magic(uri) and not explain.is_folder(uri):
+    if patterns.has_magic(uri) and not explain.is_folder(uri):
         if refusal:
             raise UsageError(refusal)
         for number, (stat, matches) in enumerate(files.glob(uri, keys=keys, page=limit), 1):
-            if matches and manifests.kind(uri):  # the pattern decides: **.csv lists manifests, ** does not
-                yield from _manifest(stat, uri_column)
+            # The pattern decides: **.csv lists manifests, ** does not.
+            if matches and manifests.kind(uri) and is_manifest(stat):
+                yield from manifest_refs.read(stat, uri_column)
             elif matches and not is_left_out(stat.uri):
                 yield _ref(stat)
             if number == limit:
@@ -187,7 +214,7 @@ def _refs(
     number = 0
     for number, stat in enumerate(files.walk(as_folder(uri), keys=keys, page=limit), 1):
         if not is_left_out(stat.uri):
-            yield _ref(stat) if stat.uri.lower().endswith(IMAGE_SUFFIXES) else None
+            yield _ref(stat) if is_listed(stat.uri) else None
         if number == limit:
             yield _MORE
             return
@@ -207,38 +234,3 @@ def _ref(stat: Stat) -> ImageRef:
     return ImageRef(
         readable, stat.version, stat.size, "the file name is not UTF-8, which the tables need; rename the file"
     )
-
-
-def _manifest(manifest: Stat, uri_column: str) -> Iterator[ImageRef]:
-    """Yield the images that a manifest names. Relative paths start at the folder of the manifest."""
-    if not manifests.is_text(manifest.uri):
-        readable = manifest.uri.encode("utf-8", "backslashreplace").decode()
-        raise UsageError(
-            f"the name of the manifest {readable} is not UTF-8, which the tables need; rename the manifest"
-        )
-    folder = manifest.uri[: manifest.uri.rfind("/") + 1]
-    for number, name, fault in manifests.lines(manifest.uri, uri_column):
-        if name is None:
-            yield _fault(manifest, number, fault or "")
-            continue
-        relative = files.is_local(name) and not name.lower().startswith(("/", "file://"))
-        uri = _below(folder, name) if relative else name
-        try:
-            files.check(uri)
-        except UsageError as error:
-            yield _fault(manifest, number, f"names {web_urls.without_login(name)[:200]!r}: {error}")
-        else:
-            yield ImageRef(uri)
-
-
-def _below(folder: str, path: str) -> str:
-    """Return a relative path as a URI without ``.`` and ``..``, which have no meaning in names on gs://."""
-    if "./" not in path:
-        return folder + path
-    root = _ROOT.match(folder)
-    start = root.end() if root else 0
-    return folder[:start] + posixpath.normpath(folder[start:] + path)
-
-
-def _fault(manifest: Stat, number: int, reason: str) -> ImageRef:
-    return ImageRef(f"{manifest.uri}:{number}", manifest.version, None, f"line {number} {reason}")

@@ -19,7 +19,7 @@ class ShardOptions(NamedTuple):
     """
 
     image_column: str | None = None
-    image_feature: str = "image/encoded"
+    image_feature: str = defaults.IMAGE_FEATURE
     max_bytes: int = defaults.MAX_BYTES
 
 

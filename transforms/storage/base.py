@@ -6,12 +6,12 @@ import io
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, BinaryIO, NamedTuple, Protocol, cast
 
-from transforms.errors import TooManyBytes, UsageError
+from transforms.errors import Changed, TooManyBytes, UsageError
 
 _IN_MEMORY = 8 << 20  # bytes of an open file
 
@@ -87,12 +87,19 @@ class FileSystem(Protocol):
             NotFound: The file does not exist.
         """
 
-    def open(self, uri: str) -> BinaryIO:
-        """Return a seekable binary stream of a file, which does not hold a large file in memory.
+    def open(self, uri: str, version: str | None = None) -> tuple[BinaryIO, Stat]:
+        """Return a seekable binary stream of a file, which does not hold a large file in memory, and what it streams.
 
         From other machines, the whole file is copied and verified first. No caller sees a byte of a file that is cut
         short or damaged on its way.
+
+        Raises:
+            Changed: The file has another version than ``version``.
+            NotFound: The file does not exist.
         """
+
+    def read_end(self, uri: str, count: int) -> bytes:
+        """Return the last ``count`` bytes of a file, or all of a smaller one. Only their number is verified."""
 
     def write(self, uri: str, data: bytes) -> None:
         """Write a file, whole or not at all. Overwrites an existing file and creates missing folders.
@@ -154,24 +161,45 @@ def check_size(file: Stat, max_bytes: int | None) -> None:
         )
 
 
-def spool(file: Stat, pieces: Iterable[bytes]) -> BinaryIO:
+def check_version(file: Stat, version: str | None) -> None:
+    """Raise Changed for a file with another version than ``version``. None means any."""
+    if version is not None and file.version != version:
+        raise Changed(
+            f"{file.uri} was overwritten: version {version} was listed, the current version is {file.version}"
+        )
+
+
+def spool(file: Stat, pieces: Iterable[bytes], in_memory: int = _IN_MEMORY) -> BinaryIO:
     """Return a stream of the pieces of a file, in memory if the file is small, else in an unnamed temporary file.
+
+    Args:
+        file: The file.
+        pieces: Its bytes.
+        in_memory: Maximum size of a small file.
 
     Raises:
         UsageError: The disk for temporary files is full.
     """
-    copy: Any = io.BytesIO() if file.size <= _IN_MEMORY else tempfile.TemporaryFile()  # noqa: SIM115 - it is returned
+    copy: Any = io.BytesIO() if file.size <= in_memory else tempfile.TemporaryFile()  # noqa: SIM115 - it is returned
     try:
-        for piece in pieces:
-            copy.write(piece)
-        copy.seek(0)
-    except BaseException as exc:
+        with temporary(file):
+            for piece in pieces:
+                copy.write(piece)
+            copy.seek(0)
+    except BaseException:
         with suppress(OSError):
             copy.close()
-        if not isinstance(exc, OSError):
-            raise
+        raise
+    return cast(BinaryIO, copy)
+
+
+@contextmanager
+def temporary(file: Stat) -> Iterator[None]:
+    """Convert an error of the disk for temporary files, to which a file is copied, to UsageError."""
+    try:
+        yield
+    except OSError as exc:
         raise UsageError(
             f"cannot copy {file.uri} ({file.size:,} bytes) to {tempfile.gettempdir()}: {exc.strerror}; "
             "set TMPDIR to a folder with more space"
         ) from exc
-    return cast(BinaryIO, copy)

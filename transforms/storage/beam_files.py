@@ -17,7 +17,7 @@ from apache_beam.io.filesystem import FileSystem as BeamFileSystem
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.errors import BeamsightError, Changed, NotFound, Unreadable, UsageError
-from transforms.storage.base import ALL_KEYS, HALF_WRITTEN, KeyRange, Stat, check_size, spool
+from transforms.storage.base import ALL_KEYS, HALF_WRITTEN, KeyRange, Stat, check_size, check_version, spool
 
 # Beam registers a scheme even if its module is not installed. By scheme: the module, and the extra that installs it.
 _NEEDS = {"s3": ("boto3", "aws"), "azfs": ("azure.storage.blob", "azure"), "hdfs": ("hdfs", "hadoop")}
@@ -53,23 +53,21 @@ class BeamFiles:
     ) -> tuple[bytes, Stat]:
         """Return the bytes of a file. The metadata is checked before and after, because Beam cannot read a version."""
         before = self.stat(uri)
-        if version is not None and before.version != version:
-            raise Changed(
-                f"{uri} was overwritten: version {version} was listed, the current version is {before.version}"
-            )
+        check_version(before, version)
         check_size(before, max_bytes)
         data = io.BytesIO()
         for piece in self._pieces(before):
             data.write(piece)
         return data.getvalue(), before
 
-    def open(self, uri: str) -> BinaryIO:
+    def open(self, uri: str, version: str | None = None) -> tuple[BinaryIO, Stat]:
         """Return a stream of the stored bytes. Names such as ``.gz`` do not cause decompression.
 
         Only the length of the copy is verified, because Beam's file systems have no common checksum.
         """
         file = self.stat(uri)
-        return spool(file, self._pieces(file))
+        check_version(file, version)
+        return spool(file, self._pieces(file)), file
 
     def _pieces(self, before: Stat) -> Iterator[bytes]:
         """Yield the bytes of a file. Raises Changed if they are not those of ``before``."""
@@ -87,6 +85,14 @@ class BeamFiles:
                 f"version {before.version} is now {after.version}",
                 version=before.version,
             )
+
+    def read_end(self, uri: str, count: int) -> bytes:
+        """Return the last bytes of a file."""
+        size = self.stat(uri).size
+        with _errors(uri), _system(uri).open(uri, **_UNCOMPRESSED) as file:
+            file.seek(max(0, size - count))
+            data: bytes = file.read()
+        return data
 
     def write(self, uri: str, data: bytes) -> None:
         """Write a file as ``create`` does."""

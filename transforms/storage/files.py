@@ -1,11 +1,9 @@
 """Read, write and list files by URI on any file system.
 
-    photos/a.jpg, /data/a.jpg, file:///data/a.jpg   a local disk
-    gs://bucket/a.jpg                               Google Cloud Storage
-    https://host/a.jpg, http://host/a.jpg           images to read that a manifest names
-    s3://, azfs://, hdfs://                         file systems of Apache Beam
-
-Wildcards: ``*``, ``?`` and ``[a-z]`` match within a folder, ``**`` matches any number of folders, also none.
+photos/a.jpg, /data/a.jpg, file:///data/a.jpg   a local disk
+gs://bucket/a.jpg                               Google Cloud Storage
+https://host/a.jpg, http://host/a.jpg           images to read that a manifest names
+s3://, azfs://, hdfs://                         file systems of Apache Beam
 """
 
 from __future__ import annotations
@@ -17,8 +15,9 @@ from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from typing import BinaryIO
 
+from transforms import member_uris
 from transforms.errors import Changed, NotFound, UsageError
-from transforms.storage import beam_files, bucket_names, gcs, gcs_client, web
+from transforms.storage import beam_files, bucket_names, gcs, gcs_client, patterns, web
 from transforms.storage.base import ALL_KEYS, FileSystem, KeyRange, Stat
 from transforms.storage.beam_files import BeamFiles
 from transforms.storage.local import LocalFiles, path_of
@@ -31,20 +30,11 @@ _BEAM = BeamFiles()
 _REREADS = 3  # of a file that is overwritten during the read
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_MAGIC = re.compile(r"[*?[]")
-_TOKEN = re.compile(
-    r"""(?P<folders> (?<![^/]) \*\*+ / )  # a whole segment
-      | (?P<all> \*\*+ ) | (?P<some> \* ) | (?P<one> \? )
-      | \[ (?P<negated> [!^] )? (?P<set> \][^]]* | [^]]+ ) \]
-      | .""",
-    re.DOTALL | re.VERBOSE,
-)
-_SPECIAL, _BACKSLASH = re.compile(r"[][\\&~|^]"), r"\\\g<0>"  # characters with a meaning inside a set
 
 
 def scheme(uri: str) -> str:
-    """``gs://bucket/a`` -> ``gs``; a plain path -> ``file``."""
-    found = _SCHEME.match(uri)
+    """``gs://bucket/a`` -> ``gs``; a plain path -> ``file``; an image in a shard -> the scheme of the shard."""
+    found = _SCHEME.match(member_uris.file_of(uri))
     return found[1].lower() if found else "file"
 
 
@@ -59,7 +49,8 @@ def is_web(uri: str) -> bool:
 
 
 def check(uri: str) -> None:
-    """Raise UsageError for a URI that cannot name a file. Sends no request."""
+    """Raise UsageError for a URI that cannot name a file, or an image in a shard. Sends no request."""
+    uri = member_uris.file_of(uri)
     _system(uri)
     checks = {"file": path_of, "gs": gcs_client.check, "http": web.check, "https": web.check}
     checks.get(scheme(uri), beam_files.check)(uri)
@@ -68,8 +59,8 @@ def check(uri: str) -> None:
 
 
 def stat(uri: str) -> Stat:
-    """Return the size and version of a file. Raises NotFound, Unreadable."""
-    return _system(uri).stat(uri)
+    """Return the size and version of a file, or of the shard for an image in a shard. Raises NotFound, Unreadable."""
+    return _system(uri).stat(member_uris.file_of(uri))
 
 
 def exists(uri: str) -> bool:
@@ -100,16 +91,32 @@ def read(
     return system.read(uri, version, max_bytes, size=size, timeout=timeout)
 
 
-def open(uri: str) -> BinaryIO:  # noqa: A001 - read as files.open
-    """Return a seekable stream of a verified file; see ``FileSystem.open``. Raises NotFound, Unreadable, UsageError.
+def open(uri: str, version: str | None = None) -> BinaryIO:  # noqa: A001 - read as files.open
+    """Return a seekable stream of a verified file. Raises as ``open_version``."""
+    return open_version(uri, version)[0]
 
-    A file that is overwritten while it is copied is copied again.
+
+def open_version(uri: str, version: str | None = None) -> tuple[BinaryIO, Stat]:
+    """Return a seekable stream of a verified file, with its size and version; see ``FileSystem.open``.
+
+    Without ``version``, a file that is overwritten while it is copied is copied again.
+
+    Raises:
+        Changed: The file has another version.
+        NotFound: The file does not exist.
+        Unreadable: Its bytes cannot be read.
+        UsageError: The scheme is not supported, or the disk for temporary files is full.
     """
     system = _system(uri)
-    for _ in range(_REREADS):
+    for _ in range(0 if version else _REREADS):
         with suppress(Changed):
             return system.open(uri)
-    return system.open(uri)
+    return system.open(uri, version)
+
+
+def read_end(uri: str, count: int) -> bytes:
+    """Return the last bytes of a file; see ``FileSystem.read_end``. Raises NotFound, Unreadable, UsageError."""
+    return _system(uri).read_end(uri, count)
 
 
 def write(uri: str, data: bytes) -> None:
@@ -164,38 +171,11 @@ def walk(prefix: str, *, recursive: bool = True, keys: KeyRange = ALL_KEYS, page
 
 def glob(pattern: str, *, keys: KeyRange = ALL_KEYS, page: int | None = None) -> Iterator[tuple[Stat, bool]]:
     """Yield each file that starts with the literal prefix of a pattern, and whether it matches the pattern."""
-    prefix = literal_prefix(pattern)
+    prefix = patterns.literal_prefix(pattern)
     rest = pattern[len(prefix) :]
-    matches = translate(pattern).fullmatch
+    matches = patterns.translate(pattern).fullmatch
     for found in walk(prefix, recursive="/" in rest or "**" in rest, keys=keys, page=page):
         yield found, matches(found.uri) is not None
-
-
-def literal_prefix(pattern: str) -> str:
-    """Return the part of a pattern before its first wildcard. All files that match start with it.
-
-    Part of the name of a bucket is left out, because no file system lists buckets.
-    """
-    prefix = _MAGIC.split(pattern, maxsplit=1)[0]
-    found = _SCHEME.match(prefix)
-    return found[0] if found and "/" not in prefix[found.end() :] else prefix
-
-
-def has_magic(uri: str) -> bool:
-    """Return whether a URI has a wildcard."""
-    return _MAGIC.search(uri) is not None
-
-
-def translate(pattern: str) -> re.Pattern[str]:
-    """Return a regular expression that matches whole URIs. Raises UsageError for a range such as ``[z-a]``.
-
-    ``[!ab]`` and ``[^ab]`` match any other character; ``[[]`` matches a bracket.
-    """
-    expression = "".join(_translated(token) for token in _TOKEN.finditer(pattern))
-    try:
-        return re.compile(expression, re.DOTALL)
-    except re.error as exc:
-        raise UsageError(f"{pattern} is not a valid pattern: {exc.msg}") from exc
 
 
 def join(base: str, *parts: str) -> str:
@@ -212,27 +192,12 @@ def name(uri: str) -> str:
 
 def absolute(uri: str) -> str:
     """Return the absolute path of a relative path or one with ``~``. Keeps the last slash, and other URIs."""
+    if (file := member_uris.file_of(uri)) != uri:
+        return member_uris.with_shard(uri, absolute(file))
     if _SCHEME.match(uri) or uri.startswith("/"):
         return uri
     path = os.path.abspath(os.path.expanduser(uri))  # noqa: PTH100, PTH111 - pathlib drops what a pattern needs
     return path + "/" if uri.endswith("/") and path != "/" else path
-
-
-def _translated(token: re.Match[str]) -> str:
-    match token.lastgroup:
-        case "folders":
-            return "(?:.*/)?"
-        case "all":
-            return ".*"
-        case "some":
-            return "[^/]*"
-        case "one":
-            return "[^/]"
-        case "set":
-            negated = "^" if token["negated"] else ""
-            return f"(?!/)[{negated}{_SPECIAL.sub(_BACKSLASH, token['set'])}]"
-        case _:
-            return re.escape(token[0])
 
 
 def _system(uri: str) -> FileSystem:

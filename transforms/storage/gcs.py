@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 
 from google.api_core.exceptions import NotFound as NoSuchObject
 from google.api_core.exceptions import PreconditionFailed
@@ -27,7 +27,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from google_crc32c import Checksum
 
 from transforms.errors import Changed, NotFound, Unreadable
-from transforms.storage import gcs_content
+from transforms.storage import gcs_content, gcs_copy
 from transforms.storage.base import ALL_KEYS, KeyRange, Stat, check_size, spool
 from transforms.storage.gcs_client import blob_of, bucket_of, is_transient, reading, stat_of, writing
 
@@ -35,7 +35,6 @@ RETRY: Retry = DEFAULT_RETRY.with_timeout(120.0)  # seconds over all attempts of
 _AS_STORED = {"raw_download": True, "single_shot_download": True, "checksum": None}  # verified here instead
 TIMEOUT = (10.0, 60.0)  # seconds to connect, and for the whole response
 _DOWNLOADS = 4  # of an object whose checksum is wrong
-_PIECE = 4 << 20  # bytes of a stream per request
 _PAGE = 5_000  # maximum number of names in a response
 _BINARY = "application/octet-stream"
 
@@ -94,17 +93,24 @@ class GcsObjects:
             data = gcs_content.gunzip(data, stored, max_bytes)
         return data, stored
 
-    def open(self, uri: str) -> BinaryIO:
+    def open(self, uri: str, version: str | None = None) -> tuple[BinaryIO, Stat]:
         """Return a seekable stream of one generation: a verified copy, in memory or in a temporary file."""
         for _ in range(_DOWNLOADS):
-            blob = self._metadata(uri)
+            blob = self._metadata(uri, version)
             file = stat_of(uri, blob)
             checksum = Checksum()
             copy = spool(file, self._pieces(file, checksum))
             if gcs_content.to_text(checksum) == blob.crc32c:
-                return gzip.GzipFile(fileobj=copy) if blob.content_encoding == "gzip" else copy  # type: ignore[return-value]
+                stream = gzip.GzipFile(fileobj=copy) if blob.content_encoding == "gzip" else copy
+                return cast(BinaryIO, stream), file
             copy.close()
         raise gcs_content.wrong_bytes(uri, _DOWNLOADS)
+
+    def read_end(self, uri: str, count: int) -> bytes:
+        """Return the last bytes of the current generation, as stored."""
+        file = self.stat(uri)
+        with self._one_generation(uri, file.version):
+            return self._send(partial(_piece, file, max(0, file.size - count), file.size)) if file.size else b""
 
     def write(self, uri: str, data: bytes) -> None:
         """Upload with a checksum. An object becomes visible only when it is complete, and a repetition is harmless."""
@@ -196,9 +202,12 @@ class GcsObjects:
 
     def _pieces(self, file: Stat, checksum: Checksum) -> Iterator[bytes]:
         """Yield the stored bytes of a generation, and update their checksum."""
-        for start in range(0, file.size, _PIECE):
+
+        def download(start: int, end: int) -> bytes:
             with self._one_generation(file.uri, file.version):
-                data = self._send(partial(_piece, file, start, min(start + _PIECE, file.size)))
+                return self._send(partial(_piece, file, start, end))
+
+        for data in gcs_copy.pieces(file.size, download):
             checksum.update(data)
             yield data
 

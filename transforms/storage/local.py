@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from transforms.errors import Changed, NotFound, Unreadable, UsageError
 from transforms.storage import whole_file
-from transforms.storage.base import ALL_KEYS, HALF_WRITTEN, KeyRange, Stat, check_size
+from transforms.storage.base import ALL_KEYS, HALF_WRITTEN, KeyRange, Stat, check_size, check_version
 from transforms.storage.local_errors import reading, writing
 
 
@@ -58,10 +58,7 @@ class LocalFiles:
         """Return the bytes of a file. Raises Changed for another version, or if it is overwritten during the read."""
         with reading(uri), _opened(uri) as file:
             before = _stat(uri, os.fstat(file.fileno()))
-            if version is not None and before.version != version:
-                raise Changed(
-                    f"{uri} was overwritten: version {version} was listed, the current version is {before.version}"
-                )
+            check_version(before, version)
             check_size(before, max_bytes)
             data = file.read(before.size + 1)  # one more byte shows whether the file has grown
             after = _stat(uri, os.fstat(file.fileno()))
@@ -72,16 +69,24 @@ class LocalFiles:
             )
         return data, before
 
-    def open(self, uri: str) -> BinaryIO:
-        """Return the open file. Raises NotFound, Unreadable."""
+    def open(self, uri: str, version: str | None = None) -> tuple[BinaryIO, Stat]:
+        """Return the open file. Raises Changed, NotFound, Unreadable."""
         with reading(uri):
             file = _opened(uri)
             try:
-                _stat(uri, os.fstat(file.fileno()))
+                found = _stat(uri, os.fstat(file.fileno()))
+                check_version(found, version)
             except BaseException:
                 file.close()
                 raise
-            return file
+            return file, found
+
+    def read_end(self, uri: str, count: int) -> bytes:
+        """Return the last bytes of a file."""
+        file, stat_ = self.open(uri)
+        with reading(uri), file:
+            file.seek(max(0, stat_.size - count))
+            return file.read()
 
     def write(self, uri: str, data: bytes) -> None:
         """Write a file as ``create`` does."""

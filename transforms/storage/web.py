@@ -103,9 +103,14 @@ class WebFiles:
                 self._requests[access] = Requests(access, self._pacing, self._resolve)
             return self._requests[access]
 
-    def open(self, uri: str) -> BinaryIO:
+    def open(self, uri: str, version: str | None = None) -> tuple[BinaryIO, Stat]:  # noqa: ARG002
         """Raise UsageError."""
         _refuse(uri, "only images that a manifest names are read from there; copy the file to a disk or a bucket")
+
+    def read_end(self, uri: str, count: int) -> bytes:  # noqa: ARG002
+        """Raise UsageError."""
+        self.open(uri)
+        return b""
 
     def write(self, uri: str, data: bytes) -> None:  # noqa: ARG002
         """Raise UsageError."""

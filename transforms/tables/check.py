@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from beamsight.text import count
+from transforms import member_uris
 from transforms.errors import FetchError, UsageError
 from transforms.prefetch import prefetch
 from transforms.tables import inventory, key_index, layout, reader, rebuild
@@ -37,6 +38,22 @@ _KEYS = pa.schema([*key_index.DONE, pa.field("file", pa.int32())])
 _FAILED_KEYS = pa.schema(
     [*_KEYS, ("attempt", pa.int32()), ("retryable", pa.bool_()), ("tables", pa.list_(pa.string()))]
 )
+_SHARD_KEYS = pa.schema(
+    [
+        *_KEYS,
+        ("attempt", pa.int32()),
+        ("retryable", pa.bool_()),
+        ("images", pa.int64()),
+        ("failed", pa.int64()),
+        ("broken", pa.bool_()),
+    ]
+)
+
+
+def _schema_of(table: str) -> pa.Schema:
+    if layout.is_of_shards(table):
+        return _SHARD_KEYS
+    return _FAILED_KEYS if table == layout.FAILURES else _KEYS
 
 
 class _File(NamedTuple):
@@ -70,7 +87,7 @@ def _check_table(contents: Contents, table: str, scratch: Path) -> Iterator[str]
     """Yield the violations in a table and its index."""
     uris = [each.uri for each in contents.tables.get(table, ())]
     buckets = count_buckets(len(uris))
-    rows = Buckets(scratch / "rows", buckets, _FAILED_KEYS if table == layout.FAILURES else _KEYS)
+    rows = Buckets(scratch / "rows", buckets, _schema_of(table))
     faults: list[str] = []
     damaged = 0
 
@@ -104,7 +121,7 @@ def _read(output: str, table: str, file: tuple[int, str]) -> _File:
     """Read a file to its end."""
     number, uri = file
     name = layout.relative(output, uri)
-    schema = _FAILED_KEYS if table == layout.FAILURES else _KEYS
+    schema = _schema_of(table)
     pieces = [schema.empty_table()]
     recipes: set[str | None] = set()
     try:
@@ -124,6 +141,7 @@ def _read(output: str, table: str, file: tuple[int, str]) -> _File:
 def _select(group: pa.Table, number: int, schema: pa.Schema) -> pa.Table:
     others = {"file": pa.repeat(number, group.num_rows), "attempt": pa.nulls(group.num_rows)}
     columns = [group[name] if name in group.column_names else others[name] for name in schema.names]
+    columns[0] = key_index.to_keys(columns[0])
     return pa.Table.from_arrays(columns, schema.names).cast(schema)
 
 
@@ -177,6 +195,8 @@ class _Problems:
             joined = pc.binary_join(rows["tables"], " ")
             rows = rows.append_column("lacking", joined)
             columns += ["attempt", "lacking"]
+        elif layout.is_of_shards(self._table):
+            columns.append("attempt")
         counted = rows.group_by(columns).aggregate([("file", "min"), ("file", "max"), ([], "count_all")])
         repeated = counted.filter(pc.greater(counted["count_all"], 1))
         for row in repeated.slice(0, 1).to_pylist():
@@ -213,4 +233,4 @@ class _Problems:
 
 
 def _name(row: dict[str, object]) -> str:
-    return f"{row['uri']} (version {row['version']})"
+    return f"{member_uris.from_key(str(row['uri']))} (version {row['version']})"

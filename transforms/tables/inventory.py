@@ -62,7 +62,7 @@ def read(output: str) -> Contents:
         UsageError: There are none.
     """
     contents = Contents(output)
-    for kind in ("predictions", "embeddings", layout.FAILURES):
+    for kind in ("predictions", "embeddings", layout.FAILURES, layout.SHARDS):
         contents.tables.update(list_tables(output, kind, contents.strays))
     for stat in files.walk(layout.units_folder(output)):
         if layout.parse_unit_file(output, stat.uri) is None:

@@ -14,7 +14,7 @@ import dataclasses
 import io
 import json
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from transforms import member_uris
 from transforms.errors import FetchError, NotFound
 from transforms.storage import files
 from transforms.tables import layout, writer
@@ -42,12 +43,36 @@ FAILED = pa.schema(
         pa.field("retryable", pa.bool_(), nullable=False),
     ]
 )
-_COMBINED = {"attempts": "max", "retryable": "min"}  # of several failures of a key
+SHARDS = pa.schema(
+    [
+        *DONE,
+        pa.field("attempts", pa.int32(), nullable=False),
+        pa.field("retryable", pa.bool_(), nullable=False),
+        pa.field("images", pa.int64(), nullable=False),
+        pa.field("failed", pa.int64(), nullable=False),
+        pa.field("broken", pa.bool_(), nullable=False),
+    ]
+)
+# Of several rows of a key. A shard that was read again without a failure has none.
+_COMBINED = {"attempts": "max", "retryable": "min", "images": "max", "failed": "min", "broken": "min"}
 
 
 def schema_of(table: str) -> pa.Schema:
     """Return the columns of a table's index. Failures have the table that lacks the image, and the failed attempts."""
+    if layout.is_of_shards(table):
+        return SHARDS
     return FAILED if table == layout.FAILURES else DONE
+
+
+def to_keys(uris: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return URIs as the index stores and sorts them, see ``member_uris.to_key``."""
+    return _convert(uris, member_uris.to_key)
+
+
+def _convert(column: pa.ChunkedArray, change: Callable[[str], str]) -> pa.ChunkedArray:
+    if not pc.any(pc.match_substring(column, "::")).as_py():  # a second for each 10 million
+        return column
+    return pa.chunked_array([[change(value) for value in column.to_pylist()]], pa.string())
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +164,8 @@ class KeyIndex:
         """Return the keys of some URIs, which must be sorted. Only the parts of the index around them are read."""
         if not uris:
             return schema_of(self.table).empty_table()
+        if any("::" in uri for uri in uris):
+            uris = sorted(map(member_uris.to_key, uris))
         wanted = pa.array(uris, pa.string())
         found = [schema_of(self.table).empty_table()]
         for each in self.files:
@@ -152,10 +179,11 @@ class KeyIndex:
                 if not ranged or _has_one(uris, statistics.min, statistics.max):
                     keys = self._group(each.name, group)
                     found.append(keys.filter(pc.is_in(keys["uri"], wanted)))
-        return pa.concat_tables(found)
+        keys = pa.concat_tables(found)
+        return keys.set_column(0, keys.field(0), _convert(keys["uri"], member_uris.from_key))
 
     def boundaries(self) -> list[str]:
-        """Return the first URIs of the index files. They split all URIs into ranges with similar numbers of keys."""
+        """Return the first keys of the index files. They split all keys into ranges with similar numbers of them."""
         return sorted({each.first for each in self.files})
 
     def read_sorted(self, each: IndexFile) -> Iterator[pa.Table]:

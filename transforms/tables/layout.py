@@ -3,6 +3,7 @@
 OUTPUT/predictions/model=<name>-<recipe>/dt=<day>/<name>.parquet
 OUTPUT/embeddings/model=<name>-<recipe>/dt=<day>/<name>.parquet
 OUTPUT/failures/dt=<day>/<name>.parquet
+OUTPUT/shards/model=<name>-<recipe>/dt=<day>/<name>.parquet      files of many images that were read to their ends
 OUTPUT/runs/<run id>.json
 OUTPUT/lock.json                 while a run works on the tables
 OUTPUT/_work/started/<run id>-<unit>.json   while a unit is processed
@@ -13,17 +14,19 @@ OUTPUT/_work/index/<table>/<name>.parquet and .json               the keys of th
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from transforms.storage import files
 
 FAILURES = "failures"
+SHARDS = "shards"
 WORK = "_work"
 
-FOLDERS = ("predictions", "embeddings", FAILURES, "runs", "reports", WORK)
+FOLDERS = ("predictions", "embeddings", FAILURES, SHARDS, "runs", "reports", WORK)
 
 _TABLE_FILE = re.compile(
-    r"(?P<table>(?:predictions|embeddings)/model=[^/]+|failures)/dt=(?P<day>\d{4}-\d\d-\d\d)/[^/]+\.parquet"
+    r"(?P<table>(?:predictions|embeddings|shards)/model=[^/]+|failures)/dt=(?P<day>\d{4}-\d\d-\d\d)/[^/]+\.parquet"
 )
 _UNIT_FILE = re.compile(rf"{WORK}/units/(?P<run_id>[^/]+)/{_TABLE_FILE.pattern}")
 
@@ -41,6 +44,22 @@ class UnitPath(NamedTuple):
     run_id: str
     table: str
     day: str
+
+
+def shards_of(table: str) -> str:
+    """Return the table that says which shards are in a table: ``shards/model=a`` for ``predictions/model=a``."""
+    return f"{SHARDS}/{table.partition('/')[2]}"
+
+
+def with_logs(tables: Iterable[str]) -> tuple[str, ...]:
+    """Return some tables of results, and all other tables that a run of them writes."""
+    tables = tuple(tables)
+    return (*tables, *map(shards_of, tables), FAILURES)
+
+
+def is_of_shards(table: str) -> bool:
+    """Return whether a table has a row for each shard."""
+    return table.startswith(f"{SHARDS}/")
 
 
 def folder(output: str, table: str) -> str:

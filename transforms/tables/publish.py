@@ -164,11 +164,19 @@ class _NothingNew(Exception):
 
 
 class _NewKeys:
-    """The keys of a group that the table does not have yet. Failures have a key for each table and attempt."""
+    """The keys of a group that the table does not have yet.
+
+    Failures have a key for each table and attempt, and shards one for each attempt.
+    """
 
     def __init__(self, index: KeyIndex) -> None:
         self._index = index
         self._failures = index.table == layout.FAILURES
+        self._columns: tuple[str, ...] = ("uri", "version")
+        if self._failures:
+            self._columns = (*self._columns, "attempt", "tables", "retryable")
+        elif layout.is_of_shards(index.table):
+            self._columns = (*self._columns, "attempt", "retryable", "images", "failed", "broken")
         self._attempts: dict[tuple[Any, ...], int] = {}  # by key; 1 for a row of a result
         self._new: list[tuple[Any, ...]] = []
 
@@ -176,31 +184,33 @@ class _NewKeys:
         """Return which rows of a unit are new, as a mask."""
         for *key, attempts in self._rows(self._index.find(sorted(set(unit["uri"].to_pylist())))):
             self._attempts[tuple(key)] = max(attempts, self._attempts.get(tuple(key), 0))
-        columns = ("uri", "version", "tables", "attempt", "retryable") if self._failures else ("uri", "version")
-        return pa.array([self._add_row(*row) for row in zip(*(unit[c].to_pylist() for c in columns), strict=True)])
+        columns = (unit[name].to_pylist() for name in self._columns)
+        return pa.array([self._add_row(*row) for row in zip(*columns, strict=True)])
 
-    def _add_row(
-        self, uri: str, version: str, tables: Sequence[str] = (), attempt: int = 1, retryable: bool = True
-    ) -> bool:
-        keys = [(uri, version, table) for table in tables] if self._failures else [(uri, version)]
-        if all(self._attempts.get(key, 0) >= attempt for key in keys):
+    def _add_row(self, uri: str, version: str, attempt: int | None = None, *values: Any) -> bool:
+        keys: list[tuple[Any, ...]] = [(uri, version)]
+        if self._failures:
+            tables, *values = values  # type: ignore[assignment]
+            keys = [(uri, version, table) for table in tables]
+        if all(self._attempts.get(key, 0) >= (attempt or 1) for key in keys):
             return False
         for key in keys:
-            self._attempts[key] = attempt
-            self._new.append((*key, attempt, retryable) if self._failures else key)
+            self._attempts[key] = attempt or 1
+            self._new.append(key if attempt is None else (*key, attempt, *values))
         return True
 
     def _rows(self, known: pa.Table) -> Iterator[tuple[Any, ...]]:
-        names = ("uri", "version", "table", "attempts") if self._failures else ("uri", "version")
+        names = [name for name in ("uri", "version", "table", "attempts") if name in known.column_names]
         columns = [known[name].to_pylist() for name in names]
-        yield from zip(*columns, *([] if self._failures else [[1] * known.num_rows]), strict=True)
+        yield from zip(*columns, *([] if "attempts" in names else [[1] * known.num_rows]), strict=True)
 
     def to_arrow(self) -> pa.Table:
         """Return the new keys as rows of the index."""
         schema = key_index.schema_of(self._index.table)
         columns = list(zip(*self._new, strict=True))
         arrays = [pa.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
-        return key_index.sort_keys(pa.Table.from_arrays(arrays, schema=schema))
+        keys = pa.Table.from_arrays(arrays, schema=schema)
+        return key_index.sort_keys(keys.set_column(0, schema.field(0), key_index.to_keys(keys["uri"])))
 
 
 def _read(uris: Sequence[str], output: str, token: str) -> Iterator[pa.Table]:

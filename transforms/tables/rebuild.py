@@ -126,13 +126,21 @@ def complete(output: str, tables: Iterable[str], scratch: str) -> dict[str, tupl
 
 
 def _keys(uri: str, table: str) -> pa.Table:
-    columns = ("uri", "version") if table != layout.FAILURES else ("uri", "version", "tables", "retryable")
+    columns = ["uri", "version"]
+    if layout.is_of_shards(table):
+        columns += ["attempt", "retryable", "images", "failed", "broken"]
+    elif table == layout.FAILURES:
+        columns += ["tables", "retryable"]
     # Early files of the failures have no attempts.
-    return keys_of(reader.read(uri, columns, younger=("attempt",)), table)
+    return keys_of(reader.read(uri, columns, younger=("attempt",) if table == layout.FAILURES else ()), table)
 
 
 def keys_of(rows: pa.Table, table: str) -> pa.Table:
     """Return the keys of some rows of a table. Failures have a key for each table that lacks the image."""
+    rows = rows.set_column(rows.column_names.index("uri"), "uri", key_index.to_keys(rows["uri"]))
+    if layout.is_of_shards(table):
+        names = ["attempt" if name == "attempts" else name for name in key_index.SHARDS.names]
+        return rows.select(names).rename_columns(key_index.SHARDS.names).cast(key_index.SHARDS)
     if table != layout.FAILURES:
         return rows.select(key_index.DONE.names).cast(key_index.DONE)
     keys = [

@@ -33,7 +33,7 @@ class Removed(NamedTuple):
 
 
 def drop_recipe(output: str, recipe: str, token: str) -> list[Removed]:
-    """Remove the tables of a recipe. Rows of the failures stay, because they may name other tables too.
+    """Remove the tables of a recipe, also that of its shards. Rows of the failures may name other tables, and stay.
 
     Args:
         output: The folder of the tables.
@@ -45,8 +45,8 @@ def drop_recipe(output: str, recipe: str, token: str) -> list[Removed]:
         Stopped: Another run holds the lock.
     """
     contents = inventory.read(output)
-    known = sorted({*contents.tables, *contents.indexed, *(unit.table for unit in contents.units)})
-    recipes = [table.partition("/model=")[2] for table in known if "/model=" in table]
+    known = {*contents.tables, *contents.indexed, *(unit.table for unit in contents.units)}
+    recipes = sorted({table.partition("/model=")[2] for table in known if "/model=" in table})
     if recipe not in recipes:
         there = f"its recipes are {', '.join(recipes)}" if recipes else "it has no recipes"
         raise UsageError(f"{output} has no recipe {recipe!r}{nearest(recipe, recipes)}; {there}")

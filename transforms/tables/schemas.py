@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from transforms.records import Failure
+from transforms.records import Failure, ShardCount
 
 Column: TypeAlias = "Sequence[object] | npt.NDArray[np.float32]"
 
@@ -75,6 +75,37 @@ FAILURES = pa.schema(
         pa.field("failed_at", pa.timestamp("us", tz="UTC"), nullable=False),
     ]
 )
+
+
+SHARDS = pa.schema(
+    [
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("version", pa.string(), nullable=False),
+        pa.field("images", pa.int64(), nullable=False),
+        pa.field("failed", pa.int64(), nullable=False),
+        pa.field("others", pa.int64(), nullable=False),
+        pa.field("broken", pa.bool_(), nullable=False),
+        pa.field("retryable", pa.bool_(), nullable=False),
+        pa.field("attempt", pa.int32(), nullable=False),
+        *_ORIGIN,
+    ]
+)
+
+
+def shards_to_arrow(shards: Sequence[ShardCount], recipe: str, run_id: str) -> pa.Table:
+    """Return the rows of the shards that were read to their ends. ``recipe`` is the name of the table's folder."""
+    rows = [
+        {
+            "uri": shard.work.ref.uri,
+            "version": shard.work.ref.version,
+            "attempt": shard.work.attempt,
+            "recipe": recipe,
+            "run_id": run_id,
+            **{name: getattr(shard, name) for name in ("images", "failed", "others", "broken", "retryable")},
+        }
+        for shard in sorted(shards, key=lambda shard: shard.work.ref.uri)
+    ]
+    return pa.Table.from_pylist(rows, schema=SHARDS)
 
 
 def to_arrow(columns: Mapping[str, Column], schema: pa.Schema) -> pa.Table:

@@ -79,6 +79,19 @@ def test_without_a_cloud(
     assert "Beam's checks    skipped, because a model is unknown" in said
 
 
+def test_images_in_shards_are_not_counted(
+    bucket: Bucket, tiny_classifier: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.jpg", "b.jpg", "c.tar"):
+        bucket.put(f"in/{name}", b"")
+    models = ("--classifier", tiny_classifier, "--embedder", "none")
+    command = ["submit", "--dry-run", "--images", bucket.uri("in"), "--output", bucket.uri("out"), *PLACE, *models]
+    assert app.main(command) == codes.DONE
+    said = capsys.readouterr().out
+    assert "images to do     1,000,000 assumed" in said
+    assert "number of images: images in shards are counted when the shards are opened; pass --count" in said
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

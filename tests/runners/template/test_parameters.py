@@ -36,6 +36,8 @@ VALUES: dict[str, Any] = {
     "classifier": "gs://b/models/b7",
     "embedder": "none",
     "uri_column": "where",
+    "image_column": "picture",
+    "image_feature": "image/raw",
     "retry_failed": True,
     "max_attempts": "3",
     "check_versions": True,

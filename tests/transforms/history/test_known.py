@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from published import AT, DAYS, OTHER, RECIPE, publish_all, put_failures, put_unit
 
+from transforms import counts
 from transforms.history.known import History, KnownKeys, Retries
-from transforms.records import Failure
+from transforms.records import Failure, ImageRef, ShardCount, Work
 from transforms.storage import files
 from transforms.tables import layout, publish, rebuild, schemas, writer
 
@@ -154,3 +155,54 @@ def test_an_image_that_failed_with_and_without_a_version(tmp_path: Path) -> None
     publish_all(str(tmp_path))
     assert not publish.list_leftovers(str(tmp_path))
     assert find(str(tmp_path), ["/a.jpg"]) == {(E, True): [("/a.jpg", None)], (E, "for now"): [("/a.jpg", "1", 1)]}
+
+
+def shard(number: int, *, images: int = 5, failed: int = 0, retryable: bool = False, attempt: int = 1) -> ShardCount:
+    work = Work(ImageRef(f"/{number}.tar", "1"), (E,), attempt)
+    return ShardCount(work, images=images, failed=failed, retryable=retryable)
+
+
+def put_shards(output: str, *shards: ShardCount, unit: str = "u") -> None:
+    rows = schemas.shards_to_arrow(shards, RECIPE.folder, "r1")
+    path = layout.unit_file(output, "r1", layout.shards_of(E), DAYS[0], unit)
+    writer.put(path, rows, RECIPE.metadata() | {"run_id": "r1", "version": "0"})
+
+
+def find_shards(output: str, retries: Retries | None = None, tables: tuple[str, ...] = (E,)) -> dict[str, Any]:
+    """done, failed for good, or the failed attempts, by shard."""
+    places = dict.fromkeys(layout.with_logs(tables), (output,))
+    found: dict[str, Any] = {}
+    for known in History(places, tables, retries or Retries()).find([f"/{number}.tar" for number in range(9)]):
+        for position, (uri, version) in enumerate(known.keys):
+            assert (version, known.table) == ("1", E)
+            found[uri] = known.attempts[position] if known.attempts else "failed" if known.failed else "done"
+    return found
+
+
+def test_shards_are_done_or_failed(tmp_path: Path) -> None:
+    put_shards(str(tmp_path), shard(1), shard(2, failed=1), shard(3, failed=2, retryable=True), shard(4, images=0))
+    publish_all(str(tmp_path))
+    assert find_shards(str(tmp_path)) == {"/1.tar": "done", "/2.tar": "failed", "/3.tar": 1, "/4.tar": "done"}
+    assert find_shards(str(tmp_path), Retries(max_attempts=1))["/3.tar"] == "failed"
+    assert find_shards(str(tmp_path), Retries(retry_failed=True)) == {
+        "/1.tar": "done",
+        "/4.tar": "done",
+        "/2.tar": 1,
+        "/3.tar": 1,
+    }
+    assert find_shards(str(tmp_path), tables=(F,)) == {}
+
+
+@pytest.mark.parametrize("rebuilt", [False, True])
+def test_a_shard_that_was_read_again_counts_as_it_is_now(tmp_path: Path, rebuilt: bool) -> None:
+    put_shards(str(tmp_path), shard(1, failed=2, retryable=True), shard(2, failed=2, retryable=True), unit="a")
+    publish_all(str(tmp_path))
+    put_shards(str(tmp_path), shard(1, attempt=2), shard(2, failed=1, retryable=True, attempt=2), unit="b")
+    publish_all(str(tmp_path))
+    if rebuilt:
+        rebuild.rebuild(str(tmp_path), [layout.shards_of(E)])
+    assert find_shards(str(tmp_path)) == {"/1.tar": "done", "/2.tar": 2}
+    history = History(dict.fromkeys(layout.with_logs((E,)), (str(tmp_path),)), (E,), Retries())
+    refs = [ImageRef("/1.tar", "1"), ImageRef("/2.tar"), ImageRef("/3.tar", "1")]
+    tally = history.count_images(refs)
+    assert tally == {counts.LISTED: 11, counts.DONE_BEFORE: 9, counts.FAILED_BEFORE: 2}  # /3.tar was never opened

@@ -120,7 +120,7 @@ def test_work_is_sorted_and_plain_tuples_will_do() -> None:
         [("/b", None, None, None, None), ("/c", "1", 2, None, "2026-11-20")],
         (("/a", None, None, "line 1 is empty", None),),
     ]
-    work, _ = subtract.missing(refs, index_of([KnownKeys(P, False, [("/d", "1")])]), [P])  # type: ignore[arg-type]
+    work, _ = subtract.missing(refs, index_of([KnownKeys(P, False, [("/d", "1")])]), [P])
     assert work == [
         Work(ImageRef("/a", None, None, "line 1 is empty"), (P,)),
         Work(ImageRef("/b"), (P,)),

@@ -39,8 +39,8 @@ class OneFile:
     def stat(self, uri: str) -> Stat:
         return Stat(uri, len(self.data), "1")
 
-    def open(self, uri: str) -> Any:
-        return _Counted(self)
+    def open(self, uri: str, version: str | None = None) -> tuple[Any, Stat]:
+        return _Counted(self), Stat(uri, len(self.data), "1")
 
 
 class _Counted(io.BytesIO):

@@ -349,12 +349,21 @@ REFUSED = [
     ("empty", "--images {0}/empty: the folder has no files; files whose names start with a dot are not listed"),
     ("empty/", "--images {0}/empty/: the folder has no files"),
     ("empty/**", "--images {0}/empty/**: no file matches"),
-    ("list.json", "{0}/list.json is neither an image nor a manifest; write one JSON object a line, and name the file"),
-    ("LIST.JSON.gz", "{0}/LIST.JSON.gz is neither an image nor a manifest; write one JSON object a line"),
-    ("*.json", "{0}/*.json is neither an image nor a manifest; write one JSON object a line"),
-    ("photos.tar.gz", "{0}/photos.tar.gz is neither an image nor a manifest; unpack it, and pass the folder"),
-    ("photos.zip", "{0}/photos.zip is neither an image nor a manifest; unpack it, and pass the folder"),
-    ("photos.html", "{0}/photos.html is neither an image nor a manifest; write the URIs of the images to a .txt"),
+    (
+        "list.json",
+        "{0}/list.json is neither an image, a shard nor a manifest; write one JSON object a line, and name the file",
+    ),
+    ("LIST.JSON.gz", "{0}/LIST.JSON.gz is neither an image, a shard nor a manifest; write one JSON object a line"),
+    ("*.json", "{0}/*.json is neither an image, a shard nor a manifest; write one JSON object a line"),
+    (
+        "photos.tar.bz2",
+        "{0}/photos.tar.bz2 is neither an image, a shard nor a manifest; unpack it, and pass the folder",
+    ),
+    ("photos.rar", "{0}/photos.rar is neither an image, a shard nor a manifest; unpack it, and pass the folder"),
+    (
+        "photos.html",
+        "{0}/photos.html is neither an image, a shard nor a manifest; write the URIs of the images to a .txt",
+    ),
     ("*.png", "--images {0}/*.png: no file matches; '*' matches within a folder, '**' also in all folders below it"),
     ("*.tsv", "--images {0}/*.tsv: no file matches"),
     ("texts/", "--images {0}/texts/: no file among 2 has an image suffix; to include all files, pass '{0}/texts/**'"),
@@ -365,7 +374,7 @@ REFUSED = [
     ("other.csv", "{0}/other.csv has no column 'uri'; its columns are 'url', 'id'; pass one with --uri-column"),
     ("cut.txt.gz", "{0}/cut.txt.gz cannot be read to its end"),
     ("c*.txt.gz", "{0}/cut.txt.gz cannot be read to its end"),
-    ("damaged.parquet", "{0}/damaged.parquet cannot be read to its end"),
+    ("damaged.parquet", "{0}/damaged.parquet is not a Parquet file"),
     ("a.jpg/", "--images {0}/a.jpg/: there is no such file"),
 ]
 
@@ -384,7 +393,7 @@ def test_check_refuses(tmp_path: Path, bucket: Bucket, where: str, name: str, me
         "other.csv": b"url,id\na.jpg,1\n",
         "cut.txt.gz": gzip.compress(b"".join(b"/%x.jpg\n" % (i * i) for i in range(20_000)))[:-5],
         "damaged.parquet": b"PAR1" + bytes(50) + b"PAR1",
-        **dict.fromkeys(("list.json", "LIST.JSON.gz", "photos.tar.gz", "photos.zip", "photos.html"), b"{}"),
+        **dict.fromkeys(("list.json", "LIST.JSON.gz", "photos.tar.bz2", "photos.rar", "photos.html"), b"{}"),
         **({"empty/": b""} if where == "gcs" else {}),
     }.items():
         filled(tmp_path / path, data) if where == "disk" else bucket.put(path, data)

@@ -31,7 +31,7 @@ def test_read_gives_the_bytes_and_what_they_are(tmp_path: Path, name: str) -> No
     assert beam.stat(uri) == stat
     assert beam.read(uri) == beam.read(uri, stat.version, 3, size=3) == (b"abc", stat)
     assert list(beam.walk(f"{tmp_path}/")) == [stat]
-    with beam.open(uri) as file:
+    with beam.open(uri)[0] as file:
         assert file.read() == b"abc"
 
 

@@ -10,7 +10,7 @@ from gcs_server import Bucket
 from rights import without_root
 
 from transforms.errors import UsageError
-from transforms.storage import files
+from transforms.storage import files, patterns
 from transforms.storage.base import Stat
 
 MATCHES = [
@@ -62,12 +62,12 @@ MATCHES = [
 
 @pytest.mark.parametrize(("pattern", "uri", "matches"), MATCHES)
 def test_translate(pattern: str, uri: str, matches: bool) -> None:
-    assert bool(files.translate(pattern).fullmatch(uri)) == matches
+    assert bool(patterns.translate(pattern).fullmatch(uri)) == matches
 
 
 def test_translate_refuses_a_range_that_is_none() -> None:
     with pytest.raises(UsageError, match=r"x/\[z-a\].*not a valid pattern"):
-        files.translate("x/[z-a]")
+        patterns.translate("x/[z-a]")
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_has_magic() -> None:
-    assert [files.has_magic(uri) for uri in ("a*", "a?", "a[b]", "a{b}", "gs://b/a#%.jpg")] == [
+    assert [patterns.has_magic(uri) for uri in ("a*", "a?", "a[b]", "a{b}", "gs://b/a#%.jpg")] == [
         True,
         True,
         True,

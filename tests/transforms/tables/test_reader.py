@@ -14,6 +14,7 @@ from gcs_server import Bucket
 
 from transforms.errors import FetchError, Unreadable
 from transforms.storage import files
+from transforms.storage.base import Stat
 from transforms.tables import reader
 
 
@@ -54,8 +55,8 @@ class _FailingDisk(io.BytesIO):
 
 
 class _FailingFiles:
-    def open(self, uri: str) -> Any:
-        return _FailingDisk(part())
+    def open(self, uri: str, version: str | None = None) -> tuple[Any, Stat]:
+        return _FailingDisk(part()), Stat(uri, 0, "1")
 
 
 def test_a_disk_that_fails_is_no_damaged_part(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,82 @@
+"""Tasks of shards, without Beam: what a lost worker has finished is not done again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import picture_shards
+import pytest
+from fake_models import CLASSIFIER, EMBEDDER, FakeEngine, model
+
+from transforms import counts, run_state
+from transforms.counts import Tally
+from transforms.history.known import KnownKeys
+from transforms.imaging import drawn
+from transforms.inference.concurrent import Model
+from transforms.process import Settings
+from transforms.process_shards import process_task
+from transforms.records import ImageRef, ShardTask, Work
+from transforms.storage import files
+from transforms.tables import layout, reader
+from transforms.tables.publish import UnitFile
+
+PICTURES = {f"{number:02}.png": drawn.encode(drawn.draw(number, 20, 20), "png") for number in range(20)}
+PICTURES["07.png"] = b"broken"
+
+
+def models() -> list[Model]:
+    return [model(CLASSIFIER), model(EMBEDDER)]
+
+
+def inferred(used: list[Model]) -> list[int]:
+    return [sum(each.engine.sizes) for each in used if isinstance(each.engine, FakeEngine)]
+
+
+def task_of(tmp_path: Path, used: list[Model]) -> ShardTask:
+    shards = []
+    for name, maker in (("a.tar", picture_shards.make_tar), ("b.zip", picture_shards.make_zip)):
+        path = tmp_path / name
+        path.write_bytes(maker(PICTURES))
+        stat = files.stat(str(path))
+        tables = tuple(each.recipe.table for each in used)
+        shards.append(Work(ImageRef(stat.uri, stat.version, stat.size), tables))
+    return ShardTask(tuple(shards))
+
+
+def nothing(_: object) -> Iterator[KnownKeys]:
+    return iter(())
+
+
+def total(done: list[tuple[list[UnitFile], Tally]]) -> Tally:
+    return counts.total(tally for _, tally in done)
+
+
+@pytest.mark.parametrize("lost_after", [0, 1, 4, 5])
+def test_a_repeated_task_continues_after_the_last_finished_unit(tmp_path: Path, lost_after: int) -> None:
+    settings = Settings(output=str(tmp_path / "out"), day="2026-01-09", run_id=f"lost-{lost_after}", version="0")
+    used = models()
+    task = task_of(tmp_path, used)
+    work = process_task(task, used, settings, nothing, unit_size=9)
+    before = [next(work) for _ in range(lost_after)]
+    work.close()  # the worker is lost, and a runner discards what its bundle has emitted
+
+    again = models()
+    done = list(process_task(task, again, settings, nothing, unit_size=9))
+
+    written = {unit_file.uri: unit_file for unit_files, _ in done for unit_file in unit_files}
+    assert {unit_file.uri for unit_files, _ in before for unit_file in unit_files} <= set(written)
+    assert total(done)[counts.IMAGES] == 40
+    assert Counter(dict(total(done)))[counts.key(counts.FAILED, "decode")] == 2
+    assert inferred(again) == [38 - count for count in inferred(used)]
+    for table, rows in ((used[0].recipe.table, 38), (used[1].recipe.table, 38), (layout.FAILURES, 2)):
+        assert sum(each.rows for each in written.values() if each.table == table) == rows
+    shards = [
+        row
+        for each in written.values()
+        if layout.is_of_shards(each.table)
+        for row in reader.read(each.uri, ("uri", "images", "failed", "broken")).to_pylist()
+    ]
+    assert [(row["images"], row["failed"], row["broken"]) for row in shards] == [(20, 1, False)] * 4
+    assert run_state.of(settings.run_id).finished.snapshot()[counts.UNITS] >= 5
