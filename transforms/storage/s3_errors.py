@@ -76,7 +76,7 @@ def reading(uri: str, permission: str = "s3:GetObject") -> Iterator[None]:
     except exceptions.ClientError as exc:
         raise _convert(uri, permission, exc) from exc
     except RetryError as exc:
-        raise Unreadable(f"{uri}: {exc}", retryable=True) from exc
+        raise Unreadable(f"{uri}: {_text(exc.cause or exc)}, also when tried again", retryable=True) from exc
     except (exceptions.ParamValidationError, exceptions.UnsupportedS3ArnError) as exc:
         raise NotFound(f"there is no {uri}: {exc}") from exc
     except _NETWORK as exc:
@@ -90,16 +90,25 @@ def _convert(uri: str, permission: str, error: exceptions.ClientError) -> FetchE
     if is_absent(error):
         return NotFound(f"there is no {uri}: no such object, or no bucket s3://{bucket}")
     if code in _REFUSED_CREDENTIALS:
-        return NoCredentials(f"{uri}: the credentials are refused: {LOGIN} ({error})")
+        return NoCredentials(f"{uri}: the credentials are refused: {LOGIN} ({_text(error)})")
     if code == "InvalidObjectState":
-        return Unreadable(f"{uri} is archived; restore it, and run again ({error})", retryable=True, answered=True)
+        return Unreadable(
+            f"{uri} is archived; restore it, and run again ({_text(error)})", retryable=True, answered=True
+        )
     if status_of(error) in (401, 403):
         # Granting the permission does not change the image, so the next run retries.
         remedy = f"give the account of this process {permission} on the bucket"
         if permission == "s3:GetObject":
             remedy += ", and s3:ListBucket, without which S3 answers the same for a missing object"
-        return Unreadable(f"{uri}: {remedy} ({error})", retryable=True, answered=True)
-    return Unreadable(f"{uri}: {error}", retryable=is_transient(error))
+        return Unreadable(f"{uri}: {remedy} ({_text(error)})", retryable=True, answered=True)
+    return Unreadable(f"{uri}: {_text(error)}", retryable=is_transient(error))
+
+
+def _text(error: BaseException) -> str:
+    """Return what an error says. The text of botocore also counts its own retries, of which there are none."""
+    if not isinstance(error, exceptions.ClientError):
+        return f"{type(error).__name__}: {error}"
+    return f"{_code(error)}: {error.response.get('Error', {}).get('Message', '')} ({error.operation_name})"
 
 
 @contextmanager
