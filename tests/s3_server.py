@@ -56,7 +56,7 @@ class S3Server(Loopback):
         self.hidden_headers: tuple[str, ...] = ()  # of the answers, in lower case
         self.ignored_headers: tuple[str, ...] = ()  # of the requests, as by a server that does not implement them
         self.delay = 0.0  # seconds before each answer
-        self.gather = 0  # no request is answered until this many have arrived
+        self.gather = 0  # no PUT or DELETE is answered until this many have arrived
         self.requests: list[tuple[str, str]] = []
 
     @contextmanager
@@ -69,8 +69,12 @@ class S3Server(Loopback):
         with self._count:
             self.requests.append((method, path))
             self._count.notify_all()
-            self._count.wait_for(lambda: len(self.requests) >= self.gather, timeout=30)
+            if method in ("PUT", "DELETE"):
+                self._count.wait_for(lambda: self._arrived(method) >= self.gather, timeout=30)
         time.sleep(self.delay)
+
+    def _arrived(self, method: str) -> int:
+        return sum(method == each for each, _ in self.requests)
 
 
 @dataclass(frozen=True)

@@ -128,9 +128,14 @@ class S3Objects:
             self._send(lambda: client().delete_object(**target))
 
     def write_if(self, uri: str, data: bytes, version: str | None) -> str | None:
-        """See ``FileSystem.write_if``. The server compares the ETag."""
+        """See ``FileSystem.write_if``. The server compares the ETag.
+
+        Servers other than Amazon S3 may ignore conditions. So the version is compared before the write there.
+        """
         condition = {"IfNoneMatch": "*"} if version is None else {"IfMatch": f'"{version}"'}
         with writing(uri):
+            if not is_amazon() and self._version(uri) != version:
+                return None
             try:
                 return self._upload(uri, data, **condition)
             except ClientError as exc:
@@ -140,15 +145,11 @@ class S3Objects:
         return None
 
     def delete_if(self, uri: str, version: str) -> bool:
-        """See ``FileSystem.delete_if``. The server compares the ETag.
-
-        Servers that ignore a condition on a delete exist. So the version is compared before the delete too.
-        """
-        with suppress(NotFound):
-            if self.stat(uri).version == version:
-                with writing(uri, "s3:DeleteObject"), ignoring_absent():
-                    self._send(lambda: client().delete_object(**object_of(uri, version)))
-                    return True
+        """See ``FileSystem.delete_if``. The server compares the ETag, and the version is compared before the delete."""
+        if self._version(uri) == version:
+            with writing(uri, "s3:DeleteObject"), ignoring_absent():
+                self._send(lambda: client().delete_object(**object_of(uri, version)))
+                return True
         return False
 
     def written_at(self, uri: str) -> datetime:
@@ -192,6 +193,11 @@ class S3Objects:
         }
         response = self._send(lambda: client().put_object(Body=data, **put))
         return str(response["ETag"]).strip('"')
+
+    def _version(self, uri: str) -> str | None:
+        with suppress(NotFound):
+            return self.stat(uri).version
+        return None
 
     def _metadata(self, uri: str, version: str | None = None) -> Any:
         with self._one_version(uri, version):

@@ -181,8 +181,6 @@ def test_what_is_not_there_is_not_found(s3_bucket: S3Bucket) -> None:
     for write in (objects.write, lambda uri, data: objects.write_if(uri, data, None)):
         with pytest.raises(UsageError, match=r"cannot write.*no bucket s3://no-such-bucket-here"):
             write(nowhere, b"")
-    with pytest.raises(UsageError, match="no bucket"):
-        objects.write_if(nowhere, b"", etag)
     objects.delete(uri)
     objects.delete(nowhere)
     assert not objects.delete_if(uri, etag)
@@ -476,6 +474,24 @@ def test_write_if_and_delete_if(s3_bucket: S3Bucket) -> None:
     assert s3_bucket.names() == []
 
 
+def test_a_server_that_ignores_conditions_overwrites_no_other_version(s3_bucket: S3Bucket) -> None:
+    uri, version = s3_bucket.uri("a"), s3_bucket.put("a", b"old")
+    s3_bucket.s3.ignored_headers = ("if-match", "if-none-match")
+    assert objects.write_if(uri, b"new", None) is None
+    assert objects.write_if(uri, b"new", "another") is None
+    assert not objects.delete_if(uri, "another")
+    assert s3_bucket.get("a") == b"old"
+    assert objects.write_if(uri, b"new", version)
+
+
+def test_on_amazon_a_conditional_write_is_one_request(s3_bucket: S3Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transforms.storage.s3.is_amazon", lambda: True)
+    version = objects.write_if(s3_bucket.uri("a"), b"1", None)
+    assert objects.write_if(s3_bucket.uri("a"), b"2", version)
+    assert objects.write_if(s3_bucket.uri("b"), b"2", version) is None
+    assert [method for method, _ in s3_bucket.s3.requests] == ["PUT"] * 3
+
+
 @pytest.mark.parametrize("exists", [False, True])
 def test_one_of_many_concurrent_writes_succeeds(s3_bucket: S3Bucket, exists: bool) -> None:
     uri = s3_bucket.uri("a")
@@ -509,9 +525,9 @@ def test_a_delete_between_the_look_and_the_delete_keeps_the_new_version(s3_bucke
 
 def test_a_conflict_with_another_write_is_tried_again(s3_bucket: S3Bucket) -> None:
     left = iter([409, 409])
-    s3_bucket.s3.faults = lambda *_: next(left, None)
+    s3_bucket.s3.faults = lambda method, _: next(left, None) if method == "PUT" else None
     assert objects.write_if(s3_bucket.uri("a"), b"1", None)
-    assert len(s3_bucket.s3.requests) == 3
+    assert s3_bucket.get("a") == b"1"
 
 
 def test_the_time_of_the_server(s3_bucket: S3Bucket) -> None:
