@@ -67,8 +67,9 @@ IMAGE := --no-annotate --constraint requirements.lock
 
 lock:
 	$(COMPILE) --all-extras --output-file requirements.lock pyproject.toml
-	$(COMPILE) $(IMAGE) --excludes containers/cpu-without.txt --output-file containers/cpu-requirements.txt pyproject.toml
-	sed -n 's/^tensorflow==/tensorflow[and-cuda]==/p' requirements.lock | $(COMPILE) $(IMAGE) \
+	$(COMPILE) $(IMAGE) --extra s3 --excludes containers/cpu-without.txt \
+		--output-file containers/cpu-requirements.txt pyproject.toml
+	sed -n 's/^tensorflow==/tensorflow[and-cuda]==/p' requirements.lock | $(COMPILE) $(IMAGE) --extra s3 \
 		--excludes containers/gpu-without.txt --output-file containers/gpu-requirements.txt pyproject.toml -
 
 generated:

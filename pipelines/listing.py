@@ -49,7 +49,7 @@ class Listing:
 
 
 class List(beam.PTransform):
-    """Sources -> chunks. A large source on gs:// is listed by many workers, each range of its keys by itself.
+    """Sources -> chunks. A large source on gs:// or s3:// is listed by many workers, each range of its keys by itself.
 
     A range is an element after a shuffle. So a worker that fails repeats its ranges, and not the whole source.
 

@@ -1,4 +1,4 @@
-"""What all tests share: quiet libraries, gs:// on 127.0.0.1, and the data beside the checkout."""
+"""What all tests share: quiet libraries, gs:// and s3:// on 127.0.0.1, and the data beside the checkout."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ import pytest
 from gcs_server import Bucket, GcsServer
 from google.cloud.storage.retry import DEFAULT_RETRY
 from hypothesis import settings
+from s3_server import S3Bucket, S3Server
 
 from transforms import run_state
-from transforms.storage import files, gcs_client
+from transforms.storage import files, gcs_client, s3_client
 from transforms.storage import gcs as gcs_objects
 from transforms.storage.base import FileSystem
 
@@ -79,6 +80,36 @@ def quick_retries(gcs: GcsServer, monkeypatch: pytest.MonkeyPatch) -> FileSystem
     system = gcs_objects.GcsObjects(retry)
     monkeypatch.setitem(files.SYSTEMS, "gs", system)
     return system
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """A server for s3:// in this process, and an environment in which clients find it and nothing else."""
+    home = tmp_path_factory.mktemp("aws")
+    with S3Server() as server, pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        patch.setenv("AWS_ENDPOINT_URL", server.url)
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("AWS_CONFIG_FILE", str(home / "config"))
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(home / "credentials"))
+        for proxy in ("http_proxy", "https_proxy", "all_proxy"):
+            patch.delenv(proxy, raising=False)
+            patch.delenv(proxy.upper(), raising=False)
+        s3_client.close()
+        yield server
+        s3_client.close()
+
+
+@pytest.fixture
+def s3_bucket(s3: S3Server) -> Iterator[S3Bucket]:
+    """An empty bucket, on a server without faults, delays or requests so far."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    s3.reset()
+    yield S3Bucket.made(s3, name)
+    s3.reset()
 
 
 @pytest.fixture(autouse=True)

@@ -9,25 +9,26 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 from gcs_server import Bucket
+from s3_server import S3Bucket
 
 Rows = list[dict[str, Any]]
 
 
-def files_of(output: Path | Bucket, table: str) -> dict[str, bytes]:
+def files_of(output: Path | Bucket | S3Bucket, table: str) -> dict[str, bytes]:
     """All files in the folder of a table, by name. In a bucket, the output is the folder ``out``."""
-    if isinstance(output, Bucket):
+    if isinstance(output, Bucket | S3Bucket):
         return {name: output.get(name) for name in output.names() if name.startswith(f"out/{table}/")}
     return {str(path): path.read_bytes() for path in sorted((output / table).rglob("*")) if path.is_file()}
 
 
-def units_of(output: Path | Bucket, table: str) -> list[str]:
+def units_of(output: Path | Bucket | S3Bucket, table: str) -> list[str]:
     """The files of a table's units that are not published yet. In a bucket, the output is the folder ``out``."""
-    if isinstance(output, Bucket):
+    if isinstance(output, Bucket | S3Bucket):
         return [name for name in output.names() if name.startswith("out/_work/units/") and f"/{table}/" in name]
     return [str(path) for path in output.glob(f"_work/units/*/{table}/**/*.parquet") if path.name[0] != "."]
 
 
-def rows(output: Path | Bucket, table: str, scratch: Path) -> Rows:
+def rows(output: Path | Bucket | S3Bucket, table: str, scratch: Path) -> Rows:
     """All rows of ``predictions``, ``embeddings`` or ``failures``, by URI. Each file must be whole Parquet."""
     read: Rows = []
     copy = scratch / "copy.parquet"

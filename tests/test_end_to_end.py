@@ -1,4 +1,4 @@
-"""The whole job, by its command, on a disk and on gs:// over HTTP."""
+"""The whole job, by its command, on a disk, and on gs:// and s3:// over HTTP."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ import pytest
 import tables
 from bundles import TINY_LABELS
 from gcs_server import Bucket, GcsServer
+from s3_server import S3Bucket
 
 from runners.cli import app, codes
 from transforms.imaging import drawn
+
+Place = Path | Bucket | S3Bucket
 
 GOOD = {f"good-{number}.jpg": drawn.encode(drawn.draw(number, 90 + number, 60)) for number in range(9)}
 BROKEN = {
@@ -37,8 +40,8 @@ def bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
 
 
-def put(place: Path | Bucket, name: str, data: bytes) -> str:
-    if isinstance(place, Bucket):
+def put(place: Place, name: str, data: bytes) -> str:
+    if isinstance(place, Bucket | S3Bucket):
         place.put(name, data)
         return place.uri(name)
     path = place / name
@@ -48,27 +51,27 @@ def put(place: Path | Bucket, name: str, data: bytes) -> str:
 
 
 @pytest.fixture(params=["disk", "gs"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path | Bucket:
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
     if request.param == "disk":
         return tmp_path / "disk"
-    bucket: Bucket = request.getfixturevalue("bucket")
+    bucket: Bucket | S3Bucket = request.getfixturevalue("bucket" if request.param == "gs" else "s3_bucket")
     return bucket
 
 
-def uri(place: Path | Bucket, name: str) -> str:
-    return place.uri(name) if isinstance(place, Bucket) else str(place / name)
+def uri(place: Place, name: str) -> str:
+    return place.uri(name) if isinstance(place, Bucket | S3Bucket) else str(place / name)
 
 
-def output(place: Path | Bucket) -> Path | Bucket:
-    return place if isinstance(place, Bucket) else place / "out"
+def output(place: Place) -> Place:
+    return place if isinstance(place, Bucket | S3Bucket) else place / "out"
 
 
-def read(place: Path | Bucket, table: str, tmp_path: Path) -> tables.Rows:
+def read(place: Place, table: str, tmp_path: Path) -> tables.Rows:
     return tables.rows(output(place), table, tmp_path)
 
 
-def report(place: Path | Bucket, number: int = -1) -> dict[str, Any]:
-    if isinstance(place, Bucket):
+def report(place: Place, number: int = -1) -> dict[str, Any]:
+    if isinstance(place, Bucket | S3Bucket):
         texts = [place.get(name) for name in place.names() if name.startswith("out/runs/")]
     else:
         texts = [path.read_bytes() for path in (place / "out" / "runs").iterdir()]
@@ -108,8 +111,9 @@ def require_counts(counts: dict[str, Any], good: int, failed: int) -> None:
     assert set(counts["ok"].values()) == {good}
 
 
+@pytest.mark.parametrize("place", ["disk", "gs", "s3"], indirect=True)
 def test_every_uri_is_in_each_table_or_once_in_the_failures(
-    place: Path | Bucket, tmp_path: Path, tiny_classifier: str, tiny_embedder: str, capsys: pytest.CaptureFixture[str]
+    place: Place, tmp_path: Path, tiny_classifier: str, tiny_embedder: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good = {put(place, f"in/{name}", data): data for name, data in GOOD.items()}
     broken = {
@@ -159,7 +163,7 @@ def test_every_uri_is_in_each_table_or_once_in_the_failures(
 
 
 def test_what_is_new_changed_or_another_recipe_is_done_and_nothing_else(
-    place: Path | Bucket, tmp_path: Path, tiny_classifier: str, tiny_embedder: str
+    place: Place, tmp_path: Path, tiny_classifier: str, tiny_embedder: str
 ) -> None:
     first = put(place, "in/a.jpg", GOOD["good-0.jpg"])
     put(place, "in/b.jpg", GOOD["good-1.jpg"])
@@ -183,7 +187,7 @@ def test_what_is_new_changed_or_another_recipe_is_done_and_nothing_else(
     assert all(max(row["probabilities"]) == row["score"] for row in with_all)
 
 
-def test_failed_images_are_tried_again_as_asked(place: Path | Bucket, tmp_path: Path, tiny_classifier: str) -> None:
+def test_failed_images_are_tried_again_as_asked(place: Place, tmp_path: Path, tiny_classifier: str) -> None:
     put(place, "in/a.jpg", GOOD["good-0.jpg"])
     late = uri(place, "in/late.jpg")
     manifest = put(place, "list.csv", f"id,uri\n1,in/a.jpg\n2,{late}\n3\n".encode())
@@ -237,12 +241,10 @@ def test_a_bucket_that_is_down_for_a_while_loses_nothing(
     assert set(tables.by_uri(read(bucket, "predictions", tmp_path))) == {bucket.uri(f"in/{name}") for name in GOOD}
 
 
-def test_an_output_inside_the_images_is_never_listed(
-    place: Path | Bucket, tiny_classifier: str, tiny_embedder: str
-) -> None:
+def test_an_output_inside_the_images_is_never_listed(place: Place, tiny_classifier: str, tiny_embedder: str) -> None:
     for name, data in GOOD.items():
         put(place, f"photos/{name}", data)
-    whole = uri(place, "**") if isinstance(place, Path) else f"gs://{place.name}/**"
+    whole = uri(place, "**") if isinstance(place, Path) else place.uri("**")
     models = ["--classifier", tiny_classifier, "--embedder", tiny_embedder]
     run = ["run", "--images", whole, "--output", uri(place, "out"), *models]
     for already_done in (0, len(GOOD)):

@@ -1,9 +1,9 @@
 """The lock of an output: ``OUTPUT/lock.json`` names the run that writes the tables. One run at a time holds it.
 
 The file is created only if there is none, and it is replaced only in the version that was read. Of several runs that
-try at the same time, one succeeds. On gs:// this is a condition on the object's generation. On a disk it is an
-exclusive create and a lock of the kernel. Other storage (s3://, azfs://, hdfs://) offers neither, so two runs that
-start at the same moment may both continue.
+try at the same time, one succeeds. On gs:// and s3:// this is a condition on the object's generation or ETag. On a
+disk it is an exclusive create and a lock of the kernel. Other storage (azfs://, hdfs://) offers neither, so two runs
+that start at the same moment may both continue.
 """
 
 from __future__ import annotations

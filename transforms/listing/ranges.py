@@ -1,4 +1,4 @@
-"""Split a large source on gs:// into ranges of keys that several workers can list.
+"""Split a large source on gs:// or s3:// into ranges of keys that several workers can list.
 
 The number of objects in a range is not known before they are listed. So the ranges come from a limited number of
 requests, which look at names only where there are many.

@@ -18,7 +18,7 @@ from transforms.storage.web_access import Access
 
 CHUNK = 16_384  # refs in one element of a PCollection
 
-_BEGINNING = 1_000  # files of a source that a check looks at: one small response of gs://
+_BEGINNING = 1_000  # files of a source that a check looks at: one small response of gs:// or s3://
 _LOOK_UPS = 32  # concurrent requests
 
 _MORE = object()  # after the last file within a limit
@@ -38,7 +38,7 @@ def check(
     leave_out: Sequence[str] = (),
     image_column: str | None = None,
 ) -> None:
-    """Look at the beginning of each source. One response of gs:// decides: images may follow after the files in it.
+    """Look at the beginning of each source. One response of a bucket decides: images may follow after the files in it.
 
     The arguments are those of ``list_images``.
 
@@ -100,7 +100,7 @@ def list_images(
 ) -> Iterator[Chunk]:
     """Yield the images and shards of a source in chunks. Relative local paths become absolute.
 
-    Folders and globs on a disk and on gs:// are listed in the order of the URIs.
+    Folders and globs on a disk, on gs:// and on s3:// are listed in the order of the URIs.
 
     Args:
         source: A file, folder, glob or manifest.
@@ -185,14 +185,14 @@ def _refs(
         web.refuse_source(uri)
     refusal = explain.explain_kind(uri)
     unreadable = None
-    # A slash marks a folder, also if an empty object on gs:// has this name. A range is part of a folder or glob.
+    # A slash marks a folder, also if an empty object has this name. A range is part of a folder or glob.
     if keys == ALL_KEYS and not uri.endswith("/"):
         try:
             named = files.stat(uri)  # the literal name is tried first, because photo[1].jpg may be a name
         except Unreadable as error:
             unreadable = error
         except (FetchError, UsageError):
-            pass  # it may be a folder on gs://, a bucket, a pattern, or missing
+            pass  # it may be a folder in a bucket, a bucket, a pattern, or missing
         else:
             if refusal:
                 raise UsageError(refusal)

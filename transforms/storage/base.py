@@ -25,9 +25,9 @@ class Stat:
     Attributes:
         uri: The URI as a user writes it.
         size: The number of stored bytes.
-        version: The generation on gs://, ``<mtime_ns>-<size>`` on a local disk, the ETag or another value of the
-            response on https:// (see ``web.WebFiles``), ``<mtime>-<size>`` elsewhere. It changes whenever the content
-            changes. A listing and ``stat`` give the same version.
+        version: The generation on gs://, the ETag on s3://, ``<mtime_ns>-<size>`` on a local disk, the ETag or another
+            value of the response on https:// (see ``web.WebFiles``), ``<mtime>-<size>`` elsewhere. It changes whenever
+            the content changes. A listing and ``stat`` give the same version.
     """
 
     uri: str
@@ -38,7 +38,7 @@ class Stat:
 class KeyRange(NamedTuple):
     """The URIs from ``start`` up to ``end``, in the order of their characters. ``end`` is not included.
 
-    This is also the order of their UTF-8 bytes, in which gs:// lists objects. None as the end means no end.
+    This is also the order of their UTF-8 bytes, in which gs:// and s3:// list objects. None as the end means no end.
     """
 
     start: str = ""
@@ -78,8 +78,8 @@ class FileSystem(Protocol):
             version: The version to read. None for the current version.
             max_bytes: Maximum size. It is checked before the download if the size is known by then.
             size: The listed size of ``version``. With both, gs:// needs one request instead of two.
-            timeout: Maximum number of seconds on gs:// and https://, over all attempts. None for the limits of the
-                file system.
+            timeout: Maximum number of seconds on gs://, s3:// and https://, over all attempts. None for the limits of
+                the file system.
 
         Raises:
             Changed: The file has another version.
@@ -143,13 +143,13 @@ class FileSystem(Protocol):
     ) -> Iterator[Stat]:
         """Yield all files whose URIs start with ``prefix``. Yield none if the folder does not exist.
 
-        Local files and objects on gs:// are sorted by URI. Other file systems yield files in any order.
+        Local files and objects on gs:// and s3:// are sorted by URI. Other file systems yield files in any order.
 
         Args:
             prefix: A folder with a slash at its end, or a folder and the beginning of names in it.
             recursive: Include the folders below. If not, they are not even listed where that is possible.
-            keys: The URIs to yield. The bounds start with ``prefix``. gs:// lists only these.
-            page: Maximum number of files in a response of gs://. None for as many as the server allows.
+            keys: The URIs to yield. The bounds start with ``prefix``. gs:// and s3:// list only these.
+            page: Maximum number of files in a response of gs:// or s3://. None for as many as the server allows.
         """
 
 

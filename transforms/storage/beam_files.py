@@ -1,4 +1,4 @@
-"""Files on s3://, azfs:// and, with limits, hdfs://, through ``apache_beam.io.filesystems``."""
+"""Files on azfs:// and, with limits, hdfs://, through ``apache_beam.io.filesystems``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from transforms.errors import BeamsightError, Changed, NotFound, Unreadable, Usa
 from transforms.storage.base import ALL_KEYS, HALF_WRITTEN, KeyRange, Stat, check_size, check_version, spool
 
 # Beam registers a scheme even if its module is not installed. By scheme: the module, and the extra that installs it.
-_NEEDS = {"s3": ("boto3", "aws"), "azfs": ("azure.storage.blob", "azure"), "hdfs": ("hdfs", "hadoop")}
+_NEEDS = {"azfs": ("azure.storage.blob", "azure"), "hdfs": ("hdfs", "hadoop")}
 _PIECE = 1 << 20  # bytes
 _UNCOMPRESSED: dict[str, Any] = {"compression_type": CompressionTypes.UNCOMPRESSED}
 

@@ -1,9 +1,12 @@
 """Read, write and list files by URI on any file system.
 
-photos/a.jpg, /data/a.jpg, file:///data/a.jpg   a local disk
-gs://bucket/a.jpg                               Google Cloud Storage
-https://host/a.jpg, http://host/a.jpg           images to read that a manifest names
-s3://, azfs://, hdfs://                         file systems of Apache Beam
+    photos/a.jpg, /data/a.jpg, file:///data/a.jpg   a local disk
+    gs://bucket/a.jpg                               Google Cloud Storage
+    s3://bucket/a.jpg                               Amazon S3 and compatible servers, with beamsight[s3]
+    https://host/a.jpg, http://host/a.jpg           images to read that a manifest names
+    azfs://, hdfs://                                file systems of Apache Beam
+
+A URI may have a version, see ``Stat``. ``patterns`` has the wildcards.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from typing import BinaryIO
 
 from transforms import member_uris
 from transforms.errors import Changed, NotFound, UsageError
-from transforms.storage import beam_files, bucket_names, gcs, gcs_client, patterns, web
+from transforms.storage import beam_files, bucket_names, gcs, gcs_client, patterns, s3_keys, web
 from transforms.storage.base import ALL_KEYS, FileSystem, KeyRange, Stat
 from transforms.storage.beam_files import BeamFiles
 from transforms.storage.local import LocalFiles, path_of
@@ -52,9 +55,9 @@ def check(uri: str) -> None:
     """Raise UsageError for a URI that cannot name a file, or an image in a shard. Sends no request."""
     uri = member_uris.file_of(uri)
     _system(uri)
-    checks = {"file": path_of, "gs": gcs_client.check, "http": web.check, "https": web.check}
+    checks = {"file": path_of, "gs": gcs_client.check, "s3": s3_keys.check, "http": web.check, "https": web.check}
     checks.get(scheme(uri), beam_files.check)(uri)
-    if scheme(uri) == "gs":
+    if scheme(uri) in ("gs", "s3"):
         bucket_names.check(uri)
 
 
@@ -146,7 +149,7 @@ def delete_if(uri: str, version: str) -> bool:
 
 def has_conditions(uri: str) -> bool:
     """Return whether ``write_if`` is atomic, so that one of two concurrent calls fails."""
-    return scheme(uri) in SYSTEMS and not is_web(uri)
+    return scheme(uri) in (*SYSTEMS, "s3") and not is_web(uri)
 
 
 def written_at(uri: str) -> datetime:
@@ -161,7 +164,7 @@ def half_written(prefix: str, *, recursive: bool = True) -> Iterator[str]:
 
 def lists_ranges(uri: str) -> bool:
     """Return whether ``walk`` asks the server for a range of keys alone."""
-    return scheme(uri) == "gs"
+    return scheme(uri) in ("gs", "s3")
 
 
 def walk(prefix: str, *, recursive: bool = True, keys: KeyRange = ALL_KEYS, page: int | None = None) -> Iterator[Stat]:
@@ -205,7 +208,18 @@ def _system(uri: str) -> FileSystem:
     kind = scheme(uri)
     if (system := SYSTEMS.get(kind)) is not None:
         return system
+    if kind == "s3":  # imported by its first use
+        return _s3(uri)
     known = sorted(SYSTEMS.keys() | beam_files.schemes())
     if kind not in known:
         raise UsageError(f"{uri}: {kind}:// is not supported; use a local path, {', '.join(f'{k}://' for k in known)}")
     return _BEAM
+
+
+def _s3(uri: str) -> FileSystem:
+    """Return the file system of s3://. Raises UsageError if its client is not installed."""
+    try:
+        from transforms.storage.s3 import S3Objects
+    except ImportError as exc:
+        raise UsageError(f"{uri} needs the package botocore: pip install 'beamsight[s3]'") from exc
+    return SYSTEMS.setdefault("s3", S3Objects())

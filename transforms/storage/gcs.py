@@ -27,7 +27,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from google_crc32c import Checksum
 
 from transforms.errors import Changed, NotFound, Unreadable
-from transforms.storage import gcs_content, gcs_copy
+from transforms.storage import ahead, gcs_content
 from transforms.storage.base import ALL_KEYS, KeyRange, Stat, check_size, spool
 from transforms.storage.gcs_client import blob_of, bucket_of, is_transient, reading, stat_of, writing
 
@@ -207,7 +207,7 @@ class GcsObjects:
             with self._one_generation(file.uri, file.version):
                 return self._send(partial(_piece, file, start, end))
 
-        for data in gcs_copy.pieces(file.size, download):
+        for data in ahead.pieces(file.size, download):
             checksum.update(data)
             yield data
 

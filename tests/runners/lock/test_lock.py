@@ -1,4 +1,4 @@
-"""The lock of an output on a disk and on gs://: one of several runs holds it, also after runs that were killed."""
+"""The lock of an output on a disk, on gs:// and on s3://: one of several runs holds it, also after killed runs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gcs_server import Bucket, GcsServer
 from google.cloud.storage.retry import DEFAULT_RETRY
+from s3_server import S3Bucket
 
 from runners.jobs import interrupts
 from runners.lock import lock
@@ -29,11 +31,11 @@ from transforms.storage import files
 from transforms.storage.gcs import GcsObjects
 
 
-@pytest.fixture(params=["disk", "gs"])
+@pytest.fixture(params=["disk", "gs", "s3"])
 def output(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "disk":
         return str(tmp_path / "out")
-    bucket: Bucket = request.getfixturevalue("bucket")
+    bucket: Bucket | S3Bucket = request.getfixturevalue("bucket" if request.param == "gs" else "s3_bucket")
     return bucket.uri("out")
 
 
@@ -52,6 +54,9 @@ def expire(output: str, request: pytest.FixtureRequest) -> Callable[[], None]:
     def set_time() -> None:
         if files.is_local(output):
             os.utime(f"{output}/lock.json", (0, 0))
+        elif files.scheme(output) == "s3":
+            s3_bucket: S3Bucket = request.getfixturevalue("s3_bucket")
+            s3_bucket.key("out/lock.json").last_modified = datetime(1970, 1, 1, tzinfo=timezone.utc)
         else:
             bucket: Bucket = request.getfixturevalue("bucket")
             with bucket.gcs.alone():

@@ -66,7 +66,7 @@ def test_errors(tmp_path: Path) -> None:
 
 
 def test_what_is_not_installed_is_a_usage_error() -> None:
-    for uri, extra in (("s3://b/a", "aws"), ("hdfs://b/a", "hadoop"), ("azfs://b/c/a", "azure")):
+    for uri, extra in (("hdfs://b/a", "hadoop"), ("azfs://b/c/a", "azure")):
         with pytest.raises(UsageError, match=rf"pip install 'apache-beam\[{extra}\]'"):
             beam_files.check(uri)
         with pytest.raises(UsageError, match=uri):

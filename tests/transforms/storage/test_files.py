@@ -136,7 +136,7 @@ def test_has_magic() -> None:
     ("uri", "message"),
     [
         ("ftp://example.com/a.jpg", r"ftp:// is not supported.*path.*file://.*gs://.*s3://"),
-        ("s3://bucket/a.jpg", r"pip install 'apache-beam\[aws\]'"),
+        ("azfs://account/container/a.jpg", r"pip install 'apache-beam\[azure\]'"),
     ],
 )
 def test_an_unsupported_scheme_is_a_usage_error(uri: str, message: str) -> None:

@@ -23,7 +23,7 @@ def pieces(size: int, download: Callable[[int, int], bytes]) -> Iterator[bytes]:
     if size <= PIECE:
         yield from (download(*each) for each in ranges)
         return
-    pool = ThreadPoolExecutor(AHEAD, thread_name_prefix="gcs copy")
+    pool = ThreadPoolExecutor(AHEAD, thread_name_prefix="ahead")
     try:
         pending: deque[Future[bytes]] = deque(pool.submit(download, *each) for each in islice(ranges, AHEAD))
         while pending:
