@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import picture_shards
 import pytest
@@ -50,6 +51,9 @@ def test_pictures_in_a_shard_have_the_rows_of_loose_ones(
         assert set(in_shard) == set(alone) == {hashlib.sha256(data).hexdigest() for data in PICTURES.values()}
         for sha256, row in in_shard.items():
             assert member_uris.file_of(row["uri"]) == str(shard)
+            if "::" in row["uri"]:
+                with fsspec.open(row["uri"]) as member:
+                    assert hashlib.sha256(member.read()).hexdigest() == sha256
             if table == "embeddings":
                 np.testing.assert_allclose(row["embedding"], alone[sha256]["embedding"], atol=1e-5)
 

@@ -109,7 +109,7 @@ class _Stream(io.RawIOBase):
 
 def test_zip64_with_sizes_after_the_data_and_bytes_before_the_zip(tmp_path: Path) -> None:
     stream = _Stream()
-    with zipfile.ZipFile(stream, "w", 8) as file:  # type: ignore[type-var]
+    with zipfile.ZipFile(stream, "w", 8) as file:
         for name, data in FILES.items():
             with file.open(name, "w", force_zip64=True) as member:
                 member.write(data)
