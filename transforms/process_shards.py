@@ -43,9 +43,9 @@ def process_task(
         StorageDown: The storage of the shards does not answer. The unit in progress is not written.
         Stopped: The run has to stop.
     """
-    with finished_units.watch(settings.output, settings.run_id, task) as finished, ExitStack() as shards:
-        units = _Units(task, models, settings, finished, shards)
-        reader = MemberReader(settings.shards, find, run_state.of(settings.run_id), units.count)
+    with finished_units.watch(settings.output, settings.run_id, task) as before, ExitStack() as shards:
+        units = _Units(task, models, settings, before.finished, shards)
+        reader = MemberReader(settings.shards, find, run_state.of(settings.run_id), units.count, before.suspects)
         for shard in task.shards:
             for item in reader.read(shard, task.members):
                 if isinstance(item, EndOfShard):

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from transforms import counts
 from transforms.counts import Tally
 from transforms.errors import BeamsightError
+from transforms.history import unfinished
 from transforms.records import ShardTask, Unit
 from transforms.storage import files
 from transforms.tables import layout, publish, reader
@@ -77,19 +78,29 @@ class FinishedUnits:
         return FinishedUnit(written, tally, failures) if needed <= covered else None
 
 
-@contextmanager
-def watch(output: str, run_id: str, task: ShardTask) -> Iterator[FinishedUnits]:
-    """Mark a task as in progress during a ``with`` block.
+class Before(NamedTuple):
+    """What happened to a task before.
 
-    Yields:
-        The units that are finished. There are none if no worker of this run has begun the task before.
+    Attributes:
+        finished: Its units that are finished. There are none if no worker of this run has begun the task.
+        suspects: URIs of its shards that were in progress when a process died, in this run or in another one.
     """
+
+    finished: FinishedUnits
+    suspects: frozenset[str]
+
+
+@contextmanager
+def watch(output: str, run_id: str, task: ShardTask) -> Iterator[Before]:
+    """Mark a task as in progress during a ``with`` block, and yield what happened to it before."""
     works = (*task.shards, *task.members)
     digest = hashlib.sha256(json.dumps([(work.ref.uri, work.ref.version, work.tables) for work in works]).encode())
     marker = layout.marker(output, run_id, f"task-{digest.hexdigest()[:20]}")
+    uris = frozenset(shard.ref.uri for shard in task.shards)
+    suspects = unfinished.left_by_other_runs(output, run_id)
     is_repeated = files.exists(marker)
-    if not is_repeated:
-        files.write(marker, b"[]")  # names no image, because no unit is in progress yet
-    yield FinishedUnits(publish.list_leftovers(output).get(run_id, []) if is_repeated else [])
+    files.write(marker, json.dumps(sorted(uris)).encode())
+    done = publish.list_leftovers(output).get(run_id, []) if is_repeated else []
+    yield Before(FinishedUnits(done), uris if is_repeated else uris & suspects)
     with suppress(BeamsightError):  # At its end a run that processed all its units deletes all markers.
         files.delete(marker)

@@ -16,7 +16,7 @@ from transforms.history import subtract
 from transforms.history.subtract import Find
 from transforms.records import ImageRef, ShardCount, Work
 from transforms.run_state import RunState
-from transforms.shards import opening
+from transforms.shards import opening, trial
 from transforms.shards.container import Container, Member, ShardOptions
 from transforms.storage import files
 
@@ -58,13 +58,22 @@ class MemberReader:
         find: Returns the keys that the tables have of sorted URIs.
         state: The state of the run in this process.
         add_counts: Called with the counts of the images that are found.
+        suspects: URIs of shards that are tried out in a child process first, because they may end the process.
     """
 
-    def __init__(self, options: ShardOptions, find: Find, state: RunState, add_counts: Callable[[Tally], None]) -> None:
+    def __init__(
+        self,
+        options: ShardOptions,
+        find: Find,
+        state: RunState,
+        add_counts: Callable[[Tally], None],
+        suspects: frozenset[str] = frozenset(),
+    ) -> None:
         self._options = options
         self._find = find
         self._state = state
         self._add_counts = add_counts
+        self._suspects = suspects
 
     def read(self, shard: Work, wanted: Sequence[Work] = ()) -> Iterator[MissingMember | EndOfShard]:
         """Yield the missing images of a shard in about the order of the shard, and then its end.
@@ -82,6 +91,8 @@ class MemberReader:
                 raise ListError(
                     f"{uri} is a shard on the web, and shards are read from disks and buckets; copy it there"
                 )
+            if uri in self._suspects:
+                trial.require_harmless(uri, version, self._options)
             with self._state.outage.watch(uri):
                 container, stat = opening.open_shard(uri, version, self._options)
         except ImageError as error:

@@ -27,7 +27,7 @@ def mark(output: str, run_id: str, unit: Unit) -> Iterator[frozenset[str]]:
     Yields:
         The URIs of its images that were in progress when an earlier process died, in this run or in another one.
     """
-    suspects = _left_by_other_runs(output, run_id)
+    suspects = left_by_other_runs(output, run_id)
     marker = layout.marker(output, run_id, unit.name)
     uris = frozenset(work.ref.uri for work in unit.work)
     is_repeated = files.exists(marker)
@@ -49,7 +49,7 @@ def clear(output: str) -> None:
 
 
 @lru_cache(maxsize=8)
-def _left_by_other_runs(output: str, run_id: str) -> frozenset[str]:
+def left_by_other_runs(output: str, run_id: str) -> frozenset[str]:
     """Return the URIs in the markers of other runs, which have ended: only one run works on an output."""
     left = (file.uri for file in files.walk(layout.markers(output), recursive=False))
     others = [marker for marker in left if not files.name(marker).startswith(f"{run_id}-")]

@@ -120,7 +120,7 @@ def test_what_was_overwritten_is_changed(s3_bucket: S3Bucket) -> None:
 
 
 def test_what_is_overwritten_while_it_is_copied_is_copied_again(s3_bucket: S3Bucket) -> None:
-    uri, _ = s3_bucket.uri("a"), s3_bucket.put("a", bytes(5 << 20))
+    uri, _ = s3_bucket.uri("a"), s3_bucket.put("a", bytes(17 << 20))
     asked = count()
 
     def overwrite_before_the_second_piece(method: str, path: str) -> None:
@@ -130,18 +130,18 @@ def test_what_is_overwritten_while_it_is_copied_is_copied_again(s3_bucket: S3Buc
     s3_bucket.s3.faults = overwrite_before_the_second_piece
     with pytest.raises(Changed):
         objects.open(uri)
-    s3_bucket.put("a", bytes(5 << 20))
+    s3_bucket.put("a", bytes(17 << 20))
     asked = count()
     with files.open(uri) as file:
         assert file.read() == b"new!"
 
 
 def test_a_stream_is_copied_in_pieces(s3_bucket: S3Bucket) -> None:
-    data = os.urandom((9 << 20) + 17)
+    data = os.urandom((17 << 20) + 17)
     s3_bucket.put("a", data)
     with objects.open(s3_bucket.uri("a"))[0] as file:
         assert len(downloads(s3_bucket)) == 3
-        assert file.seek(-17, io.SEEK_END) == 9 << 20
+        assert file.seek(-17, io.SEEK_END) == 17 << 20
         assert file.read() == data[-17:]
         assert file.seek(0) == 0
         assert file.read() == data
