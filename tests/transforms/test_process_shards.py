@@ -10,8 +10,9 @@ import picture_shards
 import pytest
 from fake_models import CLASSIFIER, EMBEDDER, FakeEngine, model
 
-from transforms import counts, run_state
+from transforms import counts, member_uris, run_state
 from transforms.counts import Tally
+from transforms.history import members
 from transforms.history.known import KnownKeys
 from transforms.imaging import drawn
 from transforms.inference.concurrent import Model
@@ -80,3 +81,31 @@ def test_a_repeated_task_continues_after_the_last_finished_unit(tmp_path: Path, 
     ]
     assert [(row["images"], row["failed"], row["broken"]) for row in shards] == [(20, 1, False)] * 4
     assert run_state.of(settings.run_id).finished.snapshot()[counts.UNITS] >= 5
+
+
+def test_a_shard_that_is_overwritten_while_it_is_read_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(members, "_CHUNK", 5)
+    settings = Settings(output=str(tmp_path / "out"), day="2026-01-09", run_id="changed", version="0")
+    used = models()
+    task = task_of(tmp_path, used)
+    work = process_task(task, used, settings, nothing, unit_size=5)
+    done = [next(work)]
+    Path(task.shards[0].ref.uri).write_bytes(b"other bytes")
+    done += work
+
+    failures = [
+        row
+        for unit_files, _ in done
+        for each in unit_files
+        if each.table == layout.FAILURES
+        for row in reader.read(each.uri, ("uri", "version", "error", "retryable")).to_pylist()
+    ]
+    changed = [row for row in failures if row["error"] == "Changed"]
+    assert {(row["version"], row["retryable"]) for row in changed} == {(task.shards[0].ref.version, True)}
+    assert task.shards[0].ref.uri in {row["uri"] for row in changed}
+    assert all(member_uris.file_of(row["uri"]) == task.shards[0].ref.uri for row in changed)
+    tally = total(done)
+    assert tally[counts.key(counts.OK, used[0].recipe.table)] == 5 + 19  # one unit of the first shard, and the second
+    assert tally[counts.IMAGES] == tally[counts.LISTED] == 5 + len(changed) + 20

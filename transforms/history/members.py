@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from transforms import counts, member_uris
 from transforms.counts import Tally
-from transforms.errors import BrokenShard, ImageError, ListError, NotFound
+from transforms.errors import ImageError, ListError, NotFound
 from transforms.history import subtract
 from transforms.history.subtract import Find
 from transforms.records import ImageRef, ShardCount, Work
@@ -120,7 +120,7 @@ class MemberReader:
                 self._add_counts(tally)
                 for item in work:
                     yield MissingMember(item, partial(container.read, refs[item.ref.uri][1]), count)
-        except BrokenShard as error:
+        except ImageError as error:
             yield self._fault(shard, error, count)
         else:
             if not count.images:
@@ -141,7 +141,7 @@ class MemberReader:
                     yield MissingMember(work._replace(ref=ref), partial(container.read, member))
                 if not left:
                     break
-        except BrokenShard as broken:
+        except ImageError as broken:
             error = broken
         for uri, work in left.items():
             work = work._replace(ref=work.ref._replace(version=shard.ref.version))
@@ -171,7 +171,7 @@ def _chunks(members: Iterator[Member]) -> Iterator[list[Member]]:
             if len(chunk) == _CHUNK:
                 yield chunk
                 chunk = []
-    except BrokenShard:
+    except ImageError:
         if chunk:
             yield chunk
         raise

@@ -57,6 +57,7 @@ class Container(Protocol):
 
         Raises:
             BrokenShard: The shard cannot be read beyond the members that were yielded.
+            FetchError: The file was overwritten after it was opened, or the disk fails.
         """
 
     def read(self, member: Member) -> bytes:
