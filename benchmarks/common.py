@@ -109,7 +109,7 @@ def _resident_bytes(processes: Sequence[psutil.Process]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured value, and its ratio to the value of the baseline."""
+    """One measured value, the least and the greatest one of the repetitions, and its ratio to that of the baseline."""
 
     name: str
     what: str
@@ -117,6 +117,7 @@ class Figure:
     unit: str
     baseline: str | None = None
     ratio: float | None = None
+    spread: tuple[float, float] | None = None
 
 
 class Figures:
@@ -127,15 +128,31 @@ class Figures:
         self._unavailable: dict[str, str] = {}
         self._file: Path | None = arguments.json
         self._machine = machine()
+        self.noise = 0.0  # relative difference between two measurements of the same thing
 
-    def add(self, name: str, what: str, value: float, unit: str, baseline: str | None = None) -> None:
-        """Print and store a figure, with its ratio to the figure ``baseline`` of the same ``what`` if there is one."""
+    def add(
+        self,
+        name: str,
+        what: str,
+        value: float,
+        unit: str,
+        baseline: str | None = None,
+        spread: tuple[float, float] | None = None,
+    ) -> None:
+        """Print and store a figure, with its ratio to the figure ``baseline`` of the same ``what`` if there is one.
+
+        A ratio that differs from 1 by no more than ``noise`` is not printed, because it says nothing.
+        """
         base = self.find(baseline, what)
         ratio = value / base.value if base is not None and base.value and baseline != name else None
-        self._figures.append(Figure(name, what, value, unit, baseline, ratio))
+        self._figures.append(Figure(name, what, value, unit, baseline, ratio, spread))
         digits = 6 if not unit else 4  # The digits of a cosine that matter are those in its distance from 1.
         text = f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
+        if spread is not None:
+            unit += f" ({spread[0]:.3g} to {spread[1]:.3g})"
         beside = f"   {ratio:.2f} x {baseline}" if ratio is not None else ""
+        if ratio is not None and abs(ratio - 1) <= self.noise:
+            beside = f"   {baseline} within the noise of {100 * self.noise:.1f} %"
         print(f"{name:26} {what:26} {text:>10} {unit}{beside}".rstrip(), flush=True)
 
     def find(self, name: str | None, what: str) -> Figure | None:

@@ -5,6 +5,8 @@ repetition, so that other work on the machine affects them equally. The figures 
 
 - steady: images/s after the start, (images - 1) / (seconds for all - seconds for one). For a bare engine, which does
   nothing else: images / seconds of inference.
+- noise: relative difference between the steady figures of the same contender, which runs twice in each repetition. A
+  ratio or share that differs from 1 by no more than this is not printed.
 - with start-up: images / seconds for all, from the command to its end.
 - one picture: seconds from the command to its end.
 - peak memory of all processes of the contender; shared memory counts once.
@@ -16,6 +18,7 @@ repetition, so that other work on the machine affects them equally. The figures 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import statistics
 import sys
@@ -28,6 +31,7 @@ from benchmarks import common, material
 from benchmarks.common import Figures, Measured
 
 BASELINE = "beam-runinference"
+AGAIN = "-again"  # after the name of the contender that runs twice
 UNAVAILABLE = 2  # exit code of beamsight and of the contenders here for a missing form or package
 
 
@@ -126,15 +130,30 @@ class Race:
         else:
             one = statistics.median(done.seconds for done in self.one[name])
             steady = (self._count - 1) / (whole - one)
-            figures.add(name, "steady", steady, "images/s", BASELINE)
+            figures.add(name, "steady", steady, "images/s", BASELINE, self._spread(name, one))
             figures.add(name, "with start-up", self._count / whole, "images/s", BASELINE)
             figures.add(name, "one picture", one, "s", BASELINE)
             ceiling = figures.find(contender.ceiling, "steady")
-            if ceiling is not None:
+            if ceiling is not None and abs(steady / ceiling.value - 1) > figures.noise:
                 figures.add(name, f"share of {contender.ceiling}", 100 * steady / ceiling.value, "%")
         figures.add(name, "peak memory", peak / 1e6, "MB", BASELINE)
         if name in self.answers:
             self._compare(name, figures)
+
+    def measure_noise(self, name: str) -> float | None:
+        """Return the relative difference between the two steady figures of a contender. None if one is missing."""
+        both = []
+        for each in (name, name + AGAIN):
+            if not self.all[each] or not self.one[each]:
+                return None
+            whole, one = (statistics.median(done.seconds for done in group[each]) for group in (self.all, self.one))
+            both.append(1 / (whole - one))
+        return abs(both[1] / both[0] - 1)
+
+    def _spread(self, name: str, one: float) -> tuple[float, float]:
+        """Return the least and the greatest steady figure of the repetitions."""
+        steady = [(self._count - 1) / (done.seconds - one) for done in self.all[name]]
+        return min(steady), max(steady)
 
     def _compare(self, name: str, figures: Figures) -> None:
         model = next((each for each in NAMES if each.startswith("beamsight") and each in self.answers), None)
@@ -174,13 +193,18 @@ def main() -> None:
     if arguments.pictures < 2 or arguments.repetitions < 1:
         parser.error("--pictures must be at least 2, and --repetitions at least 1")
     chosen = [c for c in CONTENDERS if (c.name in arguments.only if arguments.only else c.by_default)]
+    first = next((contender for contender in chosen if contender.ceiling), chosen[0])
+    twice = dataclasses.replace(first, name=first.name + AGAIN)
     figures = Figures(arguments)
     with tempfile.TemporaryDirectory(prefix="beamsight-benchmark-") as scratch:
         race = Race(arguments, Path(scratch))
         for repetition in range(arguments.repetitions):
             common.progress(f"repetition {repetition + 1} of {arguments.repetitions}")
-            for contender in chosen:
+            for contender in (*chosen, twice):
                 race.run(contender)
+        if (noise := race.measure_noise(first.name)) is not None:
+            figures.noise = noise
+            figures.add(first.name, "noise", 100 * noise, "%")
         for contender in chosen:
             race.report(contender, figures)
     figures.write(pictures=arguments.pictures, repetitions=arguments.repetitions, **race.details())
