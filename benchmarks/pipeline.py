@@ -10,9 +10,9 @@ repetition, so that other work on the machine affects them equally. The figures 
 - with start-up: images / seconds for all, from the command to its end.
 - one picture: seconds from the command to its end.
 - peak memory of all processes of the contender; shared memory counts once.
-- classes and least cosine: agreement with the answers of the first beamsight contender that was run. ray-data and
-  tf-data decode large JPEGs at full size; beamsight and beam-runinference at a half or a quarter. This changes answers
-  for large images only, because all contenders decode small images in the same way.
+- classes and least cosine: agreement with the answers of the first beamsight contender that was run. ray-data,
+  daft and tf-data decode large JPEGs at full size; beamsight and beam-runinference at a half or a quarter. This changes
+  answers for large images only, because all contenders decode small images in the same way.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ def _engine_contenders(engine: str, precision: str, by_default: bool) -> tuple[C
 CONTENDERS = (
     _peer(BASELINE, "beam_runinference"),
     _peer("ray-data", "ray_data"),
+    _peer("daft", "daft_images"),
     _peer("tf-data", "tf_data"),
     *_engine_contenders("openvino", "f32", True),
     *_engine_contenders("openvino", "bf16", True),
