@@ -19,6 +19,7 @@ from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.portability.stager import Stager
 from apache_beam.transforms.environments import EmbeddedPythonEnvironment
 from dataflow_server import DataflowServer
 from gcs_server import Bucket, GcsServer
@@ -42,6 +43,12 @@ PICTURES = {f"in/{number}.jpg": drawn.encode(drawn.draw(number, 90 + number, 60)
 def dataflow() -> Iterator[DataflowServer]:
     with DataflowServer() as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def no_freeze(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each job would be sent with what ``pip freeze`` says, which takes a second."""
+    monkeypatch.setattr(Stager, "_create_stage_submission_env_dependencies", lambda _: [])
 
 
 @pytest.fixture
