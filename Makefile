@@ -22,7 +22,7 @@ demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py --output demo-output $(if $(IMAGES),--images "$(IMAGES)")
 
 test: check tools
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # A test whose tool is missing is skipped. This names the tool, and how to get it.
 tools:

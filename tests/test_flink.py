@@ -27,8 +27,6 @@ EXAMPLE = ROOT / "examples" / "flink"
 # What Flink's own start scripts give a JVM newer than 11.
 OPENS = [f"--add-opens=java.base/java.{name}=ALL-UNNAMED" for name in ("lang", "net", "nio", "util", "util.concurrent")]
 
-pytestmark = pytest.mark.xdist_group("flink")  # one cluster for all of them
-
 
 @pytest.fixture(scope="module")
 def jars(tmp_path_factory: pytest.TempPathFactory) -> Path:

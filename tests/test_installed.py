@@ -16,8 +16,6 @@ from pinned import ROOT
 
 from transforms.imaging import drawn
 
-pytestmark = pytest.mark.xdist_group("installed")  # one wheel for all of them
-
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -17,8 +17,6 @@ from gcs_server import Bucket, GcsServer
 
 from runners.cli import codes
 
-pytestmark = pytest.mark.xdist_group("prism")  # one build for all of them
-
 
 @pytest.fixture(scope="module")
 def prism(tmp_path_factory: pytest.TempPathFactory) -> list[str]:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-import pytest
 import tables
 
 from beamsight.models import registry, staging
@@ -26,7 +25,6 @@ if os.environ.get("BEAMSIGHT_TEST_FULL_SIZE", "0") == "0":
     NETWORKS = ("efficientnet-b0", "efficientnet-b0")
 
 
-@pytest.mark.xdist_group("standin of b0")
 def test_b7_and_b6_at_their_sizes(standin: Callable[[str, Task], Path], tmp_path: Path) -> None:
     bundles, widths = [], []
     sizes: tuple[tuple[str, Task], ...] = (("efficientnet-b7", "classify"), ("efficientnet-b6", "embed"))

@@ -36,8 +36,6 @@ from transforms.inference import bundle
 WORKER = Path(__file__).parent / "worker.py"
 TABLES = ("predictions", "embeddings", "failures")
 
-pytestmark = pytest.mark.xdist_group("worker view")  # one environment for all of them
-
 
 @pytest.fixture(scope="module")
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -31,10 +31,7 @@ pytest.importorskip(
 from apache_beam.yaml import yaml_provider, yaml_transform
 
 # Beam YAML loads all libraries for embeddings that are there, and tensorflow-hub imports pkg_resources.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:pkg_resources is deprecated"),
-    pytest.mark.xdist_group("yaml"),  # one process loads them
-]
+pytestmark = pytest.mark.filterwarnings("ignore:pkg_resources is deprecated")
 
 EXAMPLE = ROOT / "examples" / "yaml"
 PHOTOS = {"burger.jpg": 933, "cat_720p.jpg": 285, "parrot.jpg": 88}

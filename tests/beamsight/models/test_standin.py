@@ -18,8 +18,6 @@ from transforms.imaging import drawn
 from transforms.inference.libraries import tensorflow
 from transforms.inference.spec import Task
 
-pytestmark = pytest.mark.xdist_group("standin of b0")  # one process loads it once
-
 B0 = "efficientnet-b0"
 TASKS: tuple[Task, ...] = ("classify", "embed")
 OUTPUTS = {"classify": ("probs", 1000), "embed": ("top_pool", 1280)}
