@@ -11,7 +11,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 IMAGES ?=
-WORKERS ?= 2
+# Processes that run tests: two, or up to four where each has a core and 4 GB of memory.
+WORKERS ?= $(shell $(PYTHON) -c "import os; memory = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE'); \
+	print(max(2, min(4, os.cpu_count() or 2, memory >> 32)))")
 SECONDS ?= 600
 
 .PHONY: demo test tools readers fuzz check lock generated clean
@@ -20,7 +22,7 @@ demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py --output demo-output $(if $(IMAGES),--images "$(IMAGES)")
 
 test: check tools
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # A test whose tool is missing is skipped. This names the tool, and how to get it.
 tools:

@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from beamsight.predictor import Predictor, load
     from beamsight.reading import ListImages, ReadCatalog
     from beamsight.single_models import ClassifyImages, EmbedImages, ImageRows
-    from transforms.records import ImageRef
-    from transforms.tables.typed_rows import ClassScore, EmbeddingRow, FailureRow, FullPredictionRow, PredictionRow
+    from transforms.records import ClassScore, ImageRef
+    from transforms.tables.typed_rows import EmbeddingRow, FailureRow, FullPredictionRow, PredictionRow
 
     __version__: str
 
 _MODULES = {
     "Catalog": "beamsight.catalogs",
     "CatalogCounts": "beamsight.catalogs",
-    "ClassScore": "transforms.tables.typed_rows",
+    "ClassScore": "transforms.records",
     "ClassifyImages": "beamsight.single_models",
     "EmbedImages": "beamsight.single_models",
     "EmbeddingRow": "transforms.tables.typed_rows",

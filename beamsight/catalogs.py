@@ -63,8 +63,12 @@ class Catalog(beam.PTransform):
     It is applied to a pipeline. The result is a PCollection with one element, a ``CatalogCounts``, which exists after
     the tables are written. The run report is written too.
 
-    One job at a time may write to an output. The command holds a lock for it, and this transform does not: do not run
-    it while another job with the same output runs. Two catalogs with different outputs can be in one pipeline.
+    One job at a time may write to an output. The command holds a lock for it, and this transform takes no lock: do not
+    run it while another job with the same output runs, or its rows may be published twice. Let your scheduler start one
+    job at a time, or use ``beamsight run``. ``beamsight tables OUTPUT --check`` finds rows that were published twice.
+    Two catalogs with different outputs can be in one pipeline.
+
+    An image that ends the process that decodes it becomes a failure in the next run.
 
     Args:
         images: The sources of the images, as for ``ListImages``.

@@ -45,10 +45,16 @@ class ProcessImages(beam.PTransform):
 
     If the storage of the images does not answer, the runner retries the unit. No image becomes a failure for it.
 
+    An image that ends the process that decodes it, for example by a crash of a decoder, ends the worker process. It is
+    not isolated here: the runner retries its unit, and the pipeline fails if the image crashes each time. ``Catalog``
+    isolates such an image: it becomes a failure in the next run.
+
+    Each process loads the models of a transform once. A second transform loads them again, even if it names the same
+    bundle. Pass ``classifier`` and ``embedder`` to one transform, or apply ``beam.Flatten`` to its inputs before.
+
     Args:
         classifier: The model that classifies: a name from ``beamsight models list``, or the folder of a bundle on a
-            disk or gs://. None for no predictions. Models are looked up when the transform is applied. Workers load
-            them once in each process.
+            disk or gs://. None for no predictions. Models are looked up when the transform is applied.
         embedder: The model that makes the vectors, as ``classifier``. None for no embeddings.
         precision: Numeric precision of the models: ``f32``, ``bf16``, or ``int8``.
         engine: ``openvino`` or ``tensorflow``. None for tensorflow if this machine has a GPU, and openvino otherwise.

@@ -20,8 +20,8 @@ from transforms.inference.engine import Engine, Floats, Pixels, infer_each
 from transforms.inference.labels import Label
 from transforms.inference.recipe import Recipe
 from transforms.inference.spec import EngineName, Precision
+from transforms.records import ClassScore
 from transforms.storage import files
-from transforms.tables.typed_rows import ClassScore
 
 _CHUNK = 64  # images in memory at once
 

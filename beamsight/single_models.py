@@ -21,7 +21,8 @@ class ImageRows(NamedTuple):
 class ClassifyImages(beam.PTransform):
     """Classifies images. The result has the PCollections ``rows`` of ``PredictionRow``, and ``failures``.
 
-    See ``ProcessImages`` for the input, the units, and the other arguments.
+    See ``ProcessImages`` for the input, the units, and the other arguments. As there, an image that ends the process
+    that decodes it is not isolated, and two transforms with the same bundle load it twice in each process.
 
     Args:
         model: A name from ``beamsight models list``, or the folder of a bundle on a disk or gs://.
@@ -87,7 +88,8 @@ class ClassifyImages(beam.PTransform):
 class EmbedImages(beam.PTransform):
     """Makes a vector for each image. The result has the PCollections ``rows`` of ``EmbeddingRow``, and ``failures``.
 
-    See ``ProcessImages`` for the input, the units, and the other arguments.
+    See ``ProcessImages`` for the input, the units, and the other arguments. As there, an image that ends the process
+    that decodes it is not isolated, and two transforms with the same bundle load it twice in each process.
 
     Args:
         model: A name from ``beamsight models list``, or the folder of a bundle on a disk or gs://.

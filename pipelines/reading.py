@@ -12,6 +12,7 @@ from apache_beam.typehints.row_type import RowTypeConstraint
 
 from beamsight.text import nearest
 from transforms.errors import UsageError
+from transforms.records import ClassScore
 from transforms.tables import inventory, layout, reader, typed_rows
 
 _KINDS: Mapping[str, tuple[Any, ...]] = {
@@ -122,7 +123,7 @@ def _to_list(table: pa.Table, name: str) -> list[Any]:
         return matrix
     values: list[Any] = column.to_pylist()
     if name == "top_k":
-        return [[typed_rows.ClassScore(**each) for each in top] for top in values]
+        return [[ClassScore(**each) for each in top] for top in values]
     if pa.types.is_timestamp(column.type):
         return [value.isoformat(timespec="microseconds") for value in values]
     return values

@@ -10,7 +10,9 @@ os.environ.setdefault("GLOG_minloglevel", "3")
 # Else the client of gs:// asks for each bucket in the background, in between the requests that tests count.
 os.environ["DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"] = "true"
 
+import argparse
 import json
+import signal
 import sys
 import uuid
 from collections.abc import Iterator
@@ -28,6 +30,13 @@ from transforms.storage import gcs as gcs_objects
 from transforms.storage.base import FileSystem
 
 pytest_plugins = ["bundles", "standins"]
+
+# What a shell starts in the background ignores interrupts, and so would the runs that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Beam makes some 900 parsers a run, and each looks for translations on the disk: an eighth of the time of a small run.
+argparse._ = str  # type: ignore[attr-defined]
 
 # A slow machine is not a fault: no example of a property has a time limit.
 settings.register_profile("beamsight", deadline=None)

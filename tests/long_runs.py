@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import tables
+from started import Running
 
 from runners.lock import lock
 from transforms.imaging import drawn
@@ -32,27 +32,23 @@ def command(images: Path, classifier: str, embedder: str, *options: str) -> list
     return ["run", "--images", str(images), "--output", out, *models, "--max-failures", "100%", *options]
 
 
-SLOWLY = """
-import pathlib, time
-from runners.cli import app
-from runners.lock import lock
-rename, hold = pathlib.Path.replace, lock.hold
-def slowly(path, target):
-    time.sleep(0.05)
-    return rename(path, target)
-pathlib.Path.replace = slowly
-lock.hold = lambda *given, **named: hold(*given, heartbeat={heartbeat}, **named)
-app.entry()
-"""
+def _work_slowly(heartbeat: float) -> None:
+    rename, hold = Path.replace, lock.hold
+
+    def slowly(path: Path, target: Path) -> Path:
+        time.sleep(0.05)
+        return rename(path, target)
+
+    Path.replace = slowly  # type: ignore[assignment,method-assign]
+    lock.hold = partial(hold, heartbeat=heartbeat)
 
 
-def start(arguments: list[str], heartbeat: float = lock.HEARTBEAT_SECONDS) -> subprocess.Popen[str]:
+def start(arguments: list[str], heartbeat: float = lock.HEARTBEAT_SECONDS) -> Running:
     """The command in a process of its own, met at work: each file it writes lies a moment beside its place."""
-    program = [sys.executable, "-c", SLOWLY.format(heartbeat=heartbeat), *arguments]
-    return subprocess.Popen(program, stderr=subprocess.PIPE, text=True)
+    return Running(arguments, partial(_work_slowly, heartbeat))
 
 
-def wait_for_files(running: subprocess.Popen[str], tmp_path: Path, number: int = 5) -> None:
+def wait_for_files(running: Running, tmp_path: Path, number: int = 5) -> None:
     """Until there are so many finished units of predictions, of a run that has more to do."""
     while len(tables.units_of(tmp_path / "out", "predictions")) < number:
         assert running.poll() is None, running.communicate()

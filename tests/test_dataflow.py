@@ -13,16 +13,19 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+import apache_beam as beam
 import pytest
 import tables
 from apache_beam.metrics import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from apache_beam.runners.portability.stager import Stager
 from apache_beam.transforms.environments import EmbeddedPythonEnvironment
 from dataflow_server import DataflowServer
 from gcs_server import Bucket, GcsServer
 
+from pipelines import catalog
 from runners.cli import app, codes
 from runners.dataflow import job_state, submit
 from runners.dataflow.submit_options import SubmitOptions
@@ -42,6 +45,18 @@ PICTURES = {f"in/{number}.jpg": drawn.encode(drawn.draw(number, 90 + number, 60)
 def dataflow() -> Iterator[DataflowServer]:
     with DataflowServer() as server:
         yield server
+
+
+@pytest.fixture(autouse=True)
+def no_freeze(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each job would be sent with what ``pip freeze`` says, which takes a second."""
+    monkeypatch.setattr(Stager, "_create_stage_submission_env_dependencies", lambda _: [])
+
+
+@pytest.fixture
+def small_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job of one step, for what does not depend on its steps. To build all of them takes seconds."""
+    monkeypatch.setattr(catalog, "build", lambda pipeline, *_: pipeline | beam.Impulse())
 
 
 @pytest.fixture
@@ -257,6 +272,7 @@ def test_a_night_is_sent_by_its_file_of_options(
     assert row["uri"] == pictures.uri("days/2026-01-01/a.jpg")
 
 
+@pytest.mark.usefixtures("small_graph")
 def test_the_counters_of_the_job_are_shown_while_it_is_watched(
     dataflow: DataflowServer, pictures: Bucket, job: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,6 +291,7 @@ def test_the_counters_of_the_job_are_shown_while_it_is_watched(
     assert report["counts"]["failed"] == {"decode": 3}
 
 
+@pytest.mark.usefixtures("small_graph")
 def test_a_job_that_fails_is_a_run_that_failed(
     dataflow: DataflowServer, pictures: Bucket, job: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -289,6 +306,7 @@ def test_a_job_that_fails_is_a_run_that_failed(
     assert (the_report(pictures)["state"], the_report(pictures)["error"]) == ("failed", "bundle gs://b/m lacks f32.bin")
 
 
+@pytest.mark.usefixtures("small_graph")
 def test_interrupting_the_command_leaves_the_job_alone(
     dataflow: DataflowServer, pictures: Bucket, job: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -301,6 +319,7 @@ def test_interrupting_the_command_leaves_the_job_alone(
     assert the_report(pictures)["state"] == "running"
 
 
+@pytest.mark.usefixtures("small_graph")
 def test_a_watcher_that_loses_contact_leaves_the_lock_with_the_job(
     dataflow: DataflowServer, pictures: Bucket, job: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -312,6 +331,7 @@ def test_a_watcher_that_loses_contact_leaves_the_lock_with_the_job(
     assert json.loads(pictures.get("out/lock.json"))["job"]["id"] == "2026-01-02_03_04_05-1"
 
 
+@pytest.mark.usefixtures("small_graph")
 def test_a_watcher_goes_on_after_a_fault(
     dataflow: DataflowServer, pictures: Bucket, job: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -323,6 +343,7 @@ def test_a_watcher_goes_on_after_a_fault(
     assert "out/lock.json" not in pictures.names()
 
 
+@pytest.mark.usefixtures("small_graph")
 def test_an_interruption_after_the_job_was_created_leaves_the_lock_with_the_job(
     dataflow: DataflowServer, pictures: Bucket, job: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -333,6 +354,7 @@ def test_an_interruption_after_the_job_was_created_leaves_the_lock_with_the_job(
     assert json.loads(pictures.get("out/lock.json"))["job"]["id"] == "2026-01-02_03_04_05-1"
 
 
+@pytest.mark.usefixtures("small_graph")
 def test_an_interruption_before_the_job_is_created_sends_none(
     gcs: GcsServer,
     dataflow: DataflowServer,
@@ -355,6 +377,7 @@ def test_an_interruption_before_the_job_is_created_sends_none(
     assert the_report(pictures)["state"] == "interrupted"
 
 
+@pytest.mark.usefixtures("small_graph")
 def test_a_job_whose_answer_is_lost_is_found_by_its_name(
     dataflow: DataflowServer,
     pictures: Bucket,
@@ -377,6 +400,7 @@ def test_a_job_whose_answer_is_lost_is_found_by_its_name(
     assert json.loads(pictures.get("out/lock.json"))["job"] == {**place, "id": "2026-01-02_03_04_05-1"}
 
 
+@pytest.mark.usefixtures("small_graph")
 def test_a_job_that_dataflow_refuses(
     dataflow: DataflowServer, pictures: Bucket, job: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -432,6 +456,7 @@ def test_a_job_that_failed_while_nobody_waited_holds_up_nobody(
     assert (closed["state"], closed["error"]) == ("failed", cleanup.KILLED)
 
 
+@pytest.mark.usefixtures("small_graph")
 @pytest.mark.parametrize(("minutes", "runs"), [(-5, True), (5, False)])
 def test_a_job_of_a_template_is_found_by_its_name(
     minutes: int, runs: bool, dataflow: DataflowServer, pictures: Bucket, job: list[str]
@@ -457,6 +482,7 @@ def test_nobody_stays_to_post_a_report(job: list[str], capsys: pytest.CaptureFix
     assert "s3cret" not in said
 
 
+@pytest.mark.usefixtures("small_graph")
 def test_a_gpu_sets_all_that_belongs_to_it(dataflow: DataflowServer, pictures: Bucket, job: list[str]) -> None:
     command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE]
     assert app.main([*command, "--gpu", "nvidia-l4"]) == codes.DONE

@@ -162,6 +162,7 @@ def test_every_uri_is_in_each_table_or_once_in_the_failures(
     assert tables.by_uri(read(place, "failures", tmp_path)) == failures
 
 
+@pytest.mark.parametrize("place", ["gs"], indirect=True)
 def test_what_is_new_changed_or_another_recipe_is_done_and_nothing_else(
     place: Place, tmp_path: Path, tiny_classifier: str, tiny_embedder: str
 ) -> None:
@@ -187,6 +188,7 @@ def test_what_is_new_changed_or_another_recipe_is_done_and_nothing_else(
     assert all(max(row["probabilities"]) == row["score"] for row in with_all)
 
 
+@pytest.mark.parametrize("place", ["disk"], indirect=True)
 def test_failed_images_are_tried_again_as_asked(place: Place, tmp_path: Path, tiny_classifier: str) -> None:
     put(place, "in/a.jpg", GOOD["good-0.jpg"])
     late = uri(place, "in/late.jpg")

@@ -12,6 +12,7 @@ import picture_shards
 import pytest
 import tables
 
+from runners.cli import app, codes
 from transforms.imaging import drawn
 from transforms.storage import files
 from transforms.tables import layout
@@ -25,34 +26,33 @@ def add_images(folder: Path, first: int) -> None:
         (folder / f"{number:02}.jpg").write_bytes(drawn.encode(drawn.draw(number, 40, 40)))
 
 
-def run(tmp_path: Path, classifier: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run the command in a process of its own."""
-    words = ["run", "--images", str(tmp_path / "in"), "--output", str(tmp_path / "out"), "--classifier", classifier]
-    words += ["--embedder", "none", "--max-failures", "100%", *options]
-    return subprocess.run([sys.executable, "-m", "beamsight", *words], capture_output=True, text=True, check=False)
+def words(tmp_path: Path, classifier: str, *options: str) -> list[str]:
+    """The words of a run."""
+    places = ["--images", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
+    return ["run", *places, "--classifier", classifier, "--embedder", "none", "--max-failures", "100%", *options]
 
 
 def test_an_image_that_kills_the_process_is_found_by_the_next_run(
-    tmp_path: Path, tiny_classifier: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_classifier: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fragile_decoder.install(tmp_path / "site", monkeypatch)
     add_images(tmp_path / "in", 0)
     culprits = {str(fragile_decoder.poison(tmp_path / "in" / name)) for name in ("03.jpg", "08.jpg")}
-    assert run(tmp_path, tiny_classifier).returncode == -signal.SIGABRT
+    command = [sys.executable, "-m", "beamsight", *words(tmp_path, tiny_classifier)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == -signal.SIGABRT
     assert len(list(files.walk(layout.markers(str(tmp_path / "out"))))) == 1
 
     add_images(tmp_path / "in", IMAGES)  # so that the images are in other units
-    second = run(tmp_path, tiny_classifier, "--unit-size", "5")
-    assert second.returncode == 0, second.stderr
+    assert app.main(words(tmp_path, tiny_classifier, "--unit-size", "5")) == codes.DONE
     failures = tables.by_uri(tables.rows(tmp_path / "out", "failures", tmp_path))
     assert failures.keys() == culprits
     assert {(row["stage"], row["error"], row["retryable"]) for row in failures.values()} == {("decode", "Fatal", False)}
     assert len(tables.by_uri(tables.rows(tmp_path / "out", "predictions", tmp_path))) == 2 * IMAGES - 2
     assert not list(files.walk(layout.markers(str(tmp_path / "out"))))
 
-    third = run(tmp_path, tiny_classifier, "--json")
-    assert third.returncode == 0, third.stderr
-    assert '"failed_before": 2' in third.stdout
+    capsys.readouterr()
+    assert app.main(words(tmp_path, tiny_classifier, "--json")) == codes.DONE
+    assert '"failed_before": 2' in capsys.readouterr().out
 
 
 def test_a_marker_without_a_culprit_blames_no_image(tmp_path: Path, tiny_classifier: str) -> None:
@@ -60,8 +60,7 @@ def test_a_marker_without_a_culprit_blames_no_image(tmp_path: Path, tiny_classif
     uris = ", ".join(f'"{path}"' for path in sorted((tmp_path / "in").iterdir()))
     marker = layout.marker(str(tmp_path / "out"), "20260101T000000Z-abcdef", "0123")
     files.write(marker, f"[{uris}]".encode())
-    done = run(tmp_path, tiny_classifier)
-    assert done.returncode == 0, done.stderr
+    assert app.main(words(tmp_path, tiny_classifier)) == codes.DONE
     assert len(tables.by_uri(tables.rows(tmp_path / "out", "predictions", tmp_path))) == IMAGES
     assert tables.rows(tmp_path / "out", "failures", tmp_path) == []
     assert not files.exists(marker)

@@ -7,8 +7,6 @@ import json
 import random
 import re
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 import tables
 from gcs_server import Bucket
+from started import Running
 
 from runners.cli import app, codes
 from transforms.imaging import drawn
@@ -62,10 +61,9 @@ class Place:
         assert app.main(self.words(number, *options)) == codes.DONE
         return self.report(number)
 
-    def start(self, number: int, *options: str) -> subprocess.Popen[str]:
+    def start(self, number: int, *options: str) -> Running:
         """A night in a process of its own."""
-        words = [sys.executable, "-m", "beamsight", *self.words(number, *options)]
-        return subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+        return Running(self.words(number, *options))
 
     def report(self, number: int) -> dict[str, Any]:
         """The one report that is new since the last was asked for; a page can be made of it."""
@@ -259,7 +257,7 @@ def twelfth_night_is_started_twice(place: Place) -> None:
     errors = [each.communicate()[1] for each in both]
     place.bucket.gcs.faults = None
     assert codes.LOCKED in first_codes, errors
-    assert sorted(each.returncode for each in both) == [codes.DONE, codes.LOCKED], errors
+    assert {each.returncode for each in both} == {codes.DONE, codes.LOCKED}, errors
     report = place.report(12)
     assert (report["state"], report["counts"]["images"]) == ("done", 3)
 

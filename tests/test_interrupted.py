@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ import pytest
 import tables
 from gcs_server import Bucket, GcsServer
 from long_runs import IMAGES, command, reports, start, wait_for_files
+from started import Running
 
 from runners.cli import app, codes
 from runners.jobs import beam_options, ending
@@ -104,11 +103,14 @@ def test_a_signal_does_not_wait_for_slow_downloads(
     gcs.faults = lambda _, path: time.sleep(30) if "alt=media" in path else None
     arguments = ["run", "--images", bucket.uri("in/*.jpg"), "--output", str(tmp_path / "out")]
     arguments += ["--classifier", tiny_classifier, "--embedder", "none"]
-    with subprocess.Popen([sys.executable, "-m", "beamsight", *arguments], stderr=subprocess.DEVNULL) as running:
-        while running.poll() is None and not gcs.media():
-            time.sleep(0.01)
-        running.send_signal(signal.SIGTERM)
+    running = Running(arguments)
+    while running.poll() is None and not gcs.media():
+        time.sleep(0.01)
+    running.send_signal(signal.SIGTERM)
+    try:
         assert running.wait(20) == codes.TERMINATED
+    finally:
+        running.kill()
     (report,) = reports(tmp_path)
     assert (report["state"], report["counts"]["missing"], report["counts"]["images"]) == ("interrupted", 8, 0)
 
@@ -121,17 +123,17 @@ def test_a_signal_does_not_wait_for_a_storage_that_is_down(
     arguments = ["run", "--images", str(images), "--output", bucket.uri("out"), "--unit-size", "1"]
     arguments += ["--classifier", tiny_classifier, "--embedder", "none"]
     arguments += ["--on-finish", f"http://127.0.0.1:{hook.server_port}/"]
-    with subprocess.Popen([sys.executable, "-m", "beamsight", *arguments], stderr=subprocess.DEVNULL) as running:
-        while not any("/predictions/" in name for name in bucket.names()):
-            assert running.poll() is None
-            time.sleep(0.01)
-        gcs.faults = lambda *_: 503 if is_over.wait(120) else None
-        try:
-            running.send_signal(signal.SIGTERM)
-            assert running.wait(60) == codes.TERMINATED
-        finally:
-            running.kill()
-            is_over.set()
+    running = Running(arguments)
+    while not any("/predictions/" in name for name in bucket.names()):
+        assert running.poll() is None
+        time.sleep(0.01)
+    gcs.faults = lambda *_: 503 if is_over.wait(120) else None
+    try:
+        running.send_signal(signal.SIGTERM)
+        assert running.wait(60) == codes.TERMINATED
+    finally:
+        running.kill()
+        is_over.set()
     assert [report["state"] for report in hook.got] == ["interrupted"]  # type: ignore[attr-defined]
     assert "out/lock.json" in bucket.names()  # it expires
 

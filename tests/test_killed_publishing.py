@@ -21,7 +21,7 @@ from runners.cli import app, codes
 from transforms.imaging import drawn
 from transforms.tables import publish
 
-KILLS = int(os.environ.get("BEAMSIGHT_TEST_KILLS", "10"))  # set it to 30 for a thorough test
+KILLS = int(os.environ.get("BEAMSIGHT_TEST_KILLS", "6"))  # set it to 30 for a thorough test
 UNITS, PUBLISH = r"/_work/(units|started)/", r"/_work/index/|/(predictions|embeddings|failures)/"
 TABLES = ("predictions", "embeddings", "failures")
 

@@ -1,7 +1,13 @@
-"""The values that pass between the steps. They are small, immutable and the same on every machine."""
+"""The values that pass between the steps. They are small, immutable and the same on every machine.
+
+``ImageRef`` and ``ClassScore`` have schemas of Beam, see ``tables.typed_rows``. Beam reads their types early, so this
+module has no ``from __future__ import annotations``, and it makes a column of a schema from ``Optional`` only.
+"""
 
 from dataclasses import dataclass
 from typing import NamedTuple, Optional
+
+import numpy as np
 
 from transforms.errors import ImageError, Stage
 
@@ -18,12 +24,20 @@ class ImageRef(NamedTuple):
         day: The logical day that the image was listed for. None for the day of the run.
     """
 
-    # Beam reads these types when the module is loaded, and makes a column of a schema from Optional only.
     uri: str
     version: Optional[str] = None
     size: Optional[int] = None
     fault: Optional[str] = None
     day: Optional[str] = None
+
+
+class ClassScore(NamedTuple):
+    """A class and its probability. ``wnid`` is the WordNet id, or None for labels of your own."""
+
+    class_id: np.int32
+    wnid: Optional[str]
+    label: str
+    score: np.float32
 
 
 class Work(NamedTuple):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import doctest
 import io
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -285,3 +287,19 @@ def test_a_bundle_and_images_on_gs(
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="is not a bundle"):
         beamsight.load(tmp_path)
+
+
+PREDICT = """
+import pathlib, sys
+import beamsight
+
+model = beamsight.load(sys.argv[1])
+model.predict([sys.argv[2]])
+model.classify([beamsight.decode(pathlib.Path(sys.argv[2]).read_bytes())])
+print([name for name in ("apache_beam", "tensorflow") if name in sys.modules])
+"""
+
+
+def test_predictions_import_neither_beam_nor_tensorflow(file: Path, tiny_classifier: str) -> None:
+    done = subprocess.run([sys.executable, "-c", PREDICT, tiny_classifier, str(file)], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -74,7 +74,7 @@ def _field(kind: Any, field: str) -> str:
     type_ = kind.__annotations__[field]
     text = getattr(type_, "__forward_arg__", None) or inspect.formatannotation(type_)
     default = f" = {kind._field_defaults[field]}" if field in kind._field_defaults else ""
-    return f"{field}: {text.replace('transforms.tables.typed_rows.', '')}{default}"
+    return f"{field}: {text.replace('transforms.records.', '')}{default}"
 
 
 def text() -> str:

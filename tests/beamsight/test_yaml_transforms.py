@@ -30,7 +30,10 @@ pytest.importorskip(
 
 from apache_beam.yaml import yaml_provider, yaml_transform
 
-# Beam YAML loads all libraries for embeddings that are there, and tensorflow-hub imports pkg_resources.
+# Beam YAML loads all libraries for embeddings that are there. That of Vertex AI takes ten seconds, and none is needed.
+sys.modules.setdefault("apache_beam.ml.transforms.embeddings.vertex_ai", None)  # type: ignore[arg-type]
+
+# Another one is tensorflow-hub, which imports pkg_resources.
 pytestmark = pytest.mark.filterwarnings("ignore:pkg_resources is deprecated")
 
 EXAMPLE = ROOT / "examples" / "yaml"

@@ -1,4 +1,7 @@
-"""Files on azfs:// and, with limits, hdfs://, through ``apache_beam.io.filesystems``."""
+"""Files on azfs:// and, with limits, hdfs://, through ``apache_beam.io.filesystems``.
+
+Beam is imported on first use. The import takes seconds, and ``beamsight.load`` reads other files without Beam.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +15,20 @@ from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any, BinaryIO, Literal
 
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystem import FileSystem as BeamFileSystem
-from apache_beam.io.filesystems import FileSystems
-
 from transforms.errors import BeamsightError, Changed, NotFound, Unreadable, UsageError
 from transforms.storage.base import ALL_KEYS, HALF_WRITTEN, KeyRange, Stat, check_size, check_version, spool
 
 # Beam registers a scheme even if its module is not installed. By scheme: the module, and the extra that installs it.
 _NEEDS = {"azfs": ("azure.storage.blob", "azure"), "hdfs": ("hdfs", "hadoop")}
 _PIECE = 1 << 20  # bytes
-_UNCOMPRESSED: dict[str, Any] = {"compression_type": CompressionTypes.UNCOMPRESSED}
+_UNCOMPRESSED: dict[str, Any] = {"compression_type": "uncompressed"}  # Beam's CompressionTypes.UNCOMPRESSED
 
 
 def schemes() -> frozenset[str]:
     """Return the schemes that Beam supports, whether their modules are installed or not."""
+    from apache_beam.io import filesystems  # noqa: F401 - it loads the file systems of all schemes
+    from apache_beam.io.filesystem import FileSystem as BeamFileSystem
+
     return frozenset(found for system in BeamFileSystem.get_all_subclasses() if (found := system.scheme()))
 
 
@@ -195,6 +197,8 @@ def check(uri: str) -> None:
 
 
 def _system(uri: str) -> Any:
+    from apache_beam.io.filesystems import FileSystems
+
     module, extra = _NEEDS.get(uri.partition("://")[0].lower(), ("apache_beam", ""))
     try:
         importlib.import_module(module)

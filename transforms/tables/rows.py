@@ -14,6 +14,7 @@ from transforms.inference import heads
 from transforms.inference.engine import Floats
 from transforms.inference.labels import Label
 from transforms.inference.recipe import Recipe
+from transforms.records import ClassScore
 from transforms.tables import schemas, typed_rows
 
 
@@ -93,5 +94,5 @@ def _to_list(column: Any) -> list[Any]:
     if isinstance(column, np.ndarray):
         return cast(list[Any], column.tolist())
     if column and isinstance(column[0], list):
-        return [[typed_rows.ClassScore(**each) for each in top] for top in column]
+        return [[ClassScore(**each) for each in top] for top in column]
     return cast(list[Any], column)

@@ -12,16 +12,7 @@ import apache_beam as beam
 import numpy as np
 
 from transforms.inference.recipe import Recipe
-from transforms.records import Failure, ImageRef
-
-
-class ClassScore(NamedTuple):
-    """A class and its probability. ``wnid`` is the WordNet id, or None for labels of your own."""
-
-    class_id: np.int32
-    wnid: Optional[str]
-    label: str
-    score: np.float32
+from transforms.records import ClassScore, Failure, ImageRef
 
 
 class PredictionRow(NamedTuple):

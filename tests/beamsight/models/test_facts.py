@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from typing import get_args
 
+import efficientnet
 import pytest
-from test_cost import counted
 
 from beamsight.models import facts, registry
 from transforms.inference.spec import Precision
@@ -12,7 +12,8 @@ from transforms.inference.spec import Precision
 @pytest.mark.parametrize("variant", range(8))
 def test_parameters_and_operations_are_those_of_the_network(variant: int) -> None:
     spec = registry.get(f"efficientnet-b{variant}", "classify")
-    network = counted(variant, spec.size)
+    network = efficientnet.count(variant)
+    assert spec.size == efficientnet.VARIANTS[variant][2]
     assert facts.of(spec).parameters == pytest.approx(network.parameters / 1e6, rel=0.002)
     assert facts.of(spec).gflop == pytest.approx(network.flops / 1e9, rel=0.012)
 

@@ -9,6 +9,7 @@ import saved_models
 from gcs_server import Bucket
 
 from beamsight.models import describe, make_bundle, registry
+from beamsight.models import standin as architecture
 from beamsight.models.options import StageOptions
 from transforms.errors import ModelError, NotFound, UsageError
 from transforms.inference import bundle
@@ -214,9 +215,18 @@ def test_a_missing_labels_file(tmp_path: Path) -> None:
         make_bundle.stage(StageOptions("/m", "/to", task="classify", size=8, labels=str(tmp_path / "labels.txt")))
 
 
-def test_standin(tmp_path: Path) -> None:
+def test_standin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``test_standin`` shows what is written, and ``test_standins_run`` that it can be staged."""
+    drawn: list[tuple[ModelSpec, int]] = []
+
+    def write(spec: ModelSpec, to: Path, *, seed: int) -> None:
+        drawn.append((spec, seed))
+        saved_models.save(to, saved_models.features, width=spec.width)
+
+    monkeypatch.setattr(architecture, "write_standin", write)
     made = make_bundle.standin("efficientnet-b0", "embed", str(tmp_path / "bundle"), 7)
     spec = registry.get("efficientnet-b0", "embed")
+    assert drawn == [(spec, 7)]
     assert made == bundle.read(str(tmp_path / "bundle"))
     assert made.spec == replace(spec, name="efficientnet-b0-standin", source=None)
     assert made.source == "stand-in for efficientnet-b0, seed 7: meaningless weights"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def draw_images(number: int, side: int = 224) -> np.ndarray[Any, Any]:
     return np.stack([drawn.draw(1000 + seed, side, side) for seed in range(number)]).astype(np.float32) / 255
 
 
+@cache
 def load(folder: Path) -> Any:
     return tensorflow().saved_model.load(str(folder))
 
@@ -101,24 +103,49 @@ def test_an_output_depends_on_the_image_and_not_on_its_rounding(standin: Standin
     assert np.linalg.norm(features - rounded, axis=1).max() < 0.05 * differences
 
 
-def test_a_seed_gives_the_same_weights_and_another_seed_gives_others(
-    standin: Standin, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    spec = registry.get(B0, "classify")
+def test_a_seed_gives_the_same_weights(standin: Standin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = []
+
+    def save(network: Any, output: str, to: Path) -> None:
+        to.mkdir()
+        saved.append((output, [weight.value for weight in network.weights]))
+
+    monkeypatch.setattr(architecture, "_save", save)
+    architecture.write_standin(registry.get(B0, "classify"), tmp_path / "same", seed=0)
+    ((output, same),) = saved
+    first = load(standin(B0, "classify")).weights
+    assert output == "probs"
+    assert [weight.name for weight in first] == [weight.name for weight in same]
+    for one, two in zip(first, same, strict=True):
+        np.testing.assert_allclose(one.numpy(), two.numpy(), rtol=1e-3, atol=1e-5, err_msg=one.name)
+
+
+def test_saving_prints_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     tensorflow().constant(0)  # TensorFlow prints notes at its first operation.
+    import keras
+
     capfd.readouterr()
-    architecture.write_standin(spec, tmp_path / "same", seed=0)
-    architecture.write_standin(spec, tmp_path / "other", seed=1)
+    network = keras.Sequential([keras.layers.Input((None, None, 3)), keras.layers.GlobalAveragePooling2D()])
+    architecture._save(network, "top_pool", tmp_path / "model")
     assert capfd.readouterr() == ("", "")
 
-    first, same, other = (load(path) for path in (standin(B0, "classify"), tmp_path / "same", tmp_path / "other"))
-    assert [weight.name for weight in first.weights] == [weight.name for weight in same.weights]
-    for one, two in zip(first.weights, same.weights, strict=True):
-        np.testing.assert_allclose(one.numpy(), two.numpy(), rtol=1e-3, atol=1e-5, err_msg=one.name)
-    images = draw_images(4)
-    answers = first(images).numpy()
-    np.testing.assert_allclose(answers, same(images).numpy(), rtol=0.02, atol=1e-5)
-    assert not np.allclose(answers, other(images).numpy(), atol=0.01)
+
+def test_another_seed_gives_other_weights_and_another_calibration(
+    standin: Standin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calibrated: list[int] = []
+
+    def save(network: Any, output: str, to: Path) -> None:
+        to.mkdir()
+        kernels = [weight.numpy() for weight in network.weights if weight.path.endswith("kernel")]
+        published = [weight.numpy() for weight in load(standin(B0, "embed")).weights if "kernel" in weight.name]
+        assert len(kernels) == len(published) > 50
+        assert not any(np.allclose(one, two, atol=0.01) for one, two in zip(kernels, published, strict=True))
+
+    monkeypatch.setattr(architecture, "_calibrate", lambda network, seed: calibrated.append(seed))
+    monkeypatch.setattr(architecture, "_save", save)
+    architecture.write_standin(registry.get(B0, "embed"), tmp_path / "other", seed=1)
+    assert calibrated == [1]
 
 
 def test_is_keras_s_network_but_for_its_input(standin: Standin) -> None:

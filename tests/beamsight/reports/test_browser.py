@@ -19,8 +19,6 @@ from transforms.inference.concurrent import Model
 from transforms.inference.engine import Floats
 from transforms.inference.labels import Label
 
-pytestmark = pytest.mark.xdist_group("chromium")
-
 HOSTILE = {
     '<script>document.title="owned"</script>.jpg': 1,
     "\"><img src=x onerror='document.title=1'>.jpg": 2,

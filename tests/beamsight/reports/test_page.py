@@ -251,6 +251,7 @@ def test_location_of_the_page(place: Path | Bucket) -> None:
     assert text.partition("<footer>")[0] == pages[0].partition("<footer>")[0]
 
 
+@pytest.mark.parametrize("place", ["disk"], indirect=True)
 def test_page_of_a_run_by_the_command(
     place: Path | Bucket, tiny_classifier: str, tiny_embedder: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
