@@ -67,22 +67,24 @@ def test_a_marker_without_a_culprit_blames_no_image(tmp_path: Path, tiny_classif
 
 
 def test_a_shard_that_kills_the_process_is_found_by_the_next_run(
-    tmp_path: Path, tiny_classifier: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_classifier: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fragile_decoder.install(tmp_path / "site", monkeypatch)
     (tmp_path / "in").mkdir()
     pictures = {f"{number}.jpg": drawn.encode(drawn.draw(number, 40, 40)) for number in range(4)}
     for name in ("good", "abort", "other"):
         (tmp_path / f"in/{name}.tar").write_bytes(picture_shards.make_tar(pictures))
-    assert run(tmp_path, tiny_classifier).returncode == -signal.SIGABRT
-    second = run(tmp_path, tiny_classifier)
-    assert second.returncode == 0, second.stderr
+    command = [sys.executable, "-m", "beamsight", *words(tmp_path, tiny_classifier)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == -signal.SIGABRT
+
+    assert app.main(words(tmp_path, tiny_classifier)) == codes.DONE
     failures = tables.by_uri(tables.rows(tmp_path / "out", "failures", tmp_path))
     assert {uri: (row["error"], row["retryable"]) for uri, row in failures.items()} == {
         f"{tmp_path}/in/abort.tar": ("Fatal", False)
     }
     assert len(tables.by_uri(tables.rows(tmp_path / "out", "predictions", tmp_path))) == 8
     assert not list(files.walk(layout.markers(str(tmp_path / "out"))))
-    third = run(tmp_path, tiny_classifier, "--json")
-    assert third.returncode == 0, third.stderr
-    assert '"shards_already_done": 3' in third.stdout
+
+    capsys.readouterr()
+    assert app.main(words(tmp_path, tiny_classifier, "--json")) == codes.DONE
+    assert '"shards_already_done": 3' in capsys.readouterr().out

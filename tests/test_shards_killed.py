@@ -15,7 +15,7 @@ from killed_runs import Runs
 from runners.cli import app, codes
 from transforms.imaging import drawn
 
-KILLS = int(os.environ.get("BEAMSIGHT_TEST_KILLS", "6"))  # set it to 20 for a thorough test
+KILLS = int(os.environ.get("BEAMSIGHT_TEST_KILLS", "4"))  # set it to 20 for a thorough test
 TABLES = ("predictions", "failures")
 
 

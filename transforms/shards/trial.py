@@ -34,7 +34,7 @@ def require_harmless(uri: str, version: str | None, options: ShardOptions) -> No
         done = subprocess.run(
             [sys.executable, "-c", _PROGRAM.format(path=sys.path)],
             input=pickle.dumps((uri, version, options)),
-            stdout=sys.stderr.fileno(),
+            stdout=subprocess.DEVNULL,
             start_new_session=True,
             check=False,
         )
