@@ -16,7 +16,8 @@ from transforms.storage import files
 class ListImages(beam.PTransform):
     """Lists the images of some sources, as a PCollection of ``ImageRef``. It is applied to a pipeline.
 
-    Several workers list a large folder on gs://. A URI that several sources name is listed once.
+    Several workers list a large folder on gs://. A URI that several sources name is listed once. A shard, such as a
+    tar, is listed as one ref: ``Catalog`` reads the images in it, and ``ProcessImages`` does not.
 
     Args:
         sources: Files, folders, globs (``*`` within a folder, ``**`` across folders), or manifests (.txt, .csv, .tsv,

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from transforms import counts
 from transforms.counts import Tally
-from transforms.errors import BeamsightError
+from transforms.errors import BeamsightError, Stopped
 from transforms.history import unfinished
 from transforms.records import ShardTask, Unit
 from transforms.storage import files
@@ -101,6 +101,15 @@ def watch(output: str, run_id: str, task: ShardTask) -> Iterator[Before]:
     is_repeated = files.exists(marker)
     files.write(marker, json.dumps(sorted(uris)).encode())
     done = publish.list_leftovers(output).get(run_id, []) if is_repeated else []
-    yield Before(FinishedUnits(done), uris if is_repeated else uris & suspects)
-    with suppress(BeamsightError):  # At its end a run that processed all its units deletes all markers.
+    try:
+        yield Before(FinishedUnits(done), uris if is_repeated else uris & suspects)
+    except Stopped:
+        _delete(marker)
+        raise
+    _delete(marker)
+
+
+def _delete(marker: str) -> None:
+    # A marker that remains makes the next run slower, and no other harm.
+    with suppress(BeamsightError):
         files.delete(marker)
