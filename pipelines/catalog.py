@@ -15,7 +15,6 @@ from pipelines import publish
 from pipelines.missing import TALLY, Limit, Missing, Units
 from pipelines.options import CatalogOptions
 from pipelines.processing import ProcessUnits
-from pipelines.shards import ShardTasks
 from transforms import counts
 from transforms.counts import Tally
 from transforms.history import unfinished
@@ -45,13 +44,8 @@ class Catalog(beam.PTransform):
             limited = work | "Limit" >> Limit(options.limit, options)
             work, tallies = limited.work, [*tallies, limited[TALLY]]
         units = work | "Units" >> Units(options)
-        tasks = work | "Shards" >> ShardTasks()
         process = beam.ParDo(ProcessUnits(options))
-        done = (
-            (units, tasks)
-            | "All" >> beam.Flatten()
-            | "Process" >> process.with_outputs(ProcessUnits.TALLY, main="files")
-        )
+        done = units | "Process" >> process.with_outputs(ProcessUnits.TALLY, main="files")
         published = done.files | "Publish" >> publish.Publish(options.tables, options.settings)
         report = _Report(self._write_report, options.settings.output)
         return (*tallies, done[ProcessUnits.TALLY], published) | "Report" >> report

@@ -138,7 +138,10 @@ def _chunks(work: list[Any]) -> Iterator[list[Any]]:
 
 
 class Units(beam.PTransform):
-    """Work -> Units of the images that are files. Their size depends on the total number of these."""
+    """Work -> Units of the images that are files, and ShardTasks of the others.
+
+    The size of the units depends on the total number of these images.
+    """
 
     def __init__(self, options: CatalogOptions) -> None:
         super().__init__()
@@ -147,7 +150,8 @@ class Units(beam.PTransform):
     def expand(self, work: beam.PCollection) -> Any:
         images = work | "Files" >> beam.Map(lambda items: [item for item in items if not shards.is_in_shard(item)])
         total = images | "Count" >> beam.Map(len) | "Total" >> beam.CombineGlobally(sum).as_singleton_view()
-        return images | "Cut" >> beam.ParDo(_Cut(self._options), total) | "Spread units" >> beam.Reshuffle()
+        units_ = images | "Cut" >> beam.ParDo(_Cut(self._options), total) | "Spread units" >> beam.Reshuffle()
+        return (units_, work | "Shards" >> shards.ShardTasks()) | "All" >> beam.Flatten()
 
 
 class _Cut(beam.DoFn):

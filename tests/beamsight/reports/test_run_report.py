@@ -25,6 +25,8 @@ TALLY = Counter(
     {
         "listed": 1010,
         "ignored": 2,
+        "shards": 0,
+        "shards_already_done": 0,
         "duplicates": 10,
         "done before": 300,
         "failed before": 100,
@@ -57,6 +59,8 @@ def test_compose() -> None:
     assert report["counts"] == {
         "listed": 1010,
         "ignored": 2,
+        "shards": 0,
+        "shards_already_done": 0,
         "duplicates": 10,
         "already_done": 300,
         "failed_before": 100,
