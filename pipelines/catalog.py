@@ -47,6 +47,8 @@ class Catalog(beam.PTransform):
         units = work | "Units" >> Units(options)
         tasks = work | "Shards" >> ShardTasks()
         process = beam.ParDo(ProcessUnits(options))
+        if options.accelerator is not None:
+            process = process.with_resource_hints(accelerator=options.accelerator)
         done = (
             (units, tasks)
             | "All" >> beam.Flatten()
