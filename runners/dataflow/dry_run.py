@@ -100,9 +100,13 @@ def _limits(where: SubmitOptions, beam: PipelineOptions, estimated: estimate.Est
     if options.is_flexrs(beam):
         rows.append(("start", f"chosen by Dataflow; {flexrs.describe_start(datetime.now(timezone.utc))}, if sent now"))
     if where.max_cost is not None:
-        above = estimated.price is not None and estimated.price > where.max_cost
-        end = "less than the estimate; the job is not sent if the tables lack so many images" if above else "the limit"
-        rows.append(("max cost", f"{where.max_cost:,.2f} USD, {end}"))
+        if estimated.price is None:
+            relation = "and the estimate is unknown"
+        elif estimated.price > where.max_cost:
+            relation = "less than the estimate: the job is refused if the tables lack so many images"
+        else:
+            relation = "not exceeded by the estimate"
+        rows.append(("max cost", f"{where.max_cost:,.2f} USD, {relation}"))
     return rows
 
 
