@@ -56,7 +56,9 @@ class DataflowServer(Loopback):
 
     def use(self, **used: float) -> None:
         """Have the job use resources, as Dataflow's own metrics count them, such as ``TotalVcpuTime``."""
-        self.metrics += [{"name": {"origin": "dataflow/v1b3", "name": name}, "scalar": n} for name, n in used.items()]
+        for context in ({}, {"tentative": "true"}):
+            name = {"origin": "dataflow/v1b3", "context": context}
+            self.metrics += [{"name": {**name, "name": each}, "scalar": value} for each, value in used.items()]
 
     def fail(self, *messages: str) -> None:
         """Have the job fail with error messages."""

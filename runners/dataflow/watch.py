@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from typing import Any, TextIO
 
-from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner, DataflowRuntimeException
+from apache_beam.runners.dataflow.dataflow_runner import DataflowRunner
 from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError
 
@@ -28,7 +28,7 @@ PIPE_SECONDS = 60.0  # between lines on a pipe
 COST_SECONDS = 60.0  # between reads of the cost, which Dataflow updates every few minutes
 
 _UNREACHABLE = (GoogleAPICallError, GoogleAuthError, OSError)
-_SERVICE = "dataflow/v1b3"  # the namespace of Dataflow's own metrics
+_SERVICE = "dataflow/v1b3"  # the origin of Dataflow's own metrics
 
 
 class JobEnded(BeamsightError):
@@ -141,19 +141,24 @@ class _Guard:
         if self._budget is None or self.excess:
             return
         try:
-            cost = self._budget.cost(dict(_list_usage(self._job)))
+            cost = self._budget.cost(_usage(self._job))
             if cost > self._budget.usd:
                 self.excess = f"it has cost about {cost:,.2f} USD, more than --max-cost {self._budget.usd:g}"
                 self._job.result.cancel()
-        except (*_UNREACHABLE, DataflowRuntimeException):
+        except Exception:  # The error may be transient. If this thread died, nothing would limit the cost.
             self.excess = ""
 
 
-def _list_usage(job: Job) -> Iterator[tuple[str, float]]:
-    """Yield Dataflow's own metrics of a job that are about the whole job, such as ``TotalVcpuTime``."""
-    for metric in job.result.metrics().all_metrics(job.job_id):
-        if metric.key.metric.namespace == _SERVICE and not metric.key.step and metric.committed is not None:
-            yield metric.key.metric.name, metric.committed
+def _usage(job: Job) -> dict[str, float]:
+    """Return Dataflow's own metrics of a job, such as ``TotalVcpuTime``.
+
+    A metric has a committed and a tentative value. The higher one counts.
+    """
+    usage: dict[str, float] = {}
+    for metric in job.runner.dataflow_client.get_job_metrics(job.job_id).metrics:
+        if metric.name.origin == _SERVICE and isinstance(metric.scalar, int | float):
+            usage[metric.name.name] = max(usage.get(metric.name.name, 0.0), metric.scalar)
+    return usage
 
 
 class JobCounters:
