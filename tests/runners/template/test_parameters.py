@@ -268,6 +268,7 @@ def test_a_launch_by_the_real_client_carries_every_option(dataflow: Dataflow, gc
         "network": "net",
         "subnetwork": VALUES["subnetwork"],
         "ipConfiguration": 2,
+        "flexrsGoal": 2,
         "tempLocation": "gs://b/beamsight/temp",
         "stagingLocation": "gs://b/beamsight/staging",
         "additionalPipelineOptions": ["--experiments=x"],
