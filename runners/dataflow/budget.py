@@ -61,7 +61,7 @@ class Budget:
             memory_gb=used.get("TotalMemoryUsage", 0.0) / _MB_PER_GB / _HOUR,
             disk_gb=used.get("TotalPdUsage", 0.0) / _HOUR,
             ssd_gb=used.get("TotalSsdUsage", 0.0) / _HOUR,
-            gpu=used.get("TotalGpuTime", 0.0) / _HOUR,
+            gpu=used.get("TotalGpuTime", 0.0) / _HOUR if self.machine.gpu else 0.0,
         )
         if self.machine_price is not None and self.machine.vcpus is not None:
             return usage.vcpu / self.machine.vcpus * self.machine_price
