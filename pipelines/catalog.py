@@ -45,6 +45,8 @@ class Catalog(beam.PTransform):
             work, tallies = limited.work, [*tallies, limited[TALLY]]
         units = work | "Units" >> Units(options)
         process = beam.ParDo(ProcessUnits(options))
+        if options.accelerator is not None:
+            process = process.with_resource_hints(accelerator=options.accelerator)
         done = units | "Process" >> process.with_outputs(ProcessUnits.TALLY, main="files")
         published = done.files | "Publish" >> publish.Publish(options.tables, options.settings)
         report = _Report(self._write_report, options.settings.output)

@@ -29,6 +29,7 @@ class CatalogOptions:
         workers: Number of concurrent workers. A small job has a unit for each.
         limit: Maximum number of missing images that this run processes.
         days: The logical days of sources that are not for the day of the run.
+        accelerator: The resource hint of the step that runs the models, for a runner that gives machines to a step.
         index_places: The folders with key indexes of a table, if it is not only that of the output.
     """
 
@@ -42,6 +43,7 @@ class CatalogOptions:
     workers: int = 1
     limit: int | None = None
     days: Mapping[str, str] = field(default_factory=dict)
+    accelerator: str | None = None
     index_places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -29,6 +29,7 @@ class DataflowServer(Loopback):
         self.times: dict[str, str] = {}  # when they were created
         self.places: dict[str, tuple[str, str]] = {}
         self.states: list[str] = ["JOB_STATE_RUNNING"]  # one for each time that one is asked for; the last one stays
+        self.asked_for: list[Any] = []  # states that jobs were to enter
         self.messages: list[dict[str, Any]] = []
         self.metrics: list[dict[str, Any]] = []
         self.refusal: tuple[int, str] | None = None
@@ -52,6 +53,25 @@ class DataflowServer(Loopback):
     def measure(self, name: str, **distribution: int) -> None:
         """Have the job measure something: count, sum, min, max."""
         self._add(name, {"distribution": distribution})
+
+    def use(self, **used: float) -> None:
+        """Have the job use resources, as Dataflow's own metrics count them, such as ``TotalVcpuTime``."""
+        for context in ({}, {"tentative": "true"}):
+            name = {"origin": "dataflow/v1b3", "context": context}
+            self.metrics += [{"name": {**name, "name": each}, "scalar": value} for each, value in used.items()]
+
+    def fail(self, *messages: str) -> None:
+        """Have the job fail with error messages."""
+        self.states = ["JOB_STATE_FAILED"]
+        self.messages = [
+            {
+                "id": f"{n}",
+                "time": "2026-01-02T03:04:05Z",
+                "messageImportance": "JOB_MESSAGE_ERROR",
+                "messageText": text,
+            }
+            for n, text in enumerate(messages)
+        ]
 
     def _add(self, name: str, value: dict[str, Any]) -> None:
         """Committed and tentative, as Dataflow tells of both."""
@@ -93,6 +113,16 @@ class _Handler(JsonHandler):
                 self.close_connection = True
                 return None
         return self.answer(200, self._job(job_id))
+
+    def do_PUT(self) -> None:
+        """The state that is asked for becomes the state of the job."""
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"] or 0)))
+        server, found = self._server(), re.fullmatch(_JOB, self.path.partition("?")[0])
+        if found is None or server.places.get(found[3]) != (found[1], found[2]):
+            return self.answer(404, {"error": {"code": 404, "message": self.path}})
+        server.asked_for.append(body["requestedState"])
+        server.states = ["JOB_STATE_CANCELLED"]
+        return self.answer(200, self._job(found[3]))
 
     def do_GET(self) -> None:
         server, found = self._server(), re.fullmatch(_JOB, self.path.partition("?")[0])

@@ -395,7 +395,7 @@ def test_a_job_whose_answer_is_lost_is_found_by_its_name(
     command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE]
     assert app.main([*command, "--job-name", "first"]) == codes.RUN_FAILED
     assert "The job 2026-01-02_03_04_05-1 continues" in capsys.readouterr().err
-    place = {"project": "test-project", "region": "europe-west4", "name": "first"}
+    place = {"project": "test-project", "region": "europe-west4", "name": "first", "machine_type": "c3-standard-8"}
     assert named[0] == {**place, "state": "pending"}  # before the job existed
     assert json.loads(pictures.get("out/lock.json"))["job"] == {**place, "id": "2026-01-02_03_04_05-1"}
 
@@ -424,6 +424,7 @@ def test_a_job_has_the_output_to_itself_until_it_ends(
         "project": "test-project",
         "region": "europe-west4",
         "name": "first",
+        "machine_type": "c3-standard-8",
         "id": "2026-01-02_03_04_05-1",
     }
     capsys.readouterr()
@@ -482,18 +483,30 @@ def test_nobody_stays_to_post_a_report(job: list[str], capsys: pytest.CaptureFix
     assert "s3cret" not in said
 
 
-@pytest.mark.usefixtures("small_graph")
-def test_a_gpu_sets_all_that_belongs_to_it(dataflow: DataflowServer, pictures: Bucket, job: list[str]) -> None:
+def test_a_gpu_is_for_the_step_that_runs_the_models(dataflow: DataflowServer, pictures: Bucket, job: list[str]) -> None:
     command = ["submit", *job, *PLACE, f"--dataflow_endpoint={dataflow.url}", "--container-image", IMAGE]
     assert app.main([*command, "--gpu", "nvidia-l4"]) == codes.DONE
     environment = dataflow.job["environment"]
     (pool,) = environment["workerPools"]
-    assert environment["serviceOptions"] == ["worker_accelerator=type:nvidia-l4;count:1;install-nvidia-driver:5xx"]
-    assert (pool["machineType"], pool["diskSizeGb"]) == ("g2-standard-8", 100)
-    assert pool["sdkHarnessContainerImages"][0]["containerImage"] == f"{IMAGE}:0.1.0-gpu"
+    assert "serviceOptions" not in environment
+    assert (pool["machineType"], pool["diskSizeGb"]) == ("c3-standard-8", 100)
+    images = {each["containerImage"] for each in pool["sdkHarnessContainerImages"]}
+    assert images == {f"{IMAGE}:0.1.0-gpu"}
     report = the_report(pictures)
     assert {model["engine"] for model in report["models"].values()} == {"tensorflow"}
     assert report["options"]["batch_size"] == 32
+
+    pipeline = staged_pipeline(pictures, environment["sdkPipelineOptions"]["options"])
+    hints = {
+        transform.unique_name: dict(pipeline.components.environments[transform.environment_id].resource_hints)
+        for transform in pipeline.components.transforms.values()
+        if transform.environment_id
+    }
+    fitted = {name: hint for name, hint in hints.items() if hint}
+    hint = b"type:nvidia-l4;count:1;machine_type:g2-standard-8;install-nvidia-driver:5xx"
+    assert fitted
+    assert {name.split("/")[0] for name in fitted} == {"Process"}
+    assert list(fitted.values()) == [{"beam:resources:accelerator:v1": hint}] * len(fitted)
 
 
 def test_beams_own_checks_pass_without_an_endpoint(

@@ -85,7 +85,14 @@ def find_problems(evidence: Evidence) -> list[Finding]:
 def _runs(evidence: Evidence) -> Iterator[Finding]:
     newest = evidence.selection.recent[-1] if evidence.selection.recent else None
     for run in evidence.selection.runs:
-        if run.state == "running":
+        if run.state == "queued" and run is newest:
+            sent = f"{run.started:%Y-%m-%d %H:%M} UTC"
+            yield Finding(
+                "warning",
+                f"Run {run.run_id} did not finish yet: its job was queued at {sent}, and starts within 6 hours.",
+                "runs",
+            )
+        elif run.state in ("queued", "running"):
             why = "was killed" if run is not newest else "is still running or was killed"
             yield Finding("error", f"Run {run.run_id} did not finish: it {why}.", "runs")
         elif not run.done:

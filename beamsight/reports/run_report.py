@@ -22,7 +22,8 @@ from transforms.tables import layout
 _PACKAGES = ("beamsight", "apache-beam", "numpy", "openvino", "pillow", "pyarrow", "tensorflow")
 _ROWS = 32_768  # Failures that the summary reads. A large night has millions.
 
-State = Literal["running", "done", "failed", "interrupted"]
+# A run of a job that Dataflow may delay is "queued" until a process that watches it sees that it runs.
+State = Literal["queued", "running", "done", "failed", "interrupted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def compose(
         "state": state,
         "error": error,
         "started_at": run.started.isoformat(),
-        "finished_at": None if state == "running" else finished.isoformat(),
+        "finished_at": None if state in ("queued", "running") else finished.isoformat(),
         "seconds": round(seconds, 3),
         "images_per_second": round(tally[counts.IMAGES] / seconds, 3) if seconds else 0,
         "counts": {

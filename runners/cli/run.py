@@ -81,9 +81,10 @@ def on_dataflow(job: RunOptions, where: SubmitOptions, messages: MessageOptions,
     from runners.dataflow.submit_options import Figures
     from runners.jobs import beam_options
 
+    figures = parsed.option(Figures)
     if messages.dry_run or beam_options.parse(parsed.beam).view_as(TestOptions).dry_run:
-        return Outcome(dry_run.describe(job, where, parsed.beam, parsed.option(Figures)))
-    sent = submit.submit(job, where, parsed.beam, sys.stderr, show=not messages.quiet)
+        return Outcome(dry_run.describe(job, where, parsed.beam, figures))
+    sent = submit.submit(job, where, parsed.beam, sys.stderr, show=not messages.quiet, figures=figures)
     if sent.report is not None:
         return ended(job, sent.report, messages)
     return Outcome(submit.summary(sent, job.output), lasts=True)

@@ -13,7 +13,7 @@ from apache_beam.options.pipeline_options_validator import PipelineOptionsValida
 from beamsight.models import choose
 from beamsight.models.downloads import Report, ignore
 from beamsight.text import nearest
-from runners.dataflow import options
+from runners.dataflow import flexrs, options
 from runners.jobs.options import NO_MODEL
 from transforms.errors import FetchError, ModelError, UsageError
 from transforms.inference import bundle
@@ -53,13 +53,17 @@ REGIONS = tuple(
 _INSTALLS = ("setup_file", "requirements_file", "extra_packages", "prebuild_sdk_container_engine")
 
 
-def require_complete(beam: PipelineOptions) -> None:
+def require_complete(beam: PipelineOptions, gpu: str | None) -> None:
     """Raise UsageError if the project, the region, a bucket or the image of the workers is missing or cannot exist.
 
-    The message has a line for each of them. Without two valid folders, Beam would create a bucket, even for its
-    ``--dry_run``.
+    Also raises it for options that exclude each other. The message has a line for each fault. Without two valid
+    folders, Beam would create a bucket, even for its ``--dry_run``.
+
+    Args:
+        beam: Beam's options of the job.
+        gpu: The GPU of the machines that run the models.
     """
-    if faults := list(_incomplete(beam)):
+    if faults := [*_incomplete(beam), *flexrs.list_faults(beam, gpu)]:
         raise UsageError("\n".join(faults))
 
 
@@ -114,11 +118,11 @@ def require_python(beam: PipelineOptions) -> None:
         )
 
 
-def require_engine(recipes: Sequence[Recipe], beam: PipelineOptions) -> None:
+def require_engine(recipes: Sequence[Recipe], beam: PipelineOptions, *, gpu: bool) -> None:
     """Raise UsageError if a model needs TensorFlow, which the image for CPUs does not contain."""
     image = str(beam.view_as(WorkerOptions).sdk_container_image or "")
     for recipe in recipes:
-        if recipe.engine == "tensorflow" and options.gpu_of(beam) is None and options.is_ours(image):
+        if recipe.engine == "tensorflow" and not gpu and options.is_ours(image):
             raise UsageError(
                 f"{recipe.spec.name} needs TensorFlow, which {image} does not contain; stage the model again for "
                 "OpenVINO, pass --engine openvino, or pass the tag of an image with TensorFlow"

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from functools import partial
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ from apache_beam.options.pipeline_options import (
 from beamsight.models import choose, registry
 from beamsight.reports import run_report
 from beamsight.text import columns, count
-from runners.dataflow import checks, estimate, options, sending, submit
+from runners.dataflow import budget, checks, estimate, flexrs, options, sending, submit
 from runners.dataflow.submit_options import Figures, SubmitOptions
 from runners.jobs import beam_options, resolve
 from runners.jobs.options import NO_MODEL, RunOptions
@@ -65,34 +66,54 @@ def describe(run: RunOptions, where: SubmitOptions, arguments: Sequence[str], fi
     """
     beam = options.to_beam(where, run.output, arguments)
     resolve.require_visible(run, beam, models=False)
-    checks.require_complete(beam)
+    checks.require_complete(beam, options.gpu_of(where, beam))
     checks.require_python(beam)
     resolve.check_output(run)
-    run = submit.for_machines(run, beam)
+    gpu, machine = options.gpu_of(where, beam), options.machine_of(where, beam)
+    budget.make_budget(where, beam, figures)
+    run = submit.for_machines(run, gpu)
     facts = _look_up(run, figures)
-    engine = _engine(run, facts, options.gpu_of(beam) is not None)
+    engine = _engine(run, facts, gpu is not None)
     models = _list_models(run)
     estimated = estimate.estimate_job(
         dataclasses.replace(figures, count=facts.count),
-        options.machine_of(beam),
+        machine,
         models=[facts.models[task][1].spec.name if task in facts.models else model for task, model in models.items()],
         engine=engine,
         precision=run.precision,
         unit_size=run.unit_size,
         workers=beam_options.workers(beam),
+        rates=flexrs.rates(beam),
     )
     blank_line = [("", "")]
-    rows = _job(run, beam, engine) + blank_line + _models(run, facts, options.models_folder(beam)) + blank_line
-    rows += [*estimated.rows(), *blank_line, ("Beam's checks", _beams_checks(run, facts, beam))]
+    rows = _job(run, where, beam, engine) + blank_line + _models(run, facts, options.models_folder(beam)) + blank_line
+    rows += [*estimated.rows(), *_limits(where, beam, estimated), *blank_line]
+    rows.append(("Beam's checks", _beams_checks(run, facts, where, beam)))
     text = columns(rows)
     if facts.problems:
         text += "\n\nunknown:\n" + "\n".join(f"  {line}" for line in facts.problems)
     return f"{text}\n\nThe job was not sent."
 
 
-def _job(run: RunOptions, beam: PipelineOptions, engine: str) -> list[tuple[str, str]]:
+def _limits(where: SubmitOptions, beam: PipelineOptions, estimated: estimate.Estimate) -> list[tuple[str, str]]:
+    rows = []
+    if options.is_flexrs(beam):
+        rows.append(("start", f"chosen by Dataflow; {flexrs.describe_start(datetime.now(timezone.utc))}, if sent now"))
+    if where.max_cost is not None:
+        if estimated.price is None:
+            relation = "and the estimate is unknown"
+        elif estimated.price > where.max_cost:
+            relation = "less than the estimate: the job is refused if the tables lack so many images"
+        else:
+            relation = "not exceeded by the estimate"
+        rows.append(("max cost", f"{where.max_cost:,.2f} USD, {relation}"))
+    return rows
+
+
+def _job(run: RunOptions, where: SubmitOptions, beam: PipelineOptions, engine: str) -> list[tuple[str, str]]:
     cloud, workers = beam.view_as(GoogleCloudOptions), beam.view_as(WorkerOptions)
-    debug, machine = beam.view_as(DebugOptions), options.machine_of(beam)
+    debug, machine = beam.view_as(DebugOptions), options.machine_of(where, beam)
+    fitted = options.accelerator_of(where, beam) is not None
     shape = f"{machine.vcpus} vCPUs, {machine.memory_gb:g} GB" if machine.vcpus else "unknown size"
     disk = f"{machine.disk_gb} GB disk"
     single = "no_use_multiple_sdk_containers" in (debug.experiments or [])
@@ -105,6 +126,7 @@ def _job(run: RunOptions, beam: PipelineOptions, engine: str) -> list[tuple[str,
         ("temporary files", f"{cloud.temp_location}, {cloud.staging_location}"),
         ("machines", f"{workers.num_workers or 1} to {workers.max_num_workers}, chosen by Dataflow"),
         ("machine", ", ".join(part for part in (machine.machine_type, shape, disk, machine.gpu) if part)),
+        *([("other steps", f"{workers.machine_type}, without a GPU")] if fitted else []),
         (
             "process",
             f"{'one per machine, models use all cores' if single else 'one per vCPU'}, "
@@ -140,14 +162,16 @@ def _engine(run: RunOptions, facts: _Facts, gpu: bool) -> EngineName:
     return chosen[0] if chosen else run.wanted_engine or ("tensorflow" if gpu else "openvino")
 
 
-def _beams_checks(run: RunOptions, facts: _Facts, beam: PipelineOptions) -> str:
+def _beams_checks(run: RunOptions, facts: _Facts, where: SubmitOptions, beam: PipelineOptions) -> str:
     """Run Beam's own ``--dry_run`` on the graph. Raises UsageError if Beam rejects it."""
     if facts.models.keys() != _list_models(run).keys():
         return "skipped, because a model is unknown"
     uris = {task: facts.models[task][0] if task in facts.models else NO_MODEL for task in _TASKS}
     run = dataclasses.replace(run, classifier=uris["classify"], embedder=uris["embed"])
-    job, run_ = resolve.resolve(run, beam, gpu=options.gpu_of(beam) is not None)
-    checks.require_engine(job.recipes, beam)
+    gpu = options.gpu_of(where, beam) is not None
+    job, run_ = resolve.resolve(run, beam, gpu=gpu)
+    job = dataclasses.replace(job, accelerator=options.accelerator_of(where, beam))
+    checks.require_engine(job.recipes, beam, gpu=gpu)
     beam.view_as(TestOptions).dry_run = True
     sending.send(job, beam, partial(run_report.write, run=run_))
     return "passed"

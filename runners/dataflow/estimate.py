@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from beamsight.text import count, duration
+from runners.dataflow import prices
 from runners.dataflow.machine import Machine
+from runners.dataflow.prices import Rates
 from runners.dataflow.submit_options import Figures
 from transforms.history import units
 from transforms.inference.spec import EngineName, Precision
@@ -83,6 +85,7 @@ def estimate_job(
     precision: Precision,
     unit_size: int,
     workers: int,
+    rates: Rates = prices.BATCH,
 ) -> Estimate:
     """Estimate a job. ``figures`` take precedence over the tables in ``machine``."""
     images = figures.count or ASSUMED_IMAGES
@@ -94,7 +97,7 @@ def estimate_job(
         unit_size=unit_size,
         machines=min(workers, number),
         speed=figures.images_per_second or machine.images_per_second(models, engine, precision),
-        hour=figures.machine_price or machine.price_per_hour(),
+        hour=figures.machine_price or machine.price_per_hour(rates),
     )
 
 

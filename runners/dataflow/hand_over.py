@@ -6,6 +6,7 @@ says that there is no such job.
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOpt
 
 from pipelines.catalog import WriteReport
 from pipelines.options import CatalogOptions
-from runners.dataflow import job_state, sending
+from runners.dataflow import job_state, sending, stockout
 from runners.dataflow.sending import Job, Unconfirmed
 from runners.jobs.ending import WatchEnded
 from runners.lock.holder import PENDING, Holder
@@ -33,7 +34,12 @@ _POLL_SECONDS = 0.2
 
 
 def send(
-    options: CatalogOptions, beam: PipelineOptions, write_report: WriteReport, held: Lock, stream: TextIO
+    options: CatalogOptions,
+    beam: PipelineOptions,
+    write_report: WriteReport,
+    held: Lock,
+    stream: TextIO,
+    machine_type: str,
 ) -> Job | None:
     """Send a job, and hand the lock over to it.
 
@@ -43,6 +49,7 @@ def send(
         write_report: The last step of the graph.
         held: The lock of the output.
         stream: Receives a message if the lock cannot name the id of the job.
+        machine_type: The type of the machines that run the models. The lock names it too.
 
     Returns:
         The job, or None if Beam's ``--template_location`` is set: a launcher starts the job later.
@@ -54,6 +61,7 @@ def send(
     cloud = beam.view_as(GoogleCloudOptions)
     cloud.job_name = cloud.job_name or f"beamsight-{options.settings.run_id.lower()}"
     job = {"project": cloud.project, "region": cloud.region, "name": cloud.job_name}
+    job[stockout.MACHINE_TYPE] = machine_type
     gate = _Gate(partial(held.name_job, job))
     future = time_limit.start(partial(sending.send, options, beam, write_report, gate.open))
     interruption: KeyboardInterrupt | None = None
@@ -90,7 +98,7 @@ def send(
     if interruption or unconfirmed:
         why = str(interruption or unconfirmed) or "interrupted"
         raise WatchEnded(f"{why}. {sent.continues}", interruption)
-    return sent
+    return dataclasses.replace(sent, machine_type=machine_type)
 
 
 class _Gate:

@@ -1,4 +1,4 @@
-"""Ask Dataflow whether the job that holds a lock still runs."""
+"""Ask Dataflow whether the job that holds a lock still runs, and why a job failed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from google.api_core.client_options import ClientOptions
 from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError
 
-from runners.lock.holder import Holder
+from runners.lock.holder import Holder, Job
 from runners.lock.lock import StillRuns
 
 _TIMEOUT = 20.0  # seconds for an answer
 ENDED = ("DONE", "FAILED", "CANCELLED", "UPDATED", "DRAINED")
+QUEUED = "QUEUED"  # of a FlexRS job that has not started yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +43,15 @@ def make_still_runs(beam: PipelineOptions) -> StillRuns:
     return partial(still_runs, endpoint=beam.view_as(GoogleCloudOptions).dataflow_endpoint)
 
 
-def still_runs(holder: Holder, endpoint: str | None = None) -> bool | None:
-    """Return whether the job of a lock's holder still runs, or None if Dataflow does not answer."""
+def still_runs(holder: Holder, endpoint: str | None = None) -> bool | str | None:
+    """Return whether the job of a lock's holder still runs, or None if Dataflow does not answer.
+
+    A job that has not started yet is ``queued``, which counts as running.
+    """
     status = ask(holder, endpoint)
-    return None if status is None else status.is_active
+    if status is None or not status.is_active:
+        return None if status is None else False
+    return status.state.lower() if status.state == QUEUED else True
 
 
 def ask(holder: Holder, endpoint: str | None = None) -> Status | None:
@@ -65,13 +71,8 @@ def ask(holder: Holder, endpoint: str | None = None) -> Status | None:
 
     job = holder.job or {}
     location = {"project_id": job.get("project"), "location": job.get("region")}
-    local = "localhost" in (endpoint or "")
-    server = endpoint if local else re.sub("^https?://", "", endpoint or "")
     try:
-        client = dataflow_v1beta3.JobsV1Beta3Client(
-            client_options=ClientOptions(api_endpoint=server) if server else None,
-            transport="rest" if local else None,
-        )
+        client = dataflow_v1beta3.JobsV1Beta3Client(**_server(endpoint))
         if job.get("id"):
             return _status(client.get_job({**location, "job_id": job["id"]}, timeout=_TIMEOUT))
         active = dataflow_v1beta3.ListJobsRequest.Filter.ACTIVE
@@ -82,6 +83,38 @@ def ask(holder: Holder, endpoint: str | None = None) -> Status | None:
         return Status("", "")
     except (GoogleAPICallError, GoogleAuthError, OSError, ValueError):
         return None
+
+
+def list_errors(job: Job, endpoint: str | None = None) -> list[str]:
+    """Return the error messages of a job, or none if Dataflow does not answer.
+
+    Args:
+        job: Project, region and id of the job.
+        endpoint: A server other than Google's.
+    """
+    from google.cloud import dataflow_v1beta3
+
+    request = {
+        "project_id": job["project"],
+        "location": job["region"],
+        "job_id": job["id"],
+        "minimum_importance": dataflow_v1beta3.JobMessageImportance.JOB_MESSAGE_ERROR,
+    }
+    try:
+        client = dataflow_v1beta3.MessagesV1Beta3Client(**_server(endpoint))
+        return [each.message_text for each in client.list_job_messages(request, timeout=_TIMEOUT)]
+    except (GoogleAPICallError, GoogleAuthError, OSError, ValueError):
+        return []
+
+
+def _server(endpoint: str | None) -> dict[str, Any]:
+    """Return the arguments of a client for a server other than Google's."""
+    local = "localhost" in (endpoint or "")
+    server = endpoint if local else re.sub("^https?://", "", endpoint or "")
+    return {
+        "client_options": ClientOptions(api_endpoint=server) if server else None,
+        "transport": "rest" if local else None,
+    }
 
 
 def _status(job: Any) -> Status:

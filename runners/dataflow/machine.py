@@ -1,6 +1,5 @@
-"""Machine types and GPUs: their prices and their estimated throughput.
+"""Machine types and GPUs: their sizes, their prices and their estimated throughput.
 
-Prices: Dataflow batch in us-central1, USD per hour, list prices of 2025. They differ by region and change over time.
 Speeds: B6 and B7 were measured with OpenVINO on 2 cores with AVX-512 BF16, which the vCPUs of c3 and c4 have too. They
 are scaled by vCPUs and by operations. All other speeds are estimates and not measured. Options of the command replace
 both.
@@ -12,19 +11,20 @@ import re
 from dataclasses import dataclass
 
 from beamsight.models import facts
+from runners.dataflow import prices
+from runners.dataflow.prices import Rates, Usage
 from transforms.inference.spec import EngineName, Precision
 
 # Dataflow charges the same for vCPUs and memory of all families, so the newest costs no more. c3 supports the common
 # SSD disks, and its Sapphire Rapids CPUs have AVX-512 BF16 and AMX, which make bf16 and int8 fast.
 CPU_TYPE = "c3-standard-8"
+CPU_TYPES = (
+    CPU_TYPE,
+    "c4-standard-8",
+)  # the same instructions, number of vCPUs and price, from another stock of machines
 CPU_DISK_GB = 50  # container image, two models of half a gigabyte, logs; Dataflow shuffles elsewhere
 GPU_DISK_GB = 100  # Container images with CUDA are large.
 MAX_WORKERS = 10
-
-_VCPU_HOUR = 0.056
-_MEMORY_GB_HOUR = 0.003557
-_SSD_GB_HOUR = 0.000298
-_DISK_GB_HOUR = 0.000054
 
 _SSD = "compute.googleapis.com/projects//zones//diskTypes/pd-ssd"
 _HYPERDISK = "compute.googleapis.com/projects//zones//diskTypes/hyperdisk-balanced"
@@ -32,25 +32,29 @@ _HYPERDISK = "compute.googleapis.com/projects//zones//diskTypes/hyperdisk-balanc
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """A GPU and the machine type for it.
+    """A GPU and the machine type with one of it.
 
-    hour: USD per hour.
     gflops: Estimated 10^9 operations per second at f32.
     batch: Images per batch.
+    provisioning: How Dataflow obtains the machine, if not in the usual way.
     """
 
     machine_type: str
-    hour: float
     gflops: float
     batch: int
+    provisioning: str | None = None
 
 
 # Derived from a V100 at fp16 (EfficientNetV2, arXiv:2104.00298, table 7: B7 94, B6 165 images/s): scaled by the ratio
-# of memory bandwidths, and halved for f32.
+# of memory bandwidths, and halved for f32. The types are those of https://cloud.google.com/dataflow/docs/gpu/gpu-support
+# of which a machine can have a single one. Google offers a machine with a single H100 only with flex-start.
 GPUS = {
-    "nvidia-l4": Gpu("g2-standard-8", 0.672, 1_150, 32),
-    "nvidia-tesla-t4": Gpu("n1-standard-8", 0.42, 1_250, 32),
-    "nvidia-tesla-a100": Gpu("a2-highgpu-1g", 3.72, 6_000, 64),
+    "nvidia-l4": Gpu("g2-standard-8", 1_150, 32),
+    "nvidia-tesla-t4": Gpu("n1-standard-8", 1_250, 32),
+    "nvidia-tesla-a100": Gpu("a2-highgpu-1g", 6_000, 64),
+    "nvidia-a100-80gb": Gpu("a2-ultragpu-1g", 7_800, 64),
+    "nvidia-h100-80gb": Gpu("a3-highgpu-1g", 12_800, 64, "FLEX_START"),
+    "nvidia-rtx-pro-6000": Gpu("g4-standard-48", 6_100, 64),
 }
 
 
@@ -83,7 +87,12 @@ _FAMILIES = {
     "n1-standard": _Family(3.75, 0.5, False, None),
     "g2-standard": _Family(4, 0.8, False, _SSD),
 }
-_FIXED = {"a2-highgpu-1g": (12, 85.0)}
+_FIXED: dict[str, tuple[int, float, str | None]] = {  # vCPUs, GB of memory, disk type as in _Family
+    "a2-highgpu-1g": (12, 85.0, None),
+    "a2-ultragpu-1g": (12, 170.0, _SSD),
+    "a3-highgpu-1g": (26, 234.0, _SSD),
+    "g4-standard-48": (48, 180.0, _HYPERDISK),
+}
 
 _DECODE_SECONDS = 0.03  # of one vCPU, an image of 12 megapixels: fetch, decode, fit
 
@@ -101,19 +110,25 @@ class Machine:
     @classmethod
     def of(cls, machine_type: str, gpu: str | None, disk_gb: int) -> Machine:
         """Look up a machine type."""
-        vcpus, memory = _FIXED.get(machine_type, (None, None))
+        vcpus, memory, _ = _FIXED.get(machine_type, (None, None, None))
         if (family := _family(machine_type)) is not None:
             vcpus = int(machine_type.rpartition("-")[2])
             memory = vcpus * family.memory_gb
         return cls(machine_type, gpu, disk_gb, vcpus, memory)
 
-    def price_per_hour(self) -> float | None:
-        """Return USD per hour, or None for an unknown type."""
-        if self.vcpus is None or self.memory_gb is None or (self.gpu and self.gpu not in GPUS):
+    def price_per_hour(self, rates: Rates = prices.BATCH) -> float | None:
+        """Return USD per hour, or None for an unknown machine type or an unknown price of the GPU."""
+        if self.vcpus is None or self.memory_gb is None:
             return None
-        disk = _DISK_GB_HOUR if disk_type(self.machine_type) is None else _SSD_GB_HOUR
-        gpu = GPUS[self.gpu].hour if self.gpu else 0.0
-        return self.vcpus * _VCPU_HOUR + self.memory_gb * _MEMORY_GB_HOUR + self.disk_gb * disk + gpu
+        standard = disk_type(self.machine_type) is None
+        hour = Usage(
+            vcpu=self.vcpus,
+            memory_gb=self.memory_gb,
+            disk_gb=self.disk_gb * standard,
+            ssd_gb=self.disk_gb * (not standard),
+            gpu=1 if self.gpu else 0,
+        )
+        return hour.cost(rates, prices.GPU_HOUR.get(self.gpu or ""))
 
     def images_per_second(self, models: list[str], engine: EngineName, precision: Precision) -> float | None:
         """Return images per second through all ``models``, or None for an unknown model or machine type."""
@@ -131,8 +146,15 @@ class Machine:
         return 1 / (work / (self.vcpus * family.speed * facts.GFLOPS[engine, form]) + decoding)
 
 
-def disk_type(machine_type: str) -> str | None:
-    """Return the disk type that a machine type needs, or None for Dataflow's default."""
+def disk_type(*machine_types: str) -> str | None:
+    """Return the disk type that suits all machine types, or None for Dataflow's default."""
+    needed = {_disk_type(each) for each in machine_types}
+    return next((each for each in (_HYPERDISK, _SSD) if each in needed), None)
+
+
+def _disk_type(machine_type: str) -> str | None:
+    if machine_type in _FIXED:
+        return _FIXED[machine_type][2]
     family = _family(machine_type)
     return family.disk_type if family else None
 

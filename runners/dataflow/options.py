@@ -1,4 +1,9 @@
-"""Where a job runs and on what: what was asked -> Beam's options for Dataflow, with what suits this job besides."""
+"""Where a job runs and on what: what was asked -> Beam's options for Dataflow, with what suits this job besides.
+
+A GPU of ``--gpu`` is a resource hint of the step that runs the models. Dataflow calls this right fitting, and starts
+machines for that step alone: the other steps, and a night without images, take no GPU. A GPU in Beam's own options is
+one of every machine.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +35,9 @@ IMAGES_PYTHON = (3, 11)  # of the images that are built from containers/
 # models take all cores anyway.
 HARNESS_THREADS = 2
 
-_ACCELERATOR = re.compile(r"worker_accelerator=(?:.*;)?type:([^;]+)")
+# https://cloud.google.com/dataflow/docs/guides/right-fitting: a hint and the service option exclude each other.
+_ACCELERATOR = re.compile(r"(?:worker_accelerator|accelerator)=(?:.*;)?type:([^;]+)")
+_COST_OPTIMIZED = "COST_OPTIMIZED"
 _PROCESSES = "use_multiple_sdk_containers"
 
 
@@ -49,21 +56,21 @@ def to_beam(where: SubmitOptions, output: str, arguments: Iterable[str]) -> Pipe
         _fill(cloud, temp_location=files.join(at, "temp"), staging_location=files.join(at, "staging"))
     version = metadata.version("beamsight")
     cloud.labels = [f"beamsight={version.replace('.', '-')}", *where.labels, *(cloud.labels or [])]
-    if where.gpu and gpu_of(beam) is None:
-        service = f"worker_accelerator=type:{where.gpu};count:1;install-nvidia-driver:5xx"
-        cloud.dataflow_service_options = [*(cloud.dataflow_service_options or []), service]
-    _machines(where, workers, gpu_of(beam))
+    _fill(cloud, flexrs_goal=_COST_OPTIMIZED if where.flexrs else None)
+    _machines(where, beam)
     _fill(workers, network=where.network, subnetwork=where.subnetwork)
     _fill(workers, use_public_ips=False if where.no_public_ips else None)
     _process(where, beam, version)
     return beam
 
 
-def _machines(where: SubmitOptions, workers: WorkerOptions, gpu: str | None) -> None:
-    suits = machine.GPUS[gpu].machine_type if gpu in machine.GPUS else machine.CPU_TYPE
-    _fill(workers, machine_type=where.machine_type or suits)
+def _machines(where: SubmitOptions, beam: PipelineOptions) -> None:
+    workers, gpu = beam.view_as(WorkerOptions), gpu_of(where, beam)
+    others = machine.CPU_TYPE if _is_right_fitted(where, beam) else machine_types(where, beam)[0]
+    _fill(workers, machine_type=others)
     _fill(workers, disk_size_gb=where.disk_gb or (machine.GPU_DISK_GB if gpu else machine.CPU_DISK_GB))
-    _fill(workers, disk_type=machine.disk_type(workers.machine_type))
+    # A job has one disk type for all its machines.
+    _fill(workers, disk_type=machine.disk_type(workers.machine_type, machine_of(where, beam).machine_type))
     _fill(workers, num_workers=where.workers)
     _fill(workers, max_num_workers=max(where.max_workers, workers.num_workers or 0))
 
@@ -75,7 +82,7 @@ def _process(where: SubmitOptions, beam: PipelineOptions, version: str) -> None:
         debug.add_experiment(f"no_{_PROCESSES}")
     _fill(debug, number_of_worker_harness_threads=HARNESS_THREADS)
     if where.container_image:
-        _fill(workers, sdk_container_image=tagged(where.container_image, version, gpu_of(beam) is not None))
+        _fill(workers, sdk_container_image=tagged(where.container_image, version, gpu_of(where, beam) is not None))
     setup = beam.view_as(SetupOptions)
     if workers.sdk_container_image and setup.sdk_location == "default":
         setup.sdk_location = "container"
@@ -92,16 +99,53 @@ def is_ours(image: str) -> bool:
     return image.endswith((f":{metadata.version('beamsight')}-cpu", f":{metadata.version('beamsight')}-gpu"))
 
 
-def gpu_of(beam: PipelineOptions) -> str | None:
-    """The type of the workers' GPU, e.g. ``nvidia-l4``."""
-    named = [_ACCELERATOR.match(each) for each in beam.view_as(GoogleCloudOptions).dataflow_service_options or []]
+def gpu_of(where: SubmitOptions, beam: PipelineOptions) -> str | None:
+    """The type of the GPU that runs the models, e.g. ``nvidia-l4``. Beam's own options go before ours."""
+    return _own_gpu(beam) or where.gpu
+
+
+def _own_gpu(beam: PipelineOptions) -> str | None:
+    """The type of the GPU that Beam's own options give to every machine."""
+    hints = beam.view_as(StandardOptions).resource_hints or []
+    services = beam.view_as(GoogleCloudOptions).dataflow_service_options or []
+    named = [_ACCELERATOR.match(str(each)) for each in (*services, *hints)]
     return next((found[1] for found in named if found), None)
 
 
-def machine_of(beam: PipelineOptions) -> Machine:
-    """The machine of ``to_beam``'s options."""
-    workers = beam.view_as(WorkerOptions)
-    return Machine.of(workers.machine_type, gpu_of(beam), workers.disk_size_gb)
+def _is_right_fitted(where: SubmitOptions, beam: PipelineOptions) -> bool:
+    return where.gpu is not None and _own_gpu(beam) is None
+
+
+def accelerator_of(where: SubmitOptions, beam: PipelineOptions) -> str | None:
+    """The resource hint of the step that runs the models. None if every machine is the same."""
+    if where.gpu is None or not _is_right_fitted(where, beam):
+        return None
+    parts = [f"type:{where.gpu}", "count:1", f"machine_type:{machine_types(where, beam)[0]}"]
+    parts.append("install-nvidia-driver:5xx")
+    if provisioning := machine.GPUS[where.gpu].provisioning:
+        parts.append(f"provisioning_model:{provisioning}")
+    return ";".join(parts)
+
+
+def machine_types(where: SubmitOptions, beam: PipelineOptions) -> tuple[str, ...]:
+    """The machine types to try for the models, in this order."""
+    gpu = gpu_of(where, beam)
+    if not _is_right_fitted(where, beam) and (own := beam.view_as(WorkerOptions).machine_type):
+        return (str(own),)
+    if where.machine_types:
+        return where.machine_types
+    return (machine.GPUS[gpu].machine_type,) if gpu in machine.GPUS else machine.CPU_TYPES
+
+
+def machine_of(where: SubmitOptions, beam: PipelineOptions) -> Machine:
+    """The machine that runs the models, with ``to_beam``'s options."""
+    disk_gb = beam.view_as(WorkerOptions).disk_size_gb
+    return Machine.of(machine_types(where, beam)[0], gpu_of(where, beam), disk_gb)
+
+
+def is_flexrs(beam: PipelineOptions) -> bool:
+    """Whether Dataflow may delay the job, for a lower price."""
+    return bool(beam.view_as(GoogleCloudOptions).flexrs_goal == _COST_OPTIMIZED)
 
 
 def models_folder(beam: PipelineOptions) -> str:

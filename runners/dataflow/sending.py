@@ -25,12 +25,16 @@ _TIMEOUT_CODE = 408
 class Job:
     """A job that Dataflow has accepted.
 
+    machine_type: The type of the machines that run the models.
+    start: When a queued job starts; empty for another job.
     runner, result: Beam's objects; None for a job that was found by its name.
     """
 
     job_id: str
     region: str
     project: str
+    machine_type: str = ""
+    start: str = ""
     runner: Any = field(default=None, repr=False)
     result: Any = field(default=None, repr=False)
 
@@ -50,7 +54,8 @@ class Job:
         return f"The job {self.job_id} continues. To cancel it: {self.cancel_command}"
 
     def __str__(self) -> str:
-        return f"job: {self.job_id}\nconsole: {self.console_url}\nto cancel it: {self.cancel_command}"
+        state = f"state: {self.start}\n" if self.start else ""
+        return f"job: {self.job_id}\n{state}console: {self.console_url}\nto cancel it: {self.cancel_command}"
 
 
 class Unconfirmed(BeamsightError):
@@ -97,7 +102,7 @@ def send(
         raise
     if beam_options.view_as(TestOptions).dry_run or not result.has_job:
         return None
-    return Job(result.job_id(), cloud.region, cloud.project, runner, result)
+    return Job(result.job_id(), cloud.region, cloud.project, runner=runner, result=result)
 
 
 class DataflowRunner(dataflow_runner.DataflowRunner):

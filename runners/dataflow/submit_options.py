@@ -14,6 +14,7 @@ PLACE, MACHINES, ESTIMATE = "where the job runs (Dataflow)", "machines (Dataflow
 
 _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}=[a-z0-9_-]{0,63}")
 _JOB_NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
+_MACHINE_TYPE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _LABELS = r"[a-z][a-z0-9_-]*=[a-z0-9_-]*"
 
 
@@ -74,14 +75,18 @@ class SubmitOptions:
         group=MACHINES,
         metavar="TYPE",
         choices=tuple(machine.GPUS),
-        help=f"GPU of each machine, which runs the tensorflow engine: {', '.join(machine.GPUS)}",
+        help="GPU of the machines that run the models, which then use the tensorflow engine: "
+        f"{', '.join(machine.GPUS)}",
     )
-    machine_type: str | None = option(
-        None,
+    machine_types: tuple[str, ...] = option(
+        (),
+        name="machine-type",
         group=MACHINES,
         metavar="TYPE",
-        help="Machine type of the workers",
-        default_text=f"{machine.CPU_TYPE}, or the type that suits the GPU",
+        help="Machine type for the models; may be repeated: the next one is for a region that has no machine of the "
+        "one before",
+        default_text=f"{', then '.join(machine.CPU_TYPES)}, or the type that suits the GPU",
+        pattern="[a-z0-9-]+([|][a-z0-9-]+)*",
     )
     workers: int | None = option(
         None, group=MACHINES, help="Number of machines at the start", default_text="chosen by Dataflow"
@@ -93,6 +98,20 @@ class SubmitOptions:
         metavar="GB",
         help="Disk size of a machine, in GB",
         default_text=f"{machine.CPU_DISK_GB}, or {machine.GPU_DISK_GB} with a GPU",
+    )
+    flexrs: bool = option(
+        False,
+        group=MACHINES,
+        help="Start within six hours, chosen by Dataflow, on machines that cost about 40 % less; not with a GPU",
+    )
+    max_cost: float | None = option(
+        None,
+        group=MACHINES,
+        metavar="USD",
+        above=0,
+        help="Maximum cost of the machines: a job whose estimate is higher is not sent, and `--wait` cancels a job "
+        "that has cost more",
+        template="a launch returns at once, and no process is left to cancel the job; use `submit --wait`",
     )
     wait: bool = option(
         False,
@@ -115,15 +134,23 @@ class SubmitOptions:
                 raise UsageError(
                     f"--label {label} is not KEY=VALUE; use a-z, 0-9, '_' and '-', and begin with a letter"
                 )
-        if self.gpu is not None and self.machine_type is not None:
-            suits, asked = (kind.partition("-")[0] for kind in (machine.GPUS[self.gpu].machine_type, self.machine_type))
-            if asked != suits:
-                raise UsageError(
-                    f"--machine-type {self.machine_type} cannot have a {self.gpu}; choose a type of the family {suits}"
-                )
+        for machine_type in self.machine_types:
+            self._check_machine_type(machine_type)
         if self.workers is not None and self.workers > self.max_workers:
             raise UsageError(
                 f"--workers {self.workers} is more than --max-workers {self.max_workers}; raise --max-workers too"
+            )
+
+    def _check_machine_type(self, machine_type: str) -> None:
+        if not _MACHINE_TYPE.fullmatch(machine_type):
+            raise UsageError(
+                f"--machine-type {machine_type} is not a machine type such as {machine.CPU_TYPE}; repeat the option "
+                "for more than one"
+            )
+        suits = machine.GPUS[self.gpu].machine_type.partition("-")[0] if self.gpu is not None else None
+        if suits is not None and machine_type.partition("-")[0] != suits:
+            raise UsageError(
+                f"--machine-type {machine_type} cannot have a {self.gpu}; choose a type of the family {suits}"
             )
 
 

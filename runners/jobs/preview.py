@@ -47,7 +47,7 @@ def describe(options: RunOptions, beam_options: PipelineOptions) -> str:
     if asked and not present:
         return f"{columns(rows)}\n\nnothing was processed or written"
     job, run = resolve.resolve(here, beam_options, gpu=engines.has_gpu())
-    tally = _count(job)
+    tally = count_missing(job)
     to_open = tally[counts.SHARDS] - tally[counts.SHARDS_DONE]
     missing = tally[counts.MISSING] if options.limit is None else min(options.limit, tally[counts.MISSING])
     rows += [
@@ -68,7 +68,7 @@ def _if_here(model: str, task: Task) -> str:
     return NO_MODEL if registry.find(model, task) and not staging.cached_bundle(model, task).exists() else model
 
 
-def _count(job: CatalogOptions) -> Tally:
+def count_missing(job: CatalogOptions) -> Tally:
     """Run the first steps of the job, which count the missing images.
 
     A run first completes the key indexes of the output. Here they are completed in a temporary folder.

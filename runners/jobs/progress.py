@@ -57,6 +57,7 @@ class Progress:
         look_seconds: float = LOOK_SECONDS,
         pipe_seconds: float = PIPE_SECONDS,
         clock: Clock | None = None,
+        waiting: Callable[[], str] = lambda: "",
     ) -> None:
         """Set up the display.
 
@@ -67,8 +68,11 @@ class Progress:
             look_seconds: Seconds between reads of the counters.
             pipe_seconds: Seconds between lines on a stream that is not a terminal.
             clock: The time.
+            waiting: Returns what to show instead of the figures while the job waits, or an empty text. A pipe gets
+                each such text once.
         """
         self._counters = counters
+        self._waiting, self._waited_for = waiting, ""
         self._stream = stream if show else None
         self._clock = clock or Clock()
         self._look_seconds = min(look_seconds, pipe_seconds)
@@ -108,7 +112,10 @@ class Progress:
             self._refresh()
         elif self._stream is not None and now - self._printed >= self._pipe_seconds:
             self._printed = now
-            _print(self._stream, self._clock, line(self._figures()))
+            waiting = self._waiting()
+            if not waiting or waiting != self._waited_for:
+                _print(self._stream, self._clock, waiting or line(self._figures()))
+            self._waited_for = waiting
 
     def _look(self, now: float) -> None:
         self._looked = now
@@ -124,6 +131,8 @@ class Progress:
 
     def _render(self) -> RenderableType:
         figures = self._figures()
+        if waiting := self._waiting():
+            return terminal.spinner(waiting, self._clock.monotonic())
         if not figures.done:
             return terminal.spinner(figures.stage(), self._clock.monotonic())
         failures = count(figures.failures, "failure")

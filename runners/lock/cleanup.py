@@ -22,7 +22,7 @@ _PROBES = re.compile(r"lock-clock-[0-9a-f]{16}\.tmp|\.writable-[0-9a-f]{8}")
 
 
 def close_killed(output: str, run_id: str) -> list[str]:
-    """Mark runs as failed whose reports still say ``running``.
+    """Mark runs as failed whose reports still say ``queued`` or ``running``.
 
     Args:
         output: The folder of the tables.
@@ -32,7 +32,7 @@ def close_killed(output: str, run_id: str) -> list[str]:
         The IDs of the runs that were marked.
     """
     found, _ = runs.read_runs(sorted(runs.list_reports(output))[-_REPORTS:])
-    killed = [run for run in found if run.state == "running" and run.run_id != run_id]
+    killed = [run for run in found if run.state in ("queued", "running") and run.run_id != run_id]
     for run in killed:
         report = {**run.report, "state": "failed", "error": KILLED}
         run_report.put(report, layout.run_report(output, run.run_id))

@@ -31,7 +31,8 @@ JOIN_SECONDS = 1.0  # for a heartbeat in progress
 
 _ATTEMPTS = 5
 
-StillRuns = Callable[[Holder], bool | None]  # whether the holder's job still runs; None if nobody can tell
+# Whether the holder's job still runs; None if nobody can tell. A text is the state of a job that has not started yet.
+StillRuns = Callable[[Holder], bool | str | None]
 
 
 class Lock:
@@ -221,7 +222,8 @@ def _require_expired(uri: str, other: Holder, still_runs: StillRuns, expiry: flo
         if running is None:
             raise Locked(f"{held}; cannot check whether this job still runs. If it has ended, delete {uri}")
         if running:
-            raise Locked(f"{held}; try again when it has ended")
+            state = f"; the job is {running} and has not started yet" if isinstance(running, str) else ""
+            raise Locked(f"{held}{state}; try again when it has ended")
     if other.is_pending or (other.job is None and not holder.is_gone(other)):
         # A pending job may be on its way to Dataflow, even if its process has ended.
         age = _heartbeat_age(uri)

@@ -74,7 +74,7 @@ def check(values: Mapping[str, Any], beam: Sequence[str], now: datetime, *, ask:
     for pattern in job.images:
         with faults.collect():
             images[pattern] = day_patterns.expand(pattern, today)
-    gpu = dataflow.gpu_of(workers) is not None
+    gpu = dataflow.gpu_of(where, workers) is not None
     warnings = tuple(_ask([*_list_questions(job, images, gpu, has_output=has_output)], faults)) if ask else ()
     faults.require_none()
     return CheckedNight(job, days, warnings)
@@ -90,7 +90,7 @@ def _workers(where: SubmitOptions, job: RunOptions, beam: Sequence[str], faults:
     if on_dataflow:
         workers = dataflow.to_beam(where, job.output, beam)
         with faults.collect():
-            checks.require_complete(workers)
+            checks.require_complete(workers, dataflow.gpu_of(where, workers))
     else:
         with faults.collect():
             require_dataflow(where)

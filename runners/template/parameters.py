@@ -117,6 +117,7 @@ def _environment(where: SubmitOptions, output: str, beam: list[str]) -> dataflow
     from google.cloud import dataflow_v1beta3
 
     private = dataflow_v1beta3.WorkerIPAddressConfiguration.WORKER_IP_PRIVATE if where.no_public_ips else None
+    delayed = dataflow_v1beta3.FlexResourceSchedulingGoal.FLEXRS_COST_OPTIMIZED if where.flexrs else None
     cloud = beam_options.parse(beam).view_as(GoogleCloudOptions)
     at = dataflow.folder(where.bucket, output)
     return dataflow_v1beta3.FlexTemplateRuntimeEnvironment(
@@ -126,6 +127,7 @@ def _environment(where: SubmitOptions, output: str, beam: list[str]) -> dataflow
         network=where.network,
         subnetwork=where.subnetwork,
         ip_configuration=private,
+        flexrs_goal=delayed,
         additional_pipeline_options=beam,
     )
 

@@ -91,6 +91,8 @@ def test_no_findings_on_a_normal_day() -> None:
     [
         ({"run": run(state="running")}, "error", "Run r1 did not finish: it is still running or was killed."),
         ({"run": run(state="running"), "later": (run(run_id="r2"),)}, "error", "Run r1 did not finish: it was killed."),
+        ({"run": run(state="queued")}, "warning", "and starts within 6 hours."),
+        ({"run": run(state="queued"), "later": (run(run_id="r2"),)}, "error", "Run r1 did not finish: it was killed."),
         ({"run": run(state="failed", error="no space")}, "error", "Run r1 failed: no space."),
         ({"run": run(state="interrupted")}, "error", "Run r1 was interrupted: no reason recorded."),
         ({"run": run(problems={"too few images": "3 images were listed"})}, "error", "Run r1: 3 images were listed."),

@@ -22,6 +22,10 @@ def beam(*arguments: str, output: str = "gs://b/out", **asked: Any) -> PipelineO
     return options.to_beam(SubmitOptions(project="p1", region="r", **asked), output, arguments)
 
 
+def types(*arguments: str, **asked: Any) -> tuple[str, ...]:
+    return options.machine_types(SubmitOptions(**asked), PipelineOptions(list(arguments)))
+
+
 def test_defaults_suit_the_job() -> None:
     made = beam(container_image="repository/beamsight")
     cloud, workers, debug = (made.view_as(kind) for kind in (GoogleCloudOptions, WorkerOptions, DebugOptions))
@@ -31,7 +35,9 @@ def test_defaults_suit_the_job() -> None:
     assert debug.experiments == ["no_use_multiple_sdk_containers"]
     assert debug.number_of_worker_harness_threads == 2
     assert made.view_as(SetupOptions).sdk_location == "container"
-    assert options.gpu_of(made) is None
+    assert made.view_as(GoogleCloudOptions).flexrs_goal is None
+    assert options.gpu_of(SubmitOptions(), made) is None
+    assert options.accelerator_of(SubmitOptions(), made) is None
     assert options.models_folder(made) == "gs://b/beamsight/models"
 
 
@@ -40,7 +46,7 @@ def test_beams_own_options_go_before() -> None:
         *("--project=p2", "--temp_location=gs://c/tmp/deep/", "--machine_type=n1-standard-4", "--max_num_workers=3"),
         *("--experiments=use_multiple_sdk_containers", "--labels=a=b", "--num_workers=2"),
         *("--sdk_container_image=mine:1", "--sdk_location=default"),
-        machine_type="c3-standard-4",
+        machine_types=("c3-standard-4",),
         container_image="repository/beamsight",
         labels=("team=birds",),
     )
@@ -55,27 +61,63 @@ def test_beams_own_options_go_before() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gpu", "machine_type", "disk"),
+    ("gpu", "machine_type", "disk", "more"),
     [
-        ("nvidia-l4", "g2-standard-8", "pd-ssd"),
-        ("nvidia-tesla-t4", "n1-standard-8", None),
-        ("nvidia-tesla-a100", "a2-highgpu-1g", None),
+        ("nvidia-l4", "g2-standard-8", "pd-ssd", ""),
+        ("nvidia-tesla-t4", "n1-standard-8", "pd-ssd", ""),
+        ("nvidia-tesla-a100", "a2-highgpu-1g", "pd-ssd", ""),
+        ("nvidia-a100-80gb", "a2-ultragpu-1g", "pd-ssd", ""),
+        ("nvidia-h100-80gb", "a3-highgpu-1g", "pd-ssd", ";provisioning_model:FLEX_START"),
+        ("nvidia-rtx-pro-6000", "g4-standard-48", "hyperdisk-balanced", ""),
     ],
 )
-def test_a_gpu_comes_with_its_machine(gpu: str, machine_type: str, disk: str | None) -> None:
+def test_a_gpu_is_for_the_models_alone(gpu: str, machine_type: str, disk: str, more: str) -> None:
+    where = SubmitOptions(gpu=gpu)
     made = beam(gpu=gpu, container_image="repository/beamsight")
     workers = made.view_as(WorkerOptions)
-    assert (workers.machine_type, workers.disk_size_gb) == (machine_type, 100)
-    assert (workers.disk_type or "").endswith(disk or "")
+    assert (workers.machine_type, workers.disk_size_gb) == ("c3-standard-8", 100)
+    assert (workers.disk_type or "").endswith(disk)  # which suits both types
     assert workers.sdk_container_image.endswith("-gpu")
-    assert options.gpu_of(made) == gpu
+    assert options.gpu_of(where, made) == gpu
+    assert not made.view_as(GoogleCloudOptions).dataflow_service_options
+    hint = f"type:{gpu};count:1;machine_type:{machine_type};install-nvidia-driver:5xx{more}"
+    assert options.accelerator_of(where, made) == hint
+    assert options.machine_of(where, made).vcpus
 
 
-def test_a_gpu_of_beams_own_options_counts() -> None:
-    service = "--dataflow_service_options=worker_accelerator=type:nvidia-tesla-p4;count:2;install-nvidia-driver"
-    made = beam(service, gpu="nvidia-l4")
-    assert options.gpu_of(made) == "nvidia-tesla-p4"
-    assert len(made.view_as(GoogleCloudOptions).dataflow_service_options) == 1
+def test_a_machine_type_for_the_models_is_one_with_the_gpu() -> None:
+    where = SubmitOptions(gpu="nvidia-l4", machine_types=("g2-standard-16", "g2-standard-12"))
+    made = options.to_beam(where, "gs://b/out", ["--machine_type=n2-standard-4"])
+    assert made.view_as(WorkerOptions).machine_type == "n2-standard-4"  # Beam's own option is that of the other steps
+    assert ";machine_type:g2-standard-16;" in (options.accelerator_of(where, made) or "")
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        "--dataflow_service_options=worker_accelerator=type:nvidia-tesla-p4;count:2;install-nvidia-driver",
+        "--resource_hints=accelerator=type:nvidia-tesla-p4;count:2;install-nvidia-driver",
+    ],
+)
+def test_a_gpu_of_beams_own_options_is_one_of_every_machine(own: str) -> None:
+    where = SubmitOptions(gpu="nvidia-l4")
+    made = options.to_beam(where, "gs://b/out", [own])
+    assert options.gpu_of(where, made) == "nvidia-tesla-p4"
+    assert options.accelerator_of(where, made) is None
+
+
+def test_machine_types_to_try() -> None:
+    assert types() == ("c3-standard-8", "c4-standard-8")
+    assert types(gpu="nvidia-l4") == ("g2-standard-8",)
+    assert types(machine_types=("n2-standard-8", "n1-standard-8")) == ("n2-standard-8", "n1-standard-8")
+    assert types("--machine_type=e2-standard-8") == ("e2-standard-8",)
+    assert types("--machine_type=e2-standard-8", gpu="nvidia-l4") == ("g2-standard-8",)
+
+
+def test_flexrs_is_beams_own_option() -> None:
+    assert beam(flexrs=True).view_as(GoogleCloudOptions).flexrs_goal == "COST_OPTIMIZED"
+    assert options.is_flexrs(beam("--flexrs_goal=COST_OPTIMIZED"))
+    assert not options.is_flexrs(beam("--flexrs_goal=SPEED_OPTIMIZED", flexrs=True))
 
 
 @pytest.mark.parametrize(
@@ -105,7 +147,9 @@ def test_a_bucket_of_ones_own() -> None:
         ({"labels": ("Team=birds",)}, "--label Team=birds"),
         ({"labels": ("team",)}, "--label team"),
         ({"gpu": "h100"}, "--gpu 'h100'.*nvidia-l4"),
-        ({"gpu": "nvidia-l4", "machine_type": "c3-standard-8"}, "c3-standard-8 cannot have a nvidia-l4.*family g2"),
+        ({"gpu": "nvidia-l4", "machine_types": ("c3-standard-8",)}, "c3-standard-8 cannot have a nvidia-l4.*family g2"),
+        ({"machine_types": ("a-1,b-2",)}, "--machine-type a-1,b-2 is not a machine type.*repeat the option"),
+        ({"max_cost": 0.0}, "--max-cost 0"),
         ({"workers": 11}, "--workers 11.*--max-workers 10"),
     ],
 )

@@ -92,6 +92,20 @@ def test_line(tally: dict[str, int], elapsed: float, speed: float | None, expect
     assert line(Figures.of(Counter(tally), elapsed, speed)) == expected
 
 
+def test_a_pipe_gets_the_reason_of_a_wait_once() -> None:
+    reasons = ["queued", "queued", "", "queued again"]
+    clock, stream = FakeClock(), io.StringIO()
+    live = Progress(Sums(), stream, pipe_seconds=60, look_seconds=300, clock=clock, waiting=lambda: reasons.pop(0))
+    for _ in range(4):
+        clock.seconds += 60
+        live.update()
+    assert [text.split(" ", 1)[1] for text in stream.getvalue().splitlines()] == [
+        "queued",
+        "listing images",
+        "queued again",
+    ]
+
+
 def run_to_the_end(job: Job) -> None:
     with job.progress:
         job.after(300)

@@ -76,7 +76,7 @@ def test_reports_files_that_cannot_be_removed(bucket: Bucket, quick_retries: Fil
 @pytest.mark.parametrize("where", ["disk", "gs"])
 def test_marks_reports_of_killed_runs_as_failed(where: str, tmp_path: Path, bucket: Bucket) -> None:
     output = str(tmp_path) if where == "disk" else bucket.uri("out")
-    for name, state in (("r1", "running"), ("r2", "done"), ("r3", "running"), ("r4", "running")):
+    for name, state in (("r1", "running"), ("r2", "done"), ("r3", "queued"), ("r4", "running")):
         run = run_report.Run(name, output, NOW, {"images": ["ä"]}, {})
         run_report.write(Counter(), run, state)  # type: ignore[arg-type]
     files.write(f"{output}/runs/notes.json", b"[]")

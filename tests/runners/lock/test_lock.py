@@ -385,8 +385,15 @@ def test_recognizes_its_own_write_when_the_answer_is_lost(output: str, monkeypat
     assert not files.exists(f"{output}/lock.json")
 
 
-@pytest.mark.parametrize(("runs", "message"), [(True, "job j1"), (None, "still runs. If it has ended, delete")])
-def test_a_job_keeps_the_lock_while_it_runs(output: str, runs: bool | None, message: str) -> None:
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        (True, r"job j1\) since .*; try again when it has ended"),
+        ("queued", "; the job is queued and has not started yet; try again when it has ended"),
+        (None, "still runs. If it has ended, delete"),
+    ],
+)
+def test_a_job_keeps_the_lock_while_it_runs(output: str, runs: bool | str | None, message: str) -> None:
     with lock.hold(output, "it", io.StringIO(), run_id="r1") as held:
         held.hand_over({"project": "p", "region": "r", "name": "n", "id": "j1"})
     with (
