@@ -17,6 +17,7 @@ from itertools import starmap
 from pathlib import Path
 
 import numpy as np
+import pillow_heif
 from PIL import Image, features
 
 from beamsight.models import registry
@@ -123,6 +124,7 @@ def decode_and_fit(data: bytes, spec: ModelSpec, min_side: int | None) -> bare.P
 
 def main() -> None:
     """Measure speed, then vectors."""
+    pillow_heif.register_heif_opener()  # Pillow writes HEIC files for the measurements
     parser = common.parser(__doc__)
     material.add_bundles(parser)
     parser.add_argument(
