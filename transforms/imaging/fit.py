@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from transforms.imaging import resample
 from transforms.inference import spec as specs
 
 # A JPEG decoded at reduced size keeps this many pixels of the shorter side for all models that need no more (B7 needs
@@ -25,31 +26,22 @@ DRAFT_SIDE = 704
 CROP_PADDING = 32  # tensorflow/tpu, models/official/efficientnet/preprocessing.py
 CENTRAL_FRACTION = 0.875  # openvinotoolkit/open_model_zoo, models/public/efficientnet-b7_auto_aug/accuracy-check.yml
 
-Box = tuple[float, float, float, float]
-
 
 def fit_image(image: Image.Image, spec: specs.ModelSpec) -> npt.NDArray[np.uint8]:
     """Crop and resize an RGB image of any size with Pillow's bicubic filter.
 
     Returns:
-        uint8[size, size, 3], contiguous, read-only. The channels stay in RGB order; the engine reorders them.
+        uint8[size, size, 3], contiguous. The channels stay in RGB order; the engine reorders them.
     """
     width, height = image.size
     if spec.crop != "pad":
-        left, upper, right, lower = _box(width, height, spec)
-        # Pillow's filter reads pixels outside its box, but models were trained on images that were cropped first.
-        x, y = math.floor(left), math.floor(upper)
-        # It is not Image.crop, which compares the size with a global of Pillow.
-        cropped = Image.new("RGB", (math.ceil(right) - x, math.ceil(lower) - y), None)
-        cropped.paste(image, (-x, -y))
-        box = left - x, upper - y, right - x, lower - y
-        return np.asarray(cropped.resize((spec.size, spec.size), Image.Resampling.BICUBIC, box))
+        return resample.resize(image, _box(width, height, spec), (spec.size, spec.size))
     scale = spec.size / max(width, height)
-    inner = max(1, round(width * scale)), max(1, round(height * scale))
-    whole = image.resize(inner, Image.Resampling.BICUBIC)
-    square = Image.new("RGB", (spec.size, spec.size))
-    square.paste(whole, ((spec.size - inner[0]) // 2, (spec.size - inner[1]) // 2))
-    return np.asarray(square)
+    across, down = max(1, round(width * scale)), max(1, round(height * scale))
+    left, upper = (spec.size - across) // 2, (spec.size - down) // 2
+    square = np.zeros((spec.size, spec.size, 3), np.uint8)
+    square[upper : upper + down, left : left + across] = resample.resize(image, (0, 0, width, height), (across, down))
+    return square
 
 
 def min_side(spec: specs.ModelSpec) -> int:
@@ -68,7 +60,7 @@ def min_side(spec: specs.ModelSpec) -> int:
     return max(DRAFT_SIDE, needed)
 
 
-def _box(width: int, height: int, spec: specs.ModelSpec) -> Box:
+def _box(width: int, height: int, spec: specs.ModelSpec) -> resample.Box:
     """Return the left, upper, right and lower edge of the crop, in fractional pixels."""
     if spec.crop == "squash":
         return 0, 0, width, height

@@ -1,0 +1,128 @@
+;; The two passes of Pillow's resize, in the same integers: src/libImaging/Resample.c of Pillow.
+;;
+;; A pixel has 4 bytes, of which the fourth is not used. A weight has 22 bits after the point. It is split into a high and
+;; a low part of 11 bits, because a dot product of 16-bit numbers adds two taps at once. In memory, two taps are
+;; high, high, low, low. Taps beyond an edge have the weight 0. Both functions access up to 16 bytes beyond their data.
+(module
+  (memory (export "memory") 1)
+
+  ;; Resize rows to `size` pixels, two rows at a time.
+  ;; `starts` has the first byte of the taps of each output pixel. `taps` is a multiple of 2.
+  (func (export "across")
+    (param $source i32) (param $stride i32) (param $rows i32)
+    (param $starts i32) (param $weights i32) (param $taps i32) (param $size i32) (param $middle i32)
+    (local $start i32) (local $weight i32) (local $tap i32) (local $length i32) (local $end i32)
+    (local $upper i32) (local $lower i32)
+    (local $half v128) (local $high v128) (local $low v128) (local $pair v128)
+    (local $above_high v128) (local $above_low v128) (local $below_high v128) (local $below_low v128)
+    (local.set $half (i32x4.splat (i32.const 2097152)))
+    (local.set $length (i32.shl (local.get $size) (i32.const 2)))
+    (loop $row
+      (local.set $start (local.get $starts))
+      (local.set $weight (local.get $weights))
+      (local.set $end (i32.add (local.get $middle) (local.get $length)))
+      (loop $x
+        (local.set $upper (i32.add (local.get $source) (i32.load (local.get $start))))
+        (local.set $lower (i32.add (local.get $upper) (local.get $stride)))
+        (local.set $start (i32.add (local.get $start) (i32.const 4)))
+        (local.set $above_high (i32x4.splat (i32.const 0)))
+        (local.set $below_high (i32x4.splat (i32.const 0)))
+        (local.set $above_low (local.get $half))
+        (local.set $below_low (local.get $half))
+        (local.set $tap (local.get $taps))
+        (loop $two
+          (local.set $high (v128.load32_splat (local.get $weight)))
+          (local.set $low (v128.load32_splat offset=4 (local.get $weight)))
+          (local.set $weight (i32.add (local.get $weight) (i32.const 8)))
+          ;; The swizzles pair the channels of two pixels and widen them to 16 bits: r0 r1 g0 g1 b0 b1.
+          (local.set $pair (i8x16.swizzle (v128.load64_zero (local.get $upper))
+            (v128.const i8x16 0 -1 4 -1 1 -1 5 -1 2 -1 6 -1 3 -1 7 -1)))
+          (local.set $above_high (i32x4.add (local.get $above_high) (i32x4.dot_i16x8_s (local.get $pair) (local.get $high))))
+          (local.set $above_low (i32x4.add (local.get $above_low) (i32x4.dot_i16x8_s (local.get $pair) (local.get $low))))
+          (local.set $pair (i8x16.swizzle (v128.load64_zero (local.get $lower))
+            (v128.const i8x16 0 -1 4 -1 1 -1 5 -1 2 -1 6 -1 3 -1 7 -1)))
+          (local.set $below_high (i32x4.add (local.get $below_high) (i32x4.dot_i16x8_s (local.get $pair) (local.get $high))))
+          (local.set $below_low (i32x4.add (local.get $below_low) (i32x4.dot_i16x8_s (local.get $pair) (local.get $low))))
+          (local.set $upper (i32.add (local.get $upper) (i32.const 8)))
+          (local.set $lower (i32.add (local.get $lower) (i32.const 8)))
+          (br_if $two (local.tee $tap (i32.sub (local.get $tap) (i32.const 2)))))
+        (local.set $above_low (i32x4.add (i32x4.shl (local.get $above_high) (i32.const 11)) (local.get $above_low)))
+        (local.set $below_low (i32x4.add (i32x4.shl (local.get $below_high) (i32.const 11)) (local.get $below_low)))
+        (local.set $pair (i16x8.narrow_i32x4_s
+          (i32x4.shr_s (local.get $above_low) (i32.const 22)) (i32x4.shr_s (local.get $below_low) (i32.const 22))))
+        (local.set $pair (i8x16.narrow_i16x8_u (local.get $pair) (local.get $pair)))
+        (v128.store32_lane 0 (local.get $middle) (local.get $pair))
+        (v128.store32_lane 1 (i32.add (local.get $middle) (local.get $length)) (local.get $pair))
+        (br_if $x (i32.ne (local.tee $middle (i32.add (local.get $middle) (i32.const 4))) (local.get $end))))
+      (local.set $middle (i32.add (local.get $middle) (local.get $length)))
+      (local.set $source (i32.add (local.get $source) (i32.shl (local.get $stride) (i32.const 1))))
+      (br_if $row (i32.gt_s (local.tee $rows (i32.sub (local.get $rows) (i32.const 2))) (i32.const 0)))))
+
+
+  ;; Add up rows to `rows` rows of `size` RGB pixels, four pixels at a time.
+  ;; `starts` has the first byte of the taps of each output row. `taps` is a multiple of 2.
+  (func (export "down")
+    (param $middle i32)
+    (param $starts i32) (param $weights i32) (param $taps i32) (param $rows i32) (param $size i32) (param $output i32)
+    (local $column i32) (local $end i32) (local $at i32) (local $weight i32) (local $tap i32) (local $length i32)
+    (local $half v128) (local $high v128) (local $low v128)
+    (local $above v128) (local $below v128) (local $pairs v128) (local $pair v128)
+    (local $high0 v128) (local $high1 v128) (local $high2 v128) (local $high3 v128)
+    (local $low0 v128) (local $low1 v128) (local $low2 v128) (local $low3 v128)
+    (local.set $half (i32x4.splat (i32.const 2097152)))
+    (local.set $length (i32.shl (local.get $size) (i32.const 2)))
+    (loop $row
+      (local.set $column (i32.add (local.get $middle) (i32.load (local.get $starts))))
+      (local.set $starts (i32.add (local.get $starts) (i32.const 4)))
+      (local.set $end (i32.add (local.get $column) (local.get $length)))
+      (loop $x
+        (local.set $at (local.get $column))
+        (local.set $weight (local.get $weights))
+        (local.set $tap (local.get $taps))
+        (local.set $high0 (i32x4.splat (i32.const 0)))
+        (local.set $high1 (i32x4.splat (i32.const 0)))
+        (local.set $high2 (i32x4.splat (i32.const 0)))
+        (local.set $high3 (i32x4.splat (i32.const 0)))
+        (local.set $low0 (local.get $half))
+        (local.set $low1 (local.get $half))
+        (local.set $low2 (local.get $half))
+        (local.set $low3 (local.get $half))
+        (loop $two
+          (local.set $above (v128.load (local.get $at)))
+          (local.set $at (i32.add (local.get $at) (local.get $length)))
+          (local.set $below (v128.load (local.get $at)))
+          (local.set $at (i32.add (local.get $at) (local.get $length)))
+          (local.set $high (v128.load32_splat (local.get $weight)))
+          (local.set $low (v128.load32_splat offset=4 (local.get $weight)))
+          (local.set $weight (i32.add (local.get $weight) (i32.const 8)))
+          (local.set $pairs (i8x16.shuffle 0 16 1 17 2 18 3 19 4 20 5 21 6 22 7 23 (local.get $above) (local.get $below)))
+          (local.set $pair (i16x8.extend_low_i8x16_u (local.get $pairs)))
+          (local.set $high0 (i32x4.add (local.get $high0) (i32x4.dot_i16x8_s (local.get $pair) (local.get $high))))
+          (local.set $low0 (i32x4.add (local.get $low0) (i32x4.dot_i16x8_s (local.get $pair) (local.get $low))))
+          (local.set $pair (i16x8.extend_high_i8x16_u (local.get $pairs)))
+          (local.set $high1 (i32x4.add (local.get $high1) (i32x4.dot_i16x8_s (local.get $pair) (local.get $high))))
+          (local.set $low1 (i32x4.add (local.get $low1) (i32x4.dot_i16x8_s (local.get $pair) (local.get $low))))
+          (local.set $pairs (i8x16.shuffle 8 24 9 25 10 26 11 27 12 28 13 29 14 30 15 31 (local.get $above) (local.get $below)))
+          (local.set $pair (i16x8.extend_low_i8x16_u (local.get $pairs)))
+          (local.set $high2 (i32x4.add (local.get $high2) (i32x4.dot_i16x8_s (local.get $pair) (local.get $high))))
+          (local.set $low2 (i32x4.add (local.get $low2) (i32x4.dot_i16x8_s (local.get $pair) (local.get $low))))
+          (local.set $pair (i16x8.extend_high_i8x16_u (local.get $pairs)))
+          (local.set $high3 (i32x4.add (local.get $high3) (i32x4.dot_i16x8_s (local.get $pair) (local.get $high))))
+          (local.set $low3 (i32x4.add (local.get $low3) (i32x4.dot_i16x8_s (local.get $pair) (local.get $low))))
+          (br_if $two (local.tee $tap (i32.sub (local.get $tap) (i32.const 2)))))
+        (local.set $low0 (i32x4.shr_s (i32x4.add (i32x4.shl (local.get $high0) (i32.const 11)) (local.get $low0)) (i32.const 22)))
+        (local.set $low1 (i32x4.shr_s (i32x4.add (i32x4.shl (local.get $high1) (i32.const 11)) (local.get $low1)) (i32.const 22)))
+        (local.set $low2 (i32x4.shr_s (i32x4.add (i32x4.shl (local.get $high2) (i32.const 11)) (local.get $low2)) (i32.const 22)))
+        (local.set $low3 (i32x4.shr_s (i32x4.add (i32x4.shl (local.get $high3) (i32.const 11)) (local.get $low3)) (i32.const 22)))
+        (v128.store (local.get $output) (i8x16.swizzle
+          (i8x16.narrow_i16x8_u
+            (i16x8.narrow_i32x4_s (local.get $low0) (local.get $low1))
+            (i16x8.narrow_i32x4_s (local.get $low2) (local.get $low3)))
+          (v128.const i8x16 0 1 2 4 5 6 8 9 10 12 13 14 -1 -1 -1 -1)))
+        (local.set $output (i32.add (local.get $output) (i32.const 12)))
+        (br_if $x (i32.lt_u (local.tee $column (i32.add (local.get $column) (i32.const 16))) (local.get $end))))
+      ;; A row whose size is not a multiple of 4 ends with pixels that are not its own.
+      (local.set $output (i32.sub (local.get $output)
+        (i32.mul (i32.and (i32.sub (i32.const 0) (local.get $size)) (i32.const 3)) (i32.const 3))))
+      (local.set $weights (local.get $weight))
+      (br_if $row (local.tee $rows (i32.sub (local.get $rows) (i32.const 1)))))))
