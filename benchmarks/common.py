@@ -26,7 +26,9 @@ BEAMSIGHT = (sys.executable, "-m", "beamsight")
 
 _INTERVAL = 0.1  # seconds between two memory samples
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
-_PACKAGES = ("beamsight", "apache-beam", "tensorflow", "openvino", "nncf", "ray", "numpy", "pillow", "pyarrow")
+_PACKAGES = (
+    *("beamsight", "apache-beam", "tensorflow", "openvino", "nncf", "ray", "numpy", "pillow", "pyarrow", "wasmtime"),
+)
 
 
 @dataclass(frozen=True, slots=True)
