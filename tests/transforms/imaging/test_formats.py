@@ -11,7 +11,7 @@ from pictures import LOSSLESS, LOSSY, PICTURE, RED, chunk, patches, pixels, png,
 from PIL import Image
 
 from transforms.errors import Corrupt, DecodeError, NotAnImage, TooManyPixels, Truncated
-from transforms.imaging import drawn, slots
+from transforms.imaging import drawn, formats, slots
 
 
 def pixels_or_error(data: bytes) -> drawn.Pixels | DecodeError:
@@ -160,6 +160,12 @@ def test_headers_in_too_many_pieces() -> None:
     at = 13 + 3 * 2 ** ((data[10] & 7) + 1)
     with pytest.raises(Corrupt, match="more than 10,000 pieces"):
         pixels(data[:at] + b"!\xfe" + b"\x01a" * 1_000_000 + b"\0" + data[at:])
+
+
+@pytest.mark.parametrize("length", [2, 3, 4096, 4097])
+def test_pairs_are_counted_at_odd_and_even_positions(length: int) -> None:
+    data = bytes(np.random.RandomState(length).choice([0xFF, 0xDA, 0x00], length).astype(np.uint8))
+    assert formats.count_pairs(data, b"\xff\xda") == data.count(b"\xff\xda")
 
 
 def test_jpegs_of_too_many_scans() -> None:
