@@ -21,8 +21,9 @@ SECONDS ?= 600
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo.py --output demo-output $(if $(IMAGES),--images "$(IMAGES)")
 
+# Files of tests run in their order: so the longest ones are not the last.
 test: check tools
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # A test whose tool is missing is skipped. This names the tool, and how to get it.
 tools:
