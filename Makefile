@@ -61,9 +61,11 @@ $(VENV)/installed: pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable .
 	touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed
+$(VENV)/installed-dev: pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=24"
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable ".[dev]"
-	touch $@
+	touch $(VENV)/installed $@
 
 COMPILE := uv pip compile --universal --python-version 3.10 --no-emit-find-links --no-emit-index-url \
 	--custom-compile-command "make lock"
