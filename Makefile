@@ -11,10 +11,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 IMAGES ?=
-# Processes that run tests: one more than there are cores, because tests wait for servers and child processes, but at
-# most four, and one for each 4 GB of memory.
+# Processes that run tests: two, or up to four where each has a core and 4 GB of memory.
 WORKERS ?= $(shell $(PYTHON) -c "import os; memory = os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE'); \
-	print(max(2, min(4, 1 + (os.cpu_count() or 1), memory >> 32)))")
+	print(max(2, min(4, os.cpu_count() or 2, memory >> 32)))")
 SECONDS ?= 600
 
 .PHONY: demo test tools readers fuzz check lock generated clean
