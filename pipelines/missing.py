@@ -9,7 +9,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 import apache_beam as beam
@@ -61,13 +61,13 @@ class _Subtract(beam.DoFn):
         self._history = self._history or self._options.history()
         access = self._options.settings.limits.access
         look_up = partial(sources.look_up, access=access) if self._options.check_versions else None
-        shards = [ref for ref in refs if subtract.is_shard(ref)]
-        images = [ref for ref in refs if not subtract.is_shard(ref)] if shards else refs
+        shard_refs = [ref for ref in refs if subtract.is_shard(ref)]
+        images = [ref for ref in refs if not subtract.is_shard(ref)] if shard_refs else refs
         work, tally = subtract.missing([images], self._history.find, self._options.tables, look_up)
         tally[counts.IGNORED] = ignored
         unlisted = Counter({name: count for name, count in tally.items() if name != counts.LISTED})  # List adds those
-        if shards:
-            to_open, in_shards = subtract.missing_shards(shards, self._history, self._options.tables, look_up)
+        if shard_refs:
+            to_open, in_shards = subtract.missing_shards(shard_refs, self._history, self._options.tables, look_up)
             work += to_open
             unlisted.update(in_shards)
             tally.update(in_shards)
@@ -108,6 +108,7 @@ def _first(parts: Iterable[list[Any]], limit: int) -> list[Any]:
 def _leave_rest(work: list[Any], limit: int, images: int, options: CatalogOptions) -> Iterator[Any]:
     taken: list[Any] = []
     tally: Tally = Counter()
+    history: History | None = None
     for ref, tables, attempt in work:
         if len(taken) == limit:
             break
@@ -116,8 +117,9 @@ def _leave_rest(work: list[Any], limit: int, images: int, options: CatalogOption
             images -= 1
             continue
         shard = Work(ImageRef._make(ref), tuple(tables), attempt)
-        missing = process_shards.list_missing(shard, options.settings, options.history().find)
-        members = [(tuple(item.ref), item.tables, item.attempt) for item in islice(missing, limit - len(taken))]
+        history = history or options.history()
+        missing = process_shards.list_missing(shard, limit - len(taken), options.settings, history.find)
+        members = [(tuple(item.ref), item.tables, item.attempt) for item in missing]
         taken += members
         in_shard = sum(not subtract.is_shard(member) for member, _, _ in members)
         tally.update({counts.LISTED: in_shard, counts.MISSING: in_shard})

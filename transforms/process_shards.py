@@ -7,20 +7,21 @@ each image of a shard has a row or a failure, the shard gets a row of its own, a
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing
 from dataclasses import replace
 
 from transforms import counts, defaults, run_state
 from transforms.counts import Tally
 from transforms.history import finished_units
-from transforms.history.finished_units import FinishedUnits
+from transforms.history.finished_units import Before, FinishedUnits
 from transforms.history.members import EndOfShard, MemberReader, MissingMember
 from transforms.history.subtract import Find
 from transforms.history.units import make_unit
 from transforms.inference.concurrent import Model
 from transforms.process import Settings, process_unit
 from transforms.records import ShardTask, Work
+from transforms.shards import trial
 from transforms.stream import Input
 from transforms.tables.publish import UnitFile
 
@@ -45,7 +46,7 @@ def process_task(
     """
     with finished_units.watch(settings.output, settings.run_id, task) as before, ExitStack() as shards:
         units = _Units(task, models, settings, before.finished, shards)
-        reader = MemberReader(settings.shards, find, run_state.of(settings.run_id), units.count, before.suspects)
+        reader = _make_reader(task, before, settings, find, units.count)
         for shard in task.shards:
             for item in reader.read(shard, task.members):
                 if isinstance(item, EndOfShard):
@@ -118,11 +119,38 @@ class _Units:
         self.ended = []
 
 
-def list_missing(shard: Work, settings: Settings, find: Find) -> Iterator[Work]:
-    """Yield the missing images of a shard, or the shard itself if it cannot be read. Nothing is counted."""
-    reader = MemberReader(settings.shards, find, run_state.of(settings.run_id), lambda _: None)
-    for item in reader.read(shard):
-        if isinstance(item, EndOfShard):
-            item.container.close()
-        else:
-            yield item.work
+def list_missing(shard: Work, most: int, settings: Settings, find: Find) -> list[Work]:
+    """Return the first missing images of a shard, or the shard itself if it cannot be read. Nothing is counted.
+
+    Args:
+        shard: The shard.
+        most: Maximum number of images.
+        settings: How to find the images.
+        find: Returns the keys that the tables have of sorted URIs.
+
+    Raises:
+        StorageDown: The storage of the shard does not answer.
+    """
+    task = ShardTask((shard,))
+    with finished_units.watch(settings.output, settings.run_id, task) as before:
+        reader = _make_reader(task, before, settings, find, lambda _: None)
+        with closing(reader.read(shard)) as items:
+            work: list[Work] = []
+            for item in items:
+                if isinstance(item, EndOfShard):
+                    item.container.close()
+                else:
+                    work.append(item.work)
+                if len(work) == most:
+                    break
+            return work
+
+
+def _make_reader(
+    task: ShardTask, before: Before, settings: Settings, find: Find, add_counts: Callable[[Tally], None]
+) -> MemberReader:
+    """Return a reader of the shards, after those that may have ended a process were tried out."""
+    state = run_state.of(settings.run_id)
+    suspects = [shard.ref for shard in task.shards if shard.ref.uri in before.suspects]
+    fatal = trial.find_fatal(suspects, settings.shards, state.stop.check)
+    return MemberReader(settings.shards, find, state, add_counts, fatal)

@@ -9,17 +9,20 @@ from pathlib import Path
 import picture_shards
 import pytest
 from fake_models import CLASSIFIER, EMBEDDER, FakeEngine, model
+from gcs_server import Bucket
 
 from transforms import counts, member_uris, run_state
 from transforms.counts import Tally
+from transforms.errors import StorageDown
 from transforms.history import members
 from transforms.history.known import KnownKeys
 from transforms.imaging import drawn
 from transforms.inference.concurrent import Model
 from transforms.process import Settings
-from transforms.process_shards import process_task
+from transforms.process_shards import list_missing, process_task
 from transforms.records import ImageRef, ShardTask, Work
 from transforms.storage import files
+from transforms.storage.base import FileSystem
 from transforms.tables import layout, reader
 from transforms.tables.publish import UnitFile
 
@@ -109,3 +112,33 @@ def test_a_shard_that_is_overwritten_while_it_is_read_is_tried_again(
     tally = total(done)
     assert tally[counts.key(counts.OK, used[0].recipe.table)] == 5 + 19  # one unit of the first shard, and the second
     assert tally[counts.IMAGES] == tally[counts.LISTED] == 5 + len(changed) + 20
+
+
+def test_a_storage_that_is_down_blames_no_shard(tmp_path: Path, bucket: Bucket, quick_retries: FileSystem) -> None:
+    settings = Settings(output=str(tmp_path / "out"), day="2026-01-09", run_id="down", version="0")
+    used = models()
+    tables = tuple(each.recipe.table for each in used)
+    for name in ("a.tar", "b.tar"):
+        bucket.put(name, picture_shards.make_tar(PICTURES))
+    a, b = (Work(ImageRef(bucket.uri(name)), tables) for name in ("a.tar", "b.tar"))
+    bucket.gcs.faults = lambda method, path: 503
+    with pytest.raises(StorageDown, match="does not answer"):
+        list(process_task(ShardTask((a, b)), used, settings, nothing))
+    assert not list(files.walk(layout.units_folder(settings.output)))
+    assert not [path for _, path in bucket.gcs.requests if "b.tar" in path]  # the first shard is enough to tell
+
+    bucket.gcs.faults = lambda method, path: 404 if "missing" in path else None
+    missing = ShardTask((Work(ImageRef(bucket.uri("missing.tar")), tables), a))
+    tally = total(list(process_task(missing, used, settings, nothing)))
+    assert (tally[counts.IMAGES], tally[counts.key(counts.FAILED, "fetch")]) == (21, 1)
+
+
+def test_the_first_missing_images_are_listed(tmp_path: Path) -> None:
+    settings = Settings(output=str(tmp_path / "out"), day="2026-01-09", run_id="limit", version="0")
+    shard = task_of(tmp_path, models()).shards[0]
+    work = list_missing(shard, 3, settings, nothing)
+    assert [member_uris.file_of(item.ref.uri) for item in work] == [shard.ref.uri] * 3
+    assert len(list_missing(shard, 100, settings, nothing)) == 20
+    assert not list(files.walk(layout.markers(settings.output)))
+    absent = shard._replace(ref=ImageRef(f"{tmp_path}/absent.tar"))
+    assert list_missing(absent, 3, settings, nothing) == [absent]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 from transforms import counts, member_uris
 from transforms.counts import Tally
-from transforms.errors import ImageError, ListError, NotFound
+from transforms.errors import Fatal, ImageError, ListError, NotFound
 from transforms.history import subtract
 from transforms.history.subtract import Find
 from transforms.records import ImageRef, ShardCount, Work
 from transforms.run_state import RunState
-from transforms.shards import opening, trial
+from transforms.shards import opening
 from transforms.shards.container import Container, Member, ShardOptions
 from transforms.storage import files
 
@@ -58,7 +58,7 @@ class MemberReader:
         find: Returns the keys that the tables have of sorted URIs.
         state: The state of the run in this process.
         add_counts: Called with the counts of the images that are found.
-        suspects: URIs of shards that are tried out in a child process first, because they may end the process.
+        fatal: The errors of shards that must not be opened in this process, by URI.
     """
 
     def __init__(
@@ -67,15 +67,15 @@ class MemberReader:
         find: Find,
         state: RunState,
         add_counts: Callable[[Tally], None],
-        suspects: frozenset[str] = frozenset(),
+        fatal: Mapping[str, Fatal] | None = None,
     ) -> None:
         self._options = options
         self._find = find
         self._state = state
         self._add_counts = add_counts
-        self._suspects = suspects
+        self._fatal = fatal or {}
 
-    def read(self, shard: Work, wanted: Sequence[Work] = ()) -> Iterator[MissingMember | EndOfShard]:
+    def read(self, shard: Work, wanted: Sequence[Work] = ()) -> Generator[MissingMember | EndOfShard, None, None]:
         """Yield the missing images of a shard in about the order of the shard, and then its end.
 
         Args:
@@ -91,11 +91,12 @@ class MemberReader:
                 raise ListError(
                     f"{uri} is a shard on the web, and shards are read from disks and buckets; copy it there"
                 )
-            if uri in self._suspects:
-                trial.require_harmless(uri, version, self._options)
+            if uri in self._fatal:
+                raise self._fatal[uri]
             with self._state.outage.watch(uri):
                 container, stat = opening.open_shard(uri, version, self._options)
         except ImageError as error:
+            self._state.outage.require_answer(files.exists)  # a shard stands for many images, so one is enough to ask
             for work in wanted or (shard,):
                 yield self._fault(work, error, None)
             return
