@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 
 from transforms import member_uris
-from transforms.errors import ListError, NotFound
+from transforms.errors import ImageError, ListError, NotFound
 from transforms.shards.container import Container, Member, ShardOptions
 from transforms.shards.opening import OpenShard, open_shard
 from transforms.storage import files
@@ -18,12 +18,38 @@ _OPEN = 2  # shards that stay open
 _Key = tuple[str, str, ShardOptions]
 
 
+class _Members:
+    """The members of an open shard, which are walked once and only as far as they are asked for."""
+
+    def __init__(self, opened: OpenShard) -> None:
+        self.opened = opened
+        self._left = opened.container.members()
+        self._seen: dict[str, Member] = {}
+        self._fault: ImageError | None = None
+
+    def find(self, name: str) -> Member:
+        """Return a member. Raises NotFound, or the error of a shard that cannot be read as far as this."""
+        while name not in self._seen:
+            if self._fault is not None:
+                raise self._fault
+            try:
+                member = next(self._left)
+            except StopIteration:
+                stat = self.opened.stat
+                raise NotFound(f"{stat.uri} has no image {name}", version=stat.version) from None
+            except ImageError as error:
+                self._fault = error
+            else:
+                self._seen[member.name] = member
+        return self._seen[name]
+
+
 class _Shards:
     """The shards that were opened last. Each is closed when it is neither in here nor in use."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._open: OrderedDict[_Key, OpenShard] = OrderedDict()
+        self._open: OrderedDict[_Key, _Members] = OrderedDict()
 
     def find(self, key: _Key, name: str) -> tuple[Container, Stat, Member]:
         """Return a member and its shard, which is copied only if it is not open."""
@@ -32,13 +58,10 @@ class _Shards:
             if key not in self._open:
                 while len(self._open) >= _OPEN:
                     self._open.popitem(last=False)
-                self._open[key] = open_shard(uri, version, options)
+                self._open[key] = _Members(open_shard(uri, version, options))
             self._open.move_to_end(key)
-            container, stat = self._open[key]
-            for member in container.members():
-                if member.name == name:
-                    return container, stat, member
-        raise NotFound(f"{uri} has no image {name}", version=stat.version)
+            members = self._open[key]
+            return *members.opened, members.find(name)
 
 
 _shards = _Shards()
