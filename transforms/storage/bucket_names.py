@@ -1,4 +1,4 @@
-"""The names that a bucket on gs:// or s3:// can have."""
+"""URIs on gs:// and s3://: the bucket and the name of an object, and the names that a bucket can have."""
 
 from __future__ import annotations
 
@@ -20,6 +20,27 @@ _ON_GS = re.compile(
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html. Old buckets and other servers have names
 # with capitals and underscores.
 _ON_S3 = re.compile(r"(?!\d+(\.\d+){3}\Z)[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
+
+
+def split(uri: str) -> tuple[str, str]:
+    """Return ``bucket`` and ``any/name`` for ``gs://bucket/any/name``. Names may contain ``?``, ``#`` and ``%``.
+
+    Raises:
+        UsageError: The URI has no bucket.
+    """
+    scheme, _, rest = uri.partition("://")
+    bucket, _, name = rest.partition("/")
+    if not bucket:
+        raise UsageError(f"{uri} names no bucket; write {scheme.lower()}://BUCKET/NAME")
+    return bucket, name
+
+
+def require_object(uri: str) -> None:
+    """Raise UsageError for a URI without a bucket or without a name."""
+    bucket, name = split(uri)
+    if not name:
+        scheme = uri.partition("://")[0].lower()
+        raise UsageError(f"{uri} names a bucket but no object; write {scheme}://{bucket}/NAME")
 
 
 def check(uri: str) -> None:

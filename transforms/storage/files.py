@@ -6,7 +6,7 @@
     https://host/a.jpg, http://host/a.jpg           images to read that a manifest names
     azfs://, hdfs://                                file systems of Apache Beam
 
-A URI may have a version, see ``Stat``. ``patterns`` has the wildcards.
+``patterns`` describes the wildcards.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from transforms import member_uris
 from transforms.errors import Changed, NotFound, UsageError
-from transforms.storage import beam_files, bucket_names, gcs, gcs_client, patterns, s3_keys, web
+from transforms.storage import beam_files, bucket_names, gcs, patterns, web
 from transforms.storage.base import ALL_KEYS, FileSystem, KeyRange, Stat
 from transforms.storage.beam_files import BeamFiles
 from transforms.storage.local import LocalFiles, path_of
@@ -55,7 +55,8 @@ def check(uri: str) -> None:
     """Raise UsageError for a URI that cannot name a file, or an image in a shard. Sends no request."""
     uri = member_uris.file_of(uri)
     _system(uri)
-    checks = {"file": path_of, "gs": gcs_client.check, "s3": s3_keys.check, "http": web.check, "https": web.check}
+    in_bucket = bucket_names.require_object
+    checks = {"file": path_of, "gs": in_bucket, "s3": in_bucket, "http": web.check, "https": web.check}
     checks.get(scheme(uri), beam_files.check)(uri)
     if scheme(uri) in ("gs", "s3"):
         bucket_names.check(uri)

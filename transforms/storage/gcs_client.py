@@ -20,6 +20,7 @@ from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from transforms.errors import Changed, FetchError, NoCredentials, NotFound, Unreadable, UsageError
+from transforms.storage import bucket_names
 from transforms.storage.base import Stat
 from transforms.storage.timed_http import TimedAdapter
 
@@ -82,24 +83,9 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def check(uri: str) -> None:
-    """Raise UsageError for a URI without a bucket or without a name."""
-    bucket, name = _split(uri)
-    if not name:
-        raise UsageError(f"{uri} names a bucket but no object; write gs://{bucket}/NAME")
-
-
-def _split(uri: str) -> tuple[str, str]:
-    """Return ``bucket`` and ``any/name`` for ``gs://bucket/any/name``. Names may contain ``?``, ``#`` and ``%``."""
-    bucket, _, name = uri[len("gs://") :].partition("/")
-    if not bucket:
-        raise UsageError(f"{uri} names no bucket; write gs://BUCKET/NAME")
-    return bucket, name
-
-
 def bucket_of(uri: str) -> tuple[Any, str]:
     """Return the bucket of a URI and the name in it. Raises NotFound for names that no object can have."""
-    bucket, name = _split(uri)
+    bucket, name = bucket_names.split(uri)
     connection = client()
     try:
         name.encode()
@@ -110,7 +96,7 @@ def bucket_of(uri: str) -> tuple[Any, str]:
 
 def blob_of(uri: str, version: str | None = None) -> Any:
     """Return the ``Blob`` of a URI, for one generation or the current one. Sends no request."""
-    check(uri)
+    bucket_names.require_object(uri)
     bucket, name = bucket_of(uri)
     if version is not None and not version.isdecimal():
         raise Changed(f"{uri}: version {version!r} is not a generation of an object")

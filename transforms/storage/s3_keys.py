@@ -4,29 +4,16 @@ from __future__ import annotations
 
 import re
 
-from transforms.errors import NotFound, UsageError
+from transforms.errors import NotFound
+from transforms.storage import bucket_names
 
 _ETAG = re.compile(r"[!#-~]+")
 _LAST = "\U0010fffd"  # sorts after the characters of all keys but the strangest
 
 
-def check(uri: str) -> None:
-    """Raise UsageError for a URI without a bucket or without a name."""
-    bucket, name = _split(uri)
-    if not name:
-        raise UsageError(f"{uri} names a bucket but no object; write s3://{bucket}/NAME")
-
-
-def _split(uri: str) -> tuple[str, str]:
-    bucket, _, name = uri[len("s3://") :].partition("/")
-    if not bucket:
-        raise UsageError(f"{uri} names no bucket; write s3://BUCKET/NAME")
-    return bucket, name
-
-
 def bucket_of(uri: str) -> tuple[str, str]:
     """Return the bucket of a URI and the name in it. Raises NotFound for names that no object can have."""
-    bucket, name = _split(uri)
+    bucket, name = bucket_names.split(uri)
     try:
         name.encode()
     except ValueError as exc:
@@ -36,7 +23,7 @@ def bucket_of(uri: str) -> tuple[str, str]:
 
 def object_of(uri: str, version: str | None = None) -> dict[str, str]:
     """Return the arguments of a request for an object, of one version or the current one. Raises UsageError."""
-    check(uri)
+    bucket_names.require_object(uri)
     bucket, name = bucket_of(uri)
     match = {} if version is None else {"IfMatch": f'"{version}"'}
     return {"Bucket": bucket, "Key": name, **match}
