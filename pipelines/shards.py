@@ -26,7 +26,7 @@ def _is_member(work: Any) -> bool:
 
 
 class ShardTasks(beam.PTransform):
-    """Work -> ShardTasks: the shards, largest first, and the images in shards that manifests name."""
+    """Work -> ShardTasks: of the shards, and of the images in shards that manifests name."""
 
     def expand(self, work: beam.PCollection) -> Any:
         shards = (

@@ -14,7 +14,7 @@ from itertools import islice
 import numpy as np
 
 from transforms import defaults, member_uris
-from transforms.errors import BrokenShard, UsageError
+from transforms.errors import ImageError, UsageError
 from transforms.history import members, subtract
 from transforms.imaging import prepare
 from transforms.imaging.opening import Pixels
@@ -46,7 +46,7 @@ def choose(images: Sequence[str], limit: int, uri_column: str = defaults.URI_COL
     shards = heapq.nsmallest(_SHARDS, (ref for ref in named.values() if subtract.is_shard(ref)), key=_hash)
     named = {uri: ref for uri, ref in named.items() if not subtract.is_shard(ref)}
     for shard in shards:
-        with suppress(BrokenShard):  # The images before the fault are as good as others.
+        with suppress(ImageError):  # The images before a fault are as good as others.
             named.update((ref.uri, ref) for ref in islice(members.list_refs(shard, ShardOptions()), LISTED))
     chosen = heapq.nsmallest(limit, named.values(), key=_hash)
     return sorted(chosen, key=lambda ref: member_uris.to_key(ref.uri))  # so that each shard is copied once

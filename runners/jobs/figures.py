@@ -11,7 +11,10 @@ from transforms.counts import Tally
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What progress shows. elapsed: seconds. speed: images/s since the first image, None if not known yet."""
+    """What progress shows. elapsed: seconds. speed: images/s since the first image, None if not known yet.
+
+    shards: Number of shards to open, whose images are not all known yet.
+    """
 
     listed: int
     total: int
@@ -20,18 +23,23 @@ class Figures:
     failures: int
     elapsed: float
     speed: float | None
+    shards: int = 0
 
     @classmethod
     def of(cls, tally: Tally, elapsed: float, speed: float | None) -> Figures:
         """Return the figures of the counts so far."""
         failures = sum(counts.family(tally, counts.FAILED).values())
         skipped = tally[counts.DONE_BEFORE] + tally[counts.FAILED_BEFORE]
-        return cls(tally[counts.LISTED], tally[counts.MISSING], tally[counts.IMAGES], skipped, failures, elapsed, speed)
+        shards = tally[counts.SHARDS] - tally[counts.SHARDS_DONE]
+        numbers = (tally[counts.LISTED], tally[counts.MISSING], tally[counts.IMAGES], skipped, failures)
+        return cls(*numbers, elapsed, speed, shards)
 
     def stage(self) -> str:
         """Return what the job does before it finishes the first image."""
         if self.total:
             return f"loading models, {count(self.total, 'image')} to do"
+        if self.shards:
+            return f"opening {count(self.shards, 'shard')}"
         if self.skipped:
             return "no images to do"
         return f"listing images, {self.listed:,} so far" if self.listed else "listing images"

@@ -136,7 +136,7 @@ def missing_shards(
 
 def is_shard(ref: PlainRef) -> bool:
     """Return whether a ref is a shard, and not an image."""
-    return ImageRef._make(ref).fault is None and member_uris.kind(ref[0]) is not None
+    return member_uris.kind(ref[0]) is not None and ImageRef._make(ref).fault is None
 
 
 def newest(refs: Iterable[ImageRef]) -> ImageRef:

@@ -29,6 +29,9 @@ def check(uri: str) -> None:
     web_urls.parse(uri)
 
 
+_ONLY_IMAGES = "only images that a manifest names are read from there; copy the file to a disk or a bucket"
+
+
 class WebFiles:
     """``FileSystem`` for http:// and https://, of which only ``stat`` and ``read`` exist.
 
@@ -105,12 +108,11 @@ class WebFiles:
 
     def open(self, uri: str, version: str | None = None) -> tuple[BinaryIO, Stat]:  # noqa: ARG002
         """Raise UsageError."""
-        _refuse(uri, "only images that a manifest names are read from there; copy the file to a disk or a bucket")
+        _refuse(uri, _ONLY_IMAGES)
 
     def read_end(self, uri: str, count: int) -> bytes:  # noqa: ARG002
         """Raise UsageError."""
-        self.open(uri)
-        return b""
+        _refuse(uri, _ONLY_IMAGES)
 
     def write(self, uri: str, data: bytes) -> None:  # noqa: ARG002
         """Raise UsageError."""

@@ -70,7 +70,7 @@ def to_keys(uris: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _convert(column: pa.ChunkedArray, change: Callable[[str], str]) -> pa.ChunkedArray:
-    if not pc.any(pc.match_substring(column, "::")).as_py():  # a second for each 10 million
+    if not pc.any(pc.match_substring(column, "::")).as_py():  # 0.6 s for 10 million
         return column
     return pa.chunked_array([[change(value) for value in column.to_pylist()]], pa.string())
 
