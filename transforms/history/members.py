@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
+from beamsight.text import count
 from transforms import counts, member_uris
 from transforms.counts import Tally
 from transforms.errors import Fatal, ImageError, ListError, NotFound
@@ -111,24 +112,24 @@ class MemberReader:
             raise
 
     def _read_all(self, container: Container, shard: Work) -> Iterator[MissingMember | EndOfShard]:
-        count = ShardCount(shard)
+        counted = ShardCount(shard)
         try:
             for chunk in _chunks(container.members()):
-                count.images += len(chunk)
+                counted.images += len(chunk)
                 refs = {ref.uri: (ref, member) for member in chunk for ref in [_ref(container, member, shard.ref)]}
                 work, tally = subtract.missing([[ref for ref, _ in refs.values()]], self._find, shard.tables)
-                count.failed += tally[counts.FAILED_BEFORE]
+                counted.failed += tally[counts.FAILED_BEFORE]
                 self._add_counts(tally)
                 for item in work:
-                    yield MissingMember(item, partial(container.read, refs[item.ref.uri][1]), count)
+                    yield MissingMember(item, partial(container.read, refs[item.ref.uri][1]), counted)
         except ImageError as error:
-            yield self._fault(shard, error, count)
+            yield self._fault(shard, error, counted)
         else:
-            if not count.images:
-                yield self._fault(shard, _no_images(shard.ref.uri, container.others), count)
-        count.others = container.others
-        self._add_counts(Counter({counts.IGNORED: count.others}))
-        yield EndOfShard(container, count)
+            if not counted.images:
+                yield self._fault(shard, _no_images(shard.ref.uri, container.others), counted)
+        counted.others = container.others
+        self._add_counts(Counter({counts.IGNORED: counted.others}))
+        yield EndOfShard(container, counted)
 
     def _read_some(
         self, container: Container, shard: Work, wanted: Iterable[Work]
@@ -182,15 +183,13 @@ def _chunks(members: Iterator[Member]) -> Iterator[list[Member]]:
 
 def _ref(container: Container, member: Member, shard: ImageRef) -> ImageRef:
     uri = member_uris.join(container.kind, shard.uri, member.name)
-    return ImageRef(uri, shard.version, member.size, member.fault, shard.day)
+    fault = member.fault and f"{uri} {member.fault}"
+    return ImageRef(uri, shard.version, member.size, fault, shard.day)
 
 
 def _no_images(uri: str, others: int) -> ListError:
-    return ListError(
-        f"{uri} holds no images: none of its {others:,} members has the suffix of an image"
-        if others
-        else f"{uri} holds no images: it is empty"
-    )
+    content = f"only {count(others, 'member')} without the suffix of an image" if others else "it is empty"
+    return ListError(f"{uri} holds no images: {content}")
 
 
 def _raise(error: ImageError) -> bytes:

@@ -54,7 +54,7 @@ def _fault(name: str, *, valid: bool) -> str | None:
     if name.startswith("/"):
         return "has an absolute name; store it with a relative name"
     if ".." in name.split("/"):
-        return "has '..' in its name; store it with a name without"
+        return "has '..' in its name; store it under another name"
     if "::" in name:
         return "has '::' in its name, which separates the parts of a URI; rename it"
     return None
