@@ -3,6 +3,9 @@
 Each number of images runs in its own process: listing, history, units, fetch, decode, fit, batches, answers, tables and
 report, on Beam, with the sizes and widths of B7 and B6. Milliseconds an image and peak memory should stay constant. The
 ratios are to the smallest number of images, where Beam's start takes most of the time.
+
+A second series does not decode and fit, but takes pixels that are in memory. What remains is nearly all Python, which
+one core runs at a time. So its cost of one more image is the limit of a process on any number of cores.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +26,7 @@ import numpy as np
 
 from beamsight.models import registry
 from benchmarks import common
-from transforms.imaging import drawn
+from transforms.imaging import drawn, opening
 from transforms.inference import bundle, engines, labels
 from transforms.inference.bundle import Bundle
 from transforms.inference.engine import Floats, Pixels
@@ -72,6 +76,18 @@ def write_recipe(registered: ModelSpec, folder: Path) -> Recipe:
     return Recipe(spec=spec, bundle=str(folder), content_hash=free.content_hash, source=free.source)
 
 
+def skip_decoding() -> None:
+    """Let the pipeline take pixels that are in memory, instead of decoding and fitting."""
+    pixels: dict[int, Pixels] = {}
+
+    def open_image(data: bytes, specs: dict[str, ModelSpec], max_pixels: int) -> opening.Opened:  # noqa: ARG001
+        for spec in specs.values():
+            pixels.setdefault(spec.size, np.zeros((spec.size, spec.size, 3), np.uint8))
+        return opening.Opened(*SIZE, {table: pixels[spec.size] for table, spec in specs.items()}, Counter())
+
+    opening.open_image = open_image
+
+
 def run(folder: Path, images: str) -> None:
     """Run the pipeline over images in this process, and print seconds and images as JSON.
 
@@ -109,20 +125,31 @@ def main() -> None:
     parser.add_argument(
         "--counts", nargs="+", type=int, default=COUNTS, metavar="N", help="numbers of images (default: %(default)s)"
     )
-    parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)  # for the processes that main starts
+    # Both are for the processes that main starts.
+    parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--no-decoding", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.inside is not None:
+        if arguments.no_decoding:
+            skip_decoding()
         run(arguments.inside, str(arguments.inside / "pictures"))
         return
     figures = common.Figures(arguments)
-    first = f"{arguments.counts[0]:,} pictures"
+    seconds = {kind: measure(figures, arguments.counts, kind) for kind in ("pictures", "not decoded")}
+    figures.write(seconds=seconds)
+
+
+def measure(figures: common.Figures, image_counts: Sequence[int], kind: str) -> dict[int, float]:
+    """Measure each number of images, add the figures, and return the seconds."""
+    first = f"{image_counts[0]:,} {kind}"
     seconds: dict[int, float] = {}
-    for count in arguments.counts:
+    for count in image_counts:
         with tempfile.TemporaryDirectory(prefix="beamsight-overhead-") as scratch:
             (Path(scratch) / "pictures").mkdir()
             draw_images(Path(scratch) / "pictures", count)
-            done = common.measure([sys.executable, "-m", "benchmarks.overhead", "--inside", scratch])
-        name = f"{count:,} pictures"
+            options = ["--no-decoding"] if kind == "not decoded" else []
+            done = common.measure([sys.executable, "-m", "benchmarks.overhead", "--inside", scratch, *options])
+        name = f"{count:,} {kind}"
         if done.code:
             figures.not_available(name, done.message)
             continue
@@ -137,8 +164,8 @@ def main() -> None:
     if len(seconds) > 1:
         (least, before), *_, (most, after) = sorted(seconds.items())
         each = (after - before) / (most - least)
-        figures.add(f"{least:,} to {most:,}", "cost of one more", 1000 * each, "ms an image")
-    figures.write(seconds=seconds)
+        figures.add(f"{least:,} to {most:,} {kind}", "cost of one more", 1000 * each, "ms an image")
+    return seconds
 
 
 if __name__ == "__main__":

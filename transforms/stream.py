@@ -134,7 +134,7 @@ class Stream:
         recipe = batch.model.recipe
         task = recipe.spec.task
         time_key, batch_key = counts.key(counts.NANOSECONDS, task), counts.key(counts.BATCHED, task)
-        self.count(Counter({time_key: batch.nanoseconds, batch_key: len(batch.images)}))
+        tally = Counter({time_key: batch.nanoseconds, batch_key: len(batch.images)})
         answers = Answers(batch.model, [], [])
         for image, output in zip(batch.images, batch.outputs, strict=True):
             if isinstance(output, InferenceError):
@@ -145,13 +145,14 @@ class Stream:
                 answers.outputs.append(output)
         if answers.images:
             self._results.append(answers)
-            self.count(Counter({counts.key(counts.OK, recipe.table): len(answers.images)}))
+            tally[counts.key(counts.OK, recipe.table)] += len(answers.images)
         for image in batch.images:
             image.unanswered -= 1
             if not image.unanswered:
                 if image.refused:
                     self._add_failure(Failed(self._merge(image.refused), Counter(), image.origin))
-                self.count(Counter({counts.IMAGES: 1}))
+                tally[counts.IMAGES] += 1
+        self.count(tally)
 
     def _merge(self, refused: dict[str, Failure]) -> Failure:
         """Return one row for an image. If several models refuse it, the reason of the first table is kept.

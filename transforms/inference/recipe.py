@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from transforms.errors import UsageError
 from transforms.inference.spec import EngineName, ModelSpec, Precision
@@ -30,6 +30,8 @@ class Recipe:
         top_k: Number of best classes in a row of a classifier.
         probabilities: Write all probabilities of a classifier.
         normalize: Scale the vectors of an embedder to unit length.
+        digest: 8 hex digits over everything that changes a row. The path of the bundle makes no difference. ``top_k``,
+            ``probabilities`` and ``normalize`` are included, so that all files of a table have equal columns.
     """
 
     spec: ModelSpec
@@ -42,17 +44,14 @@ class Recipe:
     top_k: int = 5
     probabilities: bool = False
     normalize: bool = False
+    digest: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.top_k < 1:
             raise UsageError(f"--top-k {self.top_k} is too small; pass 1 or more")
+        object.__setattr__(self, "digest", self._digest())  # once, because each image looks up its tables many times
 
-    @property
-    def digest(self) -> str:
-        """Return 8 hex digits over everything that changes a row. The path of the bundle makes no difference.
-
-        ``top_k``, ``probabilities`` and ``normalize`` are included, so that all files of a table have equal columns.
-        """
+    def _digest(self) -> str:
         parts = {
             "content_hash": self.content_hash,
             "preprocessing": self.spec.preprocessing(),
