@@ -47,9 +47,19 @@ class Measured:
     reached: float | None = None
 
 
-def measure(command: Sequence[str | Path], until: Callable[[], bool] | None = None) -> Measured:
-    """Run a command and measure it. ``until`` is polled while the command runs, until it returns true."""
-    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"}
+def measure(
+    command: Sequence[str | Path],
+    until: Callable[[], bool] | None = None,
+    variables: Mapping[str, str] | None = None,
+) -> Measured:
+    """Run a command and measure it.
+
+    Args:
+        command: The command.
+        until: It is polled while the command runs, until it returns true.
+        variables: Environment variables to set.
+    """
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONUNBUFFERED": "1"} | dict(variables or {})
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         began = time.perf_counter()
         process = subprocess.Popen([*map(str, command)], stdout=out, stderr=err, cwd=ROOT, env=environment)

@@ -53,6 +53,14 @@ _CREDENTIALS = {
 }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the bundles and the compiled models of the tests apart from those of the user."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BEAMSIGHT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def gcs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GcsServer]:
     """A server for gs:// in this process, and an environment in which clients find it and nothing else."""

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from transforms.errors import EngineError, ModelError, OutOfMemory
+from transforms.inference import compiled
 from transforms.inference.engine import Floats, Pixels
-from transforms.inference.libraries import core
 from transforms.inference.spec import ModelSpec, Precision
 
 _loading = threading.Lock()  # one at a time, see ``_Request``
@@ -50,14 +50,14 @@ class OpenVINOEngine:
         }
         if threads is not None:
             config["INFERENCE_NUM_THREADS"] = threads
-        self._compile = partial(core().compile_model, model, "CPU", config)
+        self._compile = partial(compiled.compile_model, model, config)
         try:
-            compiled = self._compile()
+            loaded = self._compile()
             with _loading:
-                self._streams = _Streams(compiled)
-        except RuntimeError as error:
+                self._streams = _Streams(loaded)
+        except (RuntimeError, OSError) as error:
             raise ModelError(f"OpenVINO cannot run {model}: {line(error)}") from error
-        takes = list(compiled.input(0).shape)
+        takes = list(loaded.input(0).shape)
         if takes != [1, spec.size, spec.size, 3]:
             raise ModelError(f"{model} takes {takes}, but model.json says {spec.size} pixels; stage the model again")
         self.parallel = self._streams.number
@@ -100,7 +100,7 @@ class OpenVINOEngine:
                 if self._streams is failed:
                     failed.drop()
                     self._streams = _Streams(self._compile())
-            except RuntimeError as error:
+            except (RuntimeError, OSError) as error:
                 raise EngineError(f"{self._spec.name} failed and cannot be loaded again: {line(error)}") from error
             finally:
                 self._reloading = False
