@@ -65,7 +65,7 @@ class ProcessImages(beam.PTransform):
         max_wait: Maximum number of seconds for which an image of a stream waits for others.
         batch_size: Number of images in one call of a model. None for the engine's default.
         engine_threads: Number of cores for the models of a process. None for all.
-        threads: Maximum number of concurrent downloads of a unit.
+        threads: Maximum number of concurrent downloads of a unit. None for the default, which keeps all cores busy.
         max_bytes: Maximum size of an image file, in bytes.
         max_pixels: Maximum number of pixels of an image.
         fetch_timeout: Maximum time for the download of an image from gs://, in seconds.
@@ -98,7 +98,7 @@ class ProcessImages(beam.PTransform):
         max_wait: float = defaults.MAX_WAIT,
         batch_size: int | None = None,
         engine_threads: int | None = None,
-        threads: int = defaults.THREADS,
+        threads: int | None = None,
         max_bytes: int = defaults.MAX_BYTES,
         max_pixels: int = defaults.MAX_PIXELS,
         fetch_timeout: float = defaults.FETCH_TIMEOUT,

@@ -10,7 +10,7 @@ MAX_ATTEMPTS = 5  # an error that lasts five nights is not transient
 
 UNIT_SIZE = 512  # images: 2 minutes of work on 2 cores, so little is lost with a worker, and files exceed 4 MB
 
-THREADS = 12  # concurrent downloads: most of a download is waiting for the network
+THREADS = 12  # concurrent downloads, at least: most of a download is waiting for the network
 
 PER_HOST = 8  # concurrent requests to a host of http(s)://: what a browser would send, and a bit more
 

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 
 import pyarrow as pa
 
-from transforms import counts, defaults, run_state
+from transforms import counts, run_state
 from transforms.counts import Tally
 from transforms.history import unfinished
 from transforms.imaging.prepare import Failed, Limits
@@ -36,7 +36,7 @@ class Settings:
         limits: Limits on the size of files and images.
         batch: Images per call of a model. None for the engine's default.
         engine_threads: Cores that each engine may use. None for all.
-        threads: Number of concurrent downloads.
+        threads: Number of concurrent downloads. None for the default, which keeps all cores busy.
         window: Maximum number of images ahead of the models. Their pixels take 2 MB each for B7 and B6 together. None
             for the default, which keeps the models busy.
         shards: How to find the images in shards.
@@ -49,7 +49,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     batch: int | None = None
     engine_threads: int | None = None
-    threads: int = defaults.THREADS
+    threads: int | None = None
     window: int | None = None
     lock_token: str = ""
     shards: ShardOptions = field(default_factory=ShardOptions)

@@ -13,7 +13,7 @@ from apache_beam.utils.shared import Shared
 from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 
-from transforms import defaults, run_state
+from transforms import run_state
 from transforms.imaging.prepare import Failed, Limits
 from transforms.inference import loading
 from transforms.inference.loading import Models
@@ -37,7 +37,7 @@ class RowSettings:
         limits: Limits on the size of files and images.
         batch: Images per call of a model. None for the engine's default.
         engine_threads: Cores that each engine may use. None for all.
-        threads: Number of concurrent downloads.
+        threads: Number of concurrent downloads. None for the default, which keeps all cores busy.
         window: Maximum number of images ahead of the models. None for the default, which keeps the models busy.
     """
 
@@ -45,7 +45,7 @@ class RowSettings:
     limits: Limits = field(default_factory=Limits)
     batch: int | None = None
     engine_threads: int | None = None
-    threads: int = defaults.THREADS
+    threads: int | None = None
     window: int | None = None
 
 

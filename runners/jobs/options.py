@@ -157,7 +157,12 @@ class RunOptions:
     batch_size: int | None = option(
         None, group=SPEED, help="Number of images in one call of a model", default_text="depends on the engine"
     )
-    threads: int = option(defaults.THREADS, group=SPEED, help="Maximum number of concurrent downloads")
+    threads: int | None = option(
+        None,
+        group=SPEED,
+        help="Maximum number of concurrent downloads",
+        default_text="12, or the number of cores if that is larger",
+    )
     limit: int | None = option(
         None,
         group=IMAGES,

@@ -225,7 +225,7 @@ def sha256(path: Path) -> str:
 
 
 def cache_dir() -> Path:
-    """Return the folder of bundles and compiled models: $BEAMSIGHT_CACHE, or ``beamsight`` in the user's cache folder."""
+    """Return the folder of bundles and compiled models: $BEAMSIGHT_CACHE, or ``beamsight`` in the user's cache."""
     if own := os.environ.get("BEAMSIGHT_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser(), "beamsight")
