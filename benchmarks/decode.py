@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import starmap
 from pathlib import Path
 
@@ -24,11 +25,14 @@ from beamsight.models import registry
 from benchmarks import bare, common, material
 from benchmarks.common import Figures
 from benchmarks.peers import shared
-from transforms.imaging import decode, drawn, fit
+from transforms.imaging import decode, drawn, fit, resizing
 from transforms.inference import bundle
 from transforms.inference.spec import ModelSpec
 
-SPECS = (registry.get("efficientnet-b7", "classify"), registry.get("efficientnet-b6", "embed"))
+SPECS = tuple(
+    replace(registry.get(*model), resizer=resizing.best())
+    for model in (("efficientnet-b7", "classify"), ("efficientnet-b6", "embed"))
+)
 FORMATS = {"JPEG": {"quality": 90}, "PNG": {"compress_level": 6}, "WebP": {"quality": 80}, "HEIF": {"quality": 80}}
 OTHER_SIZES = ((1600, 1200), (4032, 3024))  # for formats other than JPEG
 BASELINE = "Pillow"

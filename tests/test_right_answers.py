@@ -12,7 +12,7 @@ import tables
 from PIL import Image
 
 from runners.cli import app, codes
-from transforms.imaging import drawn
+from transforms.imaging import drawn, resizing
 from transforms.inference.libraries import tensorflow
 
 KNOWN = {  # class and score of the classification form, as published beside the photos
@@ -46,7 +46,7 @@ def test_vectors_equal_those_of_a_plain_tensorflow_script(
     photos: Path, shared_dir: Path, trained: Mapping[str, str], tmp_path: Path
 ) -> None:
     command = ["run", "--images", str(photos), "--output", str(tmp_path / "out"), "--classifier", "none"]
-    assert app.main([*command, "--embedder", trained["feature_vector"]]) == codes.DONE
+    assert app.main([*command, "--embedder", trained["feature_vector"], "--resizer", "pillow"]) == codes.DONE
 
     tf = tensorflow()
     tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": False})  # as in a new process
@@ -63,6 +63,23 @@ def test_vectors_equal_those_of_a_plain_tensorflow_script(
         values = tf.constant(np.asarray(square)[None], tf.float32) / 255
         expected = model.signatures["serving_default"](image_input=values)["top_pool"].numpy()[0]
         np.testing.assert_allclose(row["embedding"], expected, atol=1e-5)
+
+
+@pytest.mark.skipif(resizing.best() != "simd", reason="cykooz-resizer has no wheel for this machine")
+def test_each_resizer_has_a_table_of_its_own(photos: Path, trained: Mapping[str, str], tmp_path: Path) -> None:
+    command = ["run", "--images", str(photos), "--output", str(tmp_path / "out"), "--classifier", "none"]
+    for option in ((), ("--resizer", "simd"), ("--resizer", "pillow")):
+        assert app.main([*command, "--embedder", trained["feature_vector"], *option]) == codes.DONE
+    rows = tables.rows(tmp_path / "out", "embeddings", tmp_path)
+    first, second = (
+        {row["uri"]: np.array(row["embedding"]) for row in rows if row["recipe"] == recipe}
+        for recipe in {row["recipe"] for row in rows}
+    )
+    assert len(first) == len(second) == len(KNOWN)
+    for uri, vector in first.items():
+        other = second[uri]
+        assert not np.array_equal(vector, other)
+        assert vector @ other / (np.linalg.norm(vector) * np.linalg.norm(other)) > 0.9999
 
 
 def test_answers_do_not_depend_on_how_the_work_is_cut(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from beamsight.models import registry, staging
 from beamsight.models.downloads import Report, ignore
 from beamsight.text import nearest
 from transforms.errors import UsageError
+from transforms.imaging import resizing
 from transforms.inference import bundle, engines
 from transforms.inference.recipe import Recipe
-from transforms.inference.spec import EngineName, Precision, Task
+from transforms.inference.spec import EngineName, Precision, Resizer, Task
 from transforms.storage import files
 
 ROLES = {"classify": "classifier", "embed": "embedder"}
@@ -38,6 +40,7 @@ def make_recipe(
     *,
     engine: EngineName | None = None,
     precision: Precision = "f32",
+    resizer: Resizer | None = None,
     gpu: bool = False,
     top_k: int = 5,
     probabilities: bool = False,
@@ -50,6 +53,7 @@ def make_recipe(
         task: The task that the model must have. None for any.
         engine: The engine. None for the one that suits the workers.
         precision: Numeric precision of the model.
+        resizer: The code that resizes the images. None for the fastest that is installed here.
         gpu: Whether the workers have a GPU.
         top_k: Number of best classes in a row of a classifier.
         probabilities: Write all probabilities of a classifier.
@@ -66,7 +70,7 @@ def make_recipe(
             "classifier and the embedder"
         )
     return Recipe(
-        spec=found.spec,
+        spec=replace(found.spec, resizer=resizer or resizing.best()),
         bundle=uri,
         content_hash=found.content_hash,
         source=found.source,

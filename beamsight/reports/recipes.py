@@ -81,7 +81,12 @@ def _differences(table: str, old: Mapping[str, Any], recipe: Recipe) -> list[str
     found = [_flag(name, new[name]) for name in _options_of(table) if name in old and old[name] != new[name]]
     if old.get("precision") != recipe.precision:
         found.append(f"--precision {recipe.precision}")
-    if any(old.get(name) != new[name] for name in ("content_hash", "preprocessing")):
+    before, now = ({**facts, "preprocessing": facts.get("preprocessing", "").split()} for facts in (old, new))
+    if ("bicubic-simd" in before["preprocessing"]) != ("bicubic-simd" in now["preprocessing"]):
+        found.append(f"--resizer {recipe.spec.resizer}")
+        for facts in (before, now):
+            facts["preprocessing"] = [word for word in facts["preprocessing"] if not word.startswith("bicubic")]
+    if any(before.get(name) != now[name] for name in ("content_hash", "preprocessing")):
         found.append(f"{option} {recipe.bundle}")
     return found
 

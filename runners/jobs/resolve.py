@@ -142,6 +142,7 @@ def make_recipe(options: RunOptions, uri: str, task: Task, gpu: bool) -> Recipe:
         task,
         engine=options.wanted_engine,
         precision=options.precision,
+        resizer=None if options.resizer == "auto" else options.resizer,
         gpu=gpu,
         top_k=options.top_k,
         probabilities=options.probabilities,

@@ -356,6 +356,6 @@ def test_a_model_with_another_input_is_no_replacement(tiny_embedder: str, traine
     handler = beamsight.ImageModelHandler(tiny_embedder)
     handler.update_model_path(None)
     handler.update_model_path("")
-    with pytest.raises(ModelError, match=r"square 224x224 bicubic .* but .* square 16x16 .* the same input"):
+    with pytest.raises(ModelError, match=r"square 224x224 bicubic.* but .* square 16x16 .* the same input"):
         handler.update_model_path(trained["classification"])
     assert handler.load_model().spec.name == "tiny"

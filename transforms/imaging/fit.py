@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from transforms.imaging import resizing
+from transforms.imaging.resizing import Box
 from transforms.inference import spec as specs
 
 # A JPEG decoded at reduced size keeps this many pixels of the shorter side for all models that need no more (B7 needs
@@ -25,11 +27,9 @@ DRAFT_SIDE = 704
 CROP_PADDING = 32  # tensorflow/tpu, models/official/efficientnet/preprocessing.py
 CENTRAL_FRACTION = 0.875  # openvinotoolkit/open_model_zoo, models/public/efficientnet-b7_auto_aug/accuracy-check.yml
 
-Box = tuple[float, float, float, float]
-
 
 def fit_image(image: Image.Image, spec: specs.ModelSpec) -> npt.NDArray[np.uint8]:
-    """Crop and resize an RGB image of any size with Pillow's bicubic filter.
+    """Crop and resize an RGB image of any size with a bicubic filter, see ``resizing``.
 
     Returns:
         uint8[size, size, 3], contiguous, read-only. The channels stay in RGB order; the engine reorders them.
@@ -37,16 +37,16 @@ def fit_image(image: Image.Image, spec: specs.ModelSpec) -> npt.NDArray[np.uint8
     width, height = image.size
     if spec.crop != "pad":
         left, upper, right, lower = _box(width, height, spec)
-        # Pillow's filter reads pixels outside its box, but models were trained on images that were cropped first.
+        # The filter reads pixels outside its box, but models were trained on images that were cropped first.
         x, y = math.floor(left), math.floor(upper)
         # It is not Image.crop, which compares the size with a global of Pillow.
         cropped = Image.new("RGB", (math.ceil(right) - x, math.ceil(lower) - y), None)
         cropped.paste(image, (-x, -y))
         box = left - x, upper - y, right - x, lower - y
-        return np.asarray(cropped.resize((spec.size, spec.size), Image.Resampling.BICUBIC, box))
+        return np.asarray(resizing.resize(cropped, (spec.size, spec.size), box, spec.resizer))
     scale = spec.size / max(width, height)
     inner = max(1, round(width * scale)), max(1, round(height * scale))
-    whole = image.resize(inner, Image.Resampling.BICUBIC)
+    whole = resizing.resize(image, inner, resizer=spec.resizer)
     square = Image.new("RGB", (spec.size, spec.size))
     square.paste(whole, ((spec.size - inner[0]) // 2, (spec.size - inner[1]) // 2))
     return np.asarray(square)

@@ -53,7 +53,7 @@ def open_image(data: bytes, specs: dict[str, ModelSpec], max_pixels: int) -> Ope
         if side not in decoded:
             decoded[side] = decode.decode_image(data, min_side=side, max_pixels=max_pixels)
             stamp("decode")
-        crop = f"{spec.crop} {spec.size}"
+        crop = f"{spec.crop} {spec.size} {spec.resizer}"
         if crop not in fitted:
             fitted[crop] = fit.fit_image(decoded[side].image, spec)
             stamp("fit")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from transforms.imaging import resizing
 from transforms.inference import bundle, engines
 from transforms.inference.concurrent import Model
 from transforms.inference.recipe import Recipe
@@ -39,6 +40,7 @@ def load(recipes: Sequence[Recipe], *, batch: int | None = None, threads: int | 
 
 
 def _load(recipe: Recipe, batch: int | None, threads: int | None) -> Model:
+    resizing.require(recipe.spec.resizer)
     form = engines.form(recipe.engine)
     folder = bundle.localize(recipe.bundle, recipe.content_hash, quantized=recipe.quantized, form=form)
     loaded = engines.load(recipe.engine, folder, recipe.spec, recipe.precision, batch=batch, threads=threads)

@@ -14,6 +14,7 @@ Crop = Literal["square", "central", "squash", "pad"]
 ChannelOrder = Literal["rgb", "bgr"]
 Layout = Literal["nhwc", "nchw"]
 Output = Literal["probabilities", "logits", "features"]
+Resizer = Literal["simd", "pillow"]
 
 Precision = Literal["f32", "bf16", "int8"]
 EngineName = Literal["tensorflow", "openvino"]
@@ -34,6 +35,7 @@ class ModelSpec:
         channel_order: Order of the input's channels.
         layout: Order of the input's axes.
         source: URL where the weights are published. None for a user's own model.
+        resizer: The code that resizes the images, see ``transforms.imaging.resizing``. It is no part of a bundle.
     """
 
     name: str
@@ -46,6 +48,7 @@ class ModelSpec:
     channel_order: ChannelOrder = "rgb"
     layout: Layout = "nhwc"
     source: str | None = None
+    resizer: Resizer = "pillow"
 
     def __post_init__(self) -> None:
         if not self.name or not all(c.isascii() and (c.isalnum() or c in "-_.") for c in self.name):
@@ -69,12 +72,14 @@ class ModelSpec:
 
     def to_json(self) -> dict[str, Any]:
         """Return the values in ``model.json``."""
-        return dataclasses.asdict(self) | {"value_range": list(self.value_range)}
+        values = dataclasses.asdict(self) | {"value_range": list(self.value_range)}
+        del values["resizer"]
+        return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> ModelSpec:
         """Create a specification from the values in ``model.json``. Raises UsageError for unknown fields."""
-        unknown = set(values) - {field.name for field in dataclasses.fields(cls)}
+        unknown = set(values) - ({field.name for field in dataclasses.fields(cls)} - {"resizer"})
         if unknown:
             raise UsageError(f"the model's specification has unknown fields {sorted(unknown)}; upgrade beamsight")
         return cls(**values | {"value_range": tuple(values["value_range"])})
@@ -82,7 +87,8 @@ class ModelSpec:
     def preprocessing(self) -> str:
         """Return one line about the preprocessing, for the metadata of the tables."""
         low, high = self.value_range
-        return f"{self.crop} {self.size}x{self.size} bicubic {self.channel_order} {low:g}..{high:g}"
+        bicubic = "bicubic" if self.resizer == "pillow" else f"bicubic-{self.resizer}"
+        return f"{self.crop} {self.size}x{self.size} {bicubic} {self.channel_order} {low:g}..{high:g}"
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {

@@ -40,6 +40,8 @@ def explained(output: str, **changes: Any) -> tuple[Recipe, list[str]]:
         ({"precision": "bf16"}, "`--precision bf16`"),
         ({"normalize": True, "precision": "bf16"}, "`--normalize --precision bf16`"),
         ({"content_hash": "cd" * 32, "bundle": "gs://b/new"}, "`--embedder gs://b/new`"),
+        ({"spec": dataclasses.replace(RECIPE.spec, resizer="simd")}, "`--resizer simd`"),
+        ({"spec": dataclasses.replace(RECIPE.spec, resizer="simd", crop="pad")}, "`--resizer simd --embedder /bundle`"),
         ({"quantized": "ef" * 32}, None),
     ],
 )

@@ -43,6 +43,7 @@ VALUES: dict[str, Any] = {
     "check_versions": True,
     "precision": "bf16",
     "engine": "openvino",
+    "resizer": "pillow",
     "engine_threads": "7",
     "top_k": "3",
     "probabilities": True,

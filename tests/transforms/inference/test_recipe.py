@@ -55,6 +55,7 @@ def test_options_that_change_rows_change_the_digest() -> None:
         replace(CLASSIFY, probabilities=True),
         replace(CLASSIFY, spec=replace(CLASSIFIER, size=321)),
         replace(CLASSIFY, spec=replace(CLASSIFIER, crop="pad")),
+        replace(CLASSIFY, spec=replace(CLASSIFIER, resizer="simd")),
         replace(CLASSIFY, spec=replace(CLASSIFIER, channel_order="bgr")),
         replace(CLASSIFY, spec=replace(CLASSIFIER, value_range=(-1.0, 1.0))),
         replace(CLASSIFY, spec=replace(CLASSIFIER, output="probabilities")),

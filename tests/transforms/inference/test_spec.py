@@ -81,5 +81,13 @@ def test_sizes_at_the_borders(size: int) -> None:
 
 def test_preprocessing_tells_all_that_changes_the_pixels() -> None:
     assert SPEC.preprocessing() == "square 320x320 bicubic rgb 0..1"
+    assert replace(SPEC, resizer="simd").preprocessing() == "square 320x320 bicubic-simd rgb 0..1"
     other = replace(SPEC, crop="central", size=600, channel_order="bgr", value_range=(-1.0, 255.0))
     assert other.preprocessing() == "central 600x600 bicubic bgr -1..255"
+
+
+def test_the_resizer_is_no_part_of_a_bundle() -> None:
+    values = replace(SPEC, resizer="simd").to_json()
+    assert ModelSpec.from_json(values) == SPEC
+    with pytest.raises(UsageError, match=r"unknown fields .'resizer'"):
+        ModelSpec.from_json(values | {"resizer": "simd"})
