@@ -14,7 +14,7 @@ from beamsight import inputs, predictor
 from beamsight.predictor import Predictor
 from transforms.errors import ModelError, UsageError
 from transforms.inference.recipe import Recipe
-from transforms.inference.spec import EngineName, Precision
+from transforms.inference.spec import EngineName, Precision, Resizer
 
 # Beam's own maximum is 10,000. That many images take 10 GB at the input size of B7, and a dead letter is a whole batch.
 _MAX_BATCH_SIZE = 32
@@ -44,6 +44,7 @@ class ImageModelHandler(ModelHandler[npt.NDArray[np.uint8], PredictionResult, Pr
         engine: The engine that runs it; by default openvino, or tensorflow if the machine that builds the pipeline has
             a GPU. For workers with GPUs, pass ``tensorflow``.
         precision: The numeric precision of the model: f32, bf16, or int8 if the bundle has it.
+        resizer: ``simd`` or ``pillow``, see docs/tables.md. None for simd where it is installed, and pillow elsewhere.
         engine_threads: Cores that the engine may use. None for all.
         drop_examples: Leave the pixels out of the results. At the input size of B7 they take 1 MB each.
         min_batch_size: Minimum number of images in a batch.
@@ -84,6 +85,7 @@ class ImageModelHandler(ModelHandler[npt.NDArray[np.uint8], PredictionResult, Pr
         *,
         engine: EngineName | None = None,
         precision: Precision = "f32",
+        resizer: Resizer | None = None,
         engine_threads: int | None = None,
         drop_examples: bool = False,
         min_batch_size: int | None = None,
@@ -108,6 +110,7 @@ class ImageModelHandler(ModelHandler[npt.NDArray[np.uint8], PredictionResult, Pr
         self._bundle = os.fspath(bundle)
         self._engine = engine
         self._precision = precision
+        self._resizer = resizer
         self._engine_threads = engine_threads
         self._drop_examples = drop_examples
         self._read: Recipe | None = None
@@ -116,7 +119,7 @@ class ImageModelHandler(ModelHandler[npt.NDArray[np.uint8], PredictionResult, Pr
     def _recipe(self) -> Recipe:
         """Return the recipe. The bundle is read once, when the pipeline is built or the handler is first used."""
         if self._read is None:
-            self._read = predictor.read_recipe(self._bundle, self._engine, self._precision)
+            self._read = predictor.read_recipe(self._bundle, self._engine, self._precision, self._resizer)
         return self._read
 
     def pixels(self, image: Any) -> Any:
@@ -191,7 +194,7 @@ class ImageModelHandler(ModelHandler[npt.NDArray[np.uint8], PredictionResult, Pr
         path = (model_path or "").removesuffix("/model.json")
         if not path or path == self._bundle:
             return
-        recipe = predictor.read_recipe(path, self._engine, self._precision)
+        recipe = predictor.read_recipe(path, self._engine, self._precision, self._resizer)
         before = self._recipe.spec
         if (recipe.spec.crop, recipe.spec.size) != (before.crop, before.size):
             raise ModelError(

@@ -14,7 +14,7 @@ from transforms.errors import UsageError
 from transforms.imaging.prepare import Limits
 from transforms.inference import engines
 from transforms.inference.recipe import Recipe
-from transforms.inference.spec import EngineName, Precision, Task
+from transforms.inference.spec import EngineName, Precision, Resizer, Task
 from transforms.process_rows import EMBEDDINGS, FAILURES, PREDICTIONS, RowSettings
 from transforms.run_state import make_run_id
 from transforms.storage import files
@@ -58,6 +58,7 @@ class ProcessImages(beam.PTransform):
         embedder: The model that makes the vectors, as ``classifier``. None for no embeddings.
         precision: Numeric precision of the models: ``f32``, ``bf16``, or ``int8``.
         engine: ``openvino`` or ``tensorflow``. None for tensorflow if this machine has a GPU, and openvino otherwise.
+        resizer: ``simd`` or ``pillow``, see docs/tables.md. None for simd where it is installed, and pillow elsewhere.
         top_k: Number of classes in a row of predictions.
         probabilities: Add the column ``probabilities`` with all classes, see ``FullPredictionRow``.
         normalize: Scale vectors to length 1.
@@ -91,6 +92,7 @@ class ProcessImages(beam.PTransform):
         embedder: str | None = None,
         precision: Precision = "f32",
         engine: EngineName | None = None,
+        resizer: Resizer | None = None,
         top_k: int = 5,
         probabilities: bool = False,
         normalize: bool = False,
@@ -116,6 +118,7 @@ class ProcessImages(beam.PTransform):
             raise UsageError(f"max_wait {max_wait} is too small; pass a number of seconds above 0")
         self._engine: EngineName | None = engine
         self._precision: Precision = precision
+        self._resizer: Resizer | None = resizer
         self._top_k, self._probabilities, self._normalize = top_k, probabilities, normalize
         self._unit_size = unit_size
         self._max_wait = max_wait
@@ -151,6 +154,7 @@ class ProcessImages(beam.PTransform):
             task,
             engine=self._engine,
             precision=self._precision,
+            resizer=self._resizer,
             gpu=engines.has_gpu(),
             top_k=self._top_k,
             probabilities=self._probabilities,

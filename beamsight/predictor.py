@@ -19,7 +19,7 @@ from transforms.inference import engines, heads, loading
 from transforms.inference.engine import Engine, Floats, Pixels, infer_each
 from transforms.inference.labels import Label
 from transforms.inference.recipe import Recipe
-from transforms.inference.spec import EngineName, Precision
+from transforms.inference.spec import EngineName, Precision, Resizer
 from transforms.records import ClassScore
 from transforms.storage import files
 
@@ -31,6 +31,7 @@ def load(
     *,
     engine: EngineName | None = None,
     precision: Precision = "f32",
+    resizer: Resizer | None = None,
     engine_threads: int | None = None,
 ) -> Predictor:
     """Load a bundle.
@@ -39,6 +40,7 @@ def load(
         bundle: The folder of the bundle, on a disk or gs://; ``beamsight models stage`` makes it.
         engine: The engine that runs it; by default openvino on CPUs and tensorflow on GPUs.
         precision: The numeric precision of the model: f32, bf16, or int8 if the bundle has it.
+        resizer: ``simd`` or ``pillow``, see docs/tables.md. None for simd where it is installed, and pillow elsewhere.
         engine_threads: Cores that the engine may use. None for all.
 
     Raises:
@@ -50,13 +52,16 @@ def load(
         >>> model.spec.task
         'classify'
     """
-    return open_recipe(read_recipe(bundle, engine, precision), engine_threads)
+    return open_recipe(read_recipe(bundle, engine, precision, resizer), engine_threads)
 
 
-def read_recipe(uri: str | os.PathLike[str], engine: EngineName | None, precision: Precision) -> Recipe:
+def read_recipe(
+    uri: str | os.PathLike[str], engine: EngineName | None, precision: Precision, resizer: Resizer | None
+) -> Recipe:
     """Read the description of a bundle, and choose the engine. The recipe is the one of ``beamsight run``."""
     place = files.absolute(os.fspath(uri))
-    return choose.make_recipe(place, None, engine=engine, precision=precision, gpu=engines.has_gpu())
+    gpu = engines.has_gpu()
+    return choose.make_recipe(place, None, engine=engine, precision=precision, resizer=resizer, gpu=gpu)
 
 
 def open_recipe(recipe: Recipe, engine_threads: int | None = None) -> Predictor:

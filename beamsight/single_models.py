@@ -8,7 +8,7 @@ import apache_beam as beam
 
 from beamsight.images import ProcessImages
 from transforms import defaults
-from transforms.inference.spec import EngineName, Precision
+from transforms.inference.spec import EngineName, Precision, Resizer
 
 
 class ImageRows(NamedTuple):
@@ -28,6 +28,7 @@ class ClassifyImages(beam.PTransform):
         model: A name from ``beamsight models list``, or the folder of a bundle on a disk or gs://.
         precision: Numeric precision of the model.
         engine: The engine. None for the one that suits this machine.
+        resizer: ``simd`` or ``pillow``, see docs/tables.md. None for simd where it is installed, and pillow elsewhere.
         top_k: Number of classes in a row.
         probabilities: Add the column ``probabilities`` with all classes, see ``FullPredictionRow``.
         unit_size: Number of images in a unit.
@@ -52,6 +53,7 @@ class ClassifyImages(beam.PTransform):
         *,
         precision: Precision = "f32",
         engine: EngineName | None = None,
+        resizer: Resizer | None = None,
         top_k: int = 5,
         probabilities: bool = False,
         unit_size: int = defaults.UNIT_SIZE,
@@ -68,6 +70,7 @@ class ClassifyImages(beam.PTransform):
             classifier=model,
             precision=precision,
             engine=engine,
+            resizer=resizer,
             top_k=top_k,
             probabilities=probabilities,
             unit_size=unit_size,
@@ -95,6 +98,7 @@ class EmbedImages(beam.PTransform):
         model: A name from ``beamsight models list``, or the folder of a bundle on a disk or gs://.
         precision: Numeric precision of the model.
         engine: The engine. None for the one that suits this machine.
+        resizer: ``simd`` or ``pillow``, see docs/tables.md. None for simd where it is installed, and pillow elsewhere.
         normalize: Scale vectors to length 1.
         unit_size: Number of images in a unit.
         max_wait: Maximum number of seconds for which an image of a stream waits for others.
@@ -119,6 +123,7 @@ class EmbedImages(beam.PTransform):
         *,
         precision: Precision = "f32",
         engine: EngineName | None = None,
+        resizer: Resizer | None = None,
         normalize: bool = False,
         unit_size: int = defaults.UNIT_SIZE,
         max_wait: float = defaults.MAX_WAIT,
@@ -134,6 +139,7 @@ class EmbedImages(beam.PTransform):
             embedder=model,
             precision=precision,
             engine=engine,
+            resizer=resizer,
             normalize=normalize,
             unit_size=unit_size,
             max_wait=max_wait,

@@ -33,7 +33,7 @@ from transforms.errors import (
     Unreadable,
     UsageError,
 )
-from transforms.imaging import drawn
+from transforms.imaging import drawn, fit, resizing
 from transforms.imaging.drawn import Pixels
 from transforms.inference.engine import Floats
 from transforms.inference.spec import EngineName
@@ -200,6 +200,17 @@ def test_images_of_the_input_size_are_taken_as_they_are(tiny_embedder: str, pict
     for wrong in (np.zeros((1, 15, 16, 3), np.uint8), np.zeros((1, 16, 16, 3), np.float32), fitted):
         with pytest.raises(UsageError, match=r"is not uint8\[N, 16, 16, 3\], which tiny takes"):
             model.predict_pixels(wrong)  # type: ignore[arg-type]
+
+
+def test_the_resizer_can_be_chosen(tiny_embedder: str) -> None:
+    photo = drawn.draw(1, 300, 200)
+    fitted = Image.fromarray(photo[10:190, 60:240])
+    models = [beamsight.load(tiny_embedder, resizer=resizer) for resizer in ("pillow", None)]
+    assert [model.spec.resizer for model in models] == ["pillow", resizing.best()]
+    pillow, best = (model.predict([fitted])[0] for model in models)
+    np.testing.assert_allclose(pillow, best, rtol=0.01)
+    spec = models[0].spec
+    np.testing.assert_array_equal(models[0].predict_pixels(fit.fit_image(fitted, spec)[None])[0], pillow)
 
 
 def test_the_best_classes(tiny_classifier: str, tiny_embedder: str, picture: Pixels) -> None:

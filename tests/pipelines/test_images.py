@@ -327,11 +327,14 @@ def test_numbers_equal_those_of_the_command_to_the_bit(
         (folder / f"{number}.jpg").write_bytes(drawn.encode(drawn.draw(number, 300 + 7 * number, 260)))
     classifier, embedder = trained["classification_logits"], trained["feature_vector"]
     arguments = ["run", "--images", str(folder), "--output", str(tmp_path / "out"), "--probabilities", "--normalize"]
+    arguments += ["--resizer", "pillow"]
     assert app.main([*arguments, "--classifier", classifier, "--embedder", embedder, "--quiet"]) == codes.DONE
 
     def build(pipeline: beam.Pipeline) -> dict[str, Any]:
         uris = pipeline | beamsight.ListImages(str(folder))
-        process = beamsight.ProcessImages(classifier=classifier, embedder=embedder, probabilities=True, normalize=True)
+        process = beamsight.ProcessImages(
+            classifier=classifier, embedder=embedder, resizer="pillow", probabilities=True, normalize=True
+        )
         result = uris | process
         tables = {
             f"command {table}": pipeline | table >> beamsight.ReadCatalog(str(tmp_path / "out"), table)
