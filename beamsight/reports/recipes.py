@@ -43,9 +43,10 @@ def read_facts(output: str, table: str, newest: str) -> Facts:
 
 
 def describe(table: str, facts: Mapping[str, Any]) -> str:
-    """Return the facts of a recipe as one line: precision, options and the origin of the model."""
+    """Return the facts of a recipe as one line: precision, resizer, options and the origin of the model."""
     options = [_flag(name, facts[name]) for name in _options_of(table) if name in facts]
-    return ", ".join(filter(None, (facts.get("precision"), *options, facts.get("source"))))
+    resizer = f"--resizer {_resizer(facts)}" if "preprocessing" in facts else None
+    return ", ".join(filter(None, (facts.get("precision"), resizer, *options, facts.get("source"))))
 
 
 def explain_new(output: str, recipes: Sequence[Recipe]) -> Iterator[str]:
@@ -81,14 +82,19 @@ def _differences(table: str, old: Mapping[str, Any], recipe: Recipe) -> list[str
     found = [_flag(name, new[name]) for name in _options_of(table) if name in old and old[name] != new[name]]
     if old.get("precision") != recipe.precision:
         found.append(f"--precision {recipe.precision}")
-    before, now = ({**facts, "preprocessing": facts.get("preprocessing", "").split()} for facts in (old, new))
-    if ("bicubic-simd" in before["preprocessing"]) != ("bicubic-simd" in now["preprocessing"]):
-        found.append(f"--resizer {recipe.spec.resizer}")
-        for facts in (before, now):
-            facts["preprocessing"] = [word for word in facts["preprocessing"] if not word.startswith("bicubic")]
-    if any(before.get(name) != now[name] for name in ("content_hash", "preprocessing")):
+    if _resizer(old) != _resizer(new):
+        found.append(f"--resizer {_resizer(new)}")
+    if old.get("content_hash") != new["content_hash"] or _without_resizer(old) != _without_resizer(new):
         found.append(f"{option} {recipe.bundle}")
     return found
+
+
+def _resizer(facts: Mapping[str, Any]) -> str:
+    return "simd" if "bicubic-simd" in facts.get("preprocessing", "").split() else "pillow"
+
+
+def _without_resizer(facts: Mapping[str, Any]) -> list[str]:
+    return [word for word in facts.get("preprocessing", "").split() if not word.startswith("bicubic")]
 
 
 def _options_of(table: str) -> tuple[str, ...]:

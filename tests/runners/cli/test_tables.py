@@ -43,7 +43,11 @@ def test_the_list(output: str, capsys: Capture) -> None:
         "failures": ["3", DAYS[0], DAYS[2], "3", "3", "current"],
     }
     assert sorted(map(cells, recipes.splitlines())) == sorted(
-        [["RECIPE", "MADE WITH"], [RECIPE.folder, "f32, a test"], [OTHER.folder, "f32, a test"]]
+        [
+            ["RECIPE", "MADE WITH"],
+            [RECIPE.folder, "f32, --resizer pillow, a test"],
+            [OTHER.folder, "f32, --resizer pillow, a test"],
+        ]
     )
     assert units == "not published yet: 2 rows in 1 file; the next run publishes them\n"
 
@@ -52,7 +56,7 @@ def test_the_list_has_the_options_of_the_run(output: str, capsys: Capture) -> No
     run = run_report.Run("r1", output, AT, {"normalize": True}, {})
     run_report.write(Counter(), run, "failed")
     assert app.main(["tables", output]) == codes.DONE
-    assert "f32, --normalize, a test" in capsys.readouterr().out
+    assert "f32, --resizer pillow, --normalize, a test" in capsys.readouterr().out
 
 
 def test_the_check(output: str, capsys: Capture) -> None:
