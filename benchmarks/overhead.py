@@ -1,8 +1,9 @@
 """Measure everything except the models: the whole pipeline with two engines that cost nothing, on small images.
 
 Each number of images runs in its own process: listing, history, units, fetch, decode, fit, batches, answers, tables and
-report, on Beam, with the sizes and widths of B7 and B6. Milliseconds an image and peak memory should stay constant. The
-ratios are to the smallest number of images, where Beam's start takes most of the time.
+report, on Beam, with the sizes and widths of B7 and B6. The cost of one more image should stay constant.
+Memory grows with the rows that a publish merges. The ratios are to the smallest number of images, where Beam's start
+takes most of the time.
 
 A second series does not decode and fit, but takes pixels that are in memory. What remains is nearly all Python, which
 one core runs at a time. So its cost of one more image is the limit of a process on any number of cores.

@@ -67,7 +67,7 @@ class Stream:
         self._models = models
         self._state = state
         self._limits = limits
-        # A core finishes 3 images a second at int8, and a download with its decoding takes less than 0.3 s.
+        # A core finishes 3 images a second at int8. Assumed: a download with its decoding takes 0.3 s at most.
         self._threads = threads or max(defaults.THREADS, machine.cores())
         # The next batch is prepared while the models process the current one.
         in_progress = max(model.engine.batch * model.engine.parallel for model in models)

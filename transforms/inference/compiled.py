@@ -31,14 +31,18 @@ def compile_model(model: Path, config: dict[str, Any]) -> Any:
     """
     weights = model.with_suffix(".bin")
     config = config | {"CACHE_MODE": "OPTIMIZE_SIZE"}  # without the weights
-    path = cache_dir() / "compiled" / _key(model, weights, config)
-    if (layers := _read(path)) is not None:
-        with suppress(RuntimeError):
+    key = _key(model, weights, config)
+    with suppress(RuntimeError):  # also if the user has no home folder
+        if (layers := _read(_folder() / key)) is not None:
             return core().import_model(layers, "CPU", config | {"WEIGHTS_PATH": str(weights)})
     result = core().compile_model(model, "CPU", config)
-    with suppress(OSError):  # a full or read-only disk costs the time to compile again
-        _write(path, result.export_model().getvalue())
+    with suppress(OSError, RuntimeError):  # a full or read-only disk costs the time to compile again
+        _write(_folder() / key, result.export_model().getvalue())
     return result
+
+
+def _folder() -> Path:
+    return cache_dir() / "compiled"
 
 
 def _key(model: Path, weights: Path, config: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,18 @@ def test_files_that_were_not_used_for_long_are_deleted(
     assert len(list(cache.iterdir())) == 2
     assert used.exists()
     assert not unused.exists()
+
+
+def test_a_user_without_a_home_folder(model: Path, monkeypatch: pytest.MonkeyPatch, counting: CountingCore) -> None:
+    def no_entry(uid: int) -> None:
+        raise KeyError(uid)
+
+    for name in ("BEAMSIGHT_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", no_entry)
+    for _ in range(2):
+        assert np.isfinite(load(model).infer(PIXELS)).all()
+    assert counting.compiled == 2
 
 
 def test_a_cache_that_cannot_be_written_costs_only_time(
